@@ -1,0 +1,19 @@
+//! Accounts: each has its own subject space, router and subscriptions.
+//!
+//! A publisher (client, leaf link, adapter, stream) hands a borrowed [`Message`] to [`Account::route`], which finds the
+//! matching subscriptions (through the publisher's own [`RouteCache`] where it can) and calls each one's [`Target`]. A
+//! target copies what it keeps; nothing in here waits or does I/O. What was touched is flushed once when the [`Batch`] ends.
+
+mod cache;
+mod interest;
+mod local;
+mod message;
+mod router;
+mod subscription;
+
+pub use cache::RouteCache;
+pub use interest::InterestWatcher;
+pub use local::{Inbox, LocalClient, RequestError, new_inbox};
+pub use message::{Message, OwnedMessage};
+pub use router::{Account, Origin};
+pub use subscription::{Batch, Subscription, Target, TargetId, TargetKind};

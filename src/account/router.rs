@@ -1,0 +1,254 @@
+//! The router of one account: subscriptions in, messages out.
+
+use super::{Batch, InterestWatcher, Message, RouteCache, Subscription, TargetId, TargetKind};
+use crate::subject::Index;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+/// An account: a subject space of its own.
+pub struct Account {
+    name: Box<str>,
+    index: RwLock<Index<Arc<Subscription>>>,
+    /// Grows with each change of the index; read without a lock by every [`RouteCache`].
+    generation: AtomicU64,
+    watchers: Mutex<Vec<(TargetId, Arc<dyn InterestWatcher>)>>,
+}
+
+/// Who publishes.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// The publishing target.
+    pub id: TargetId,
+    /// Whether its own subscriptions get the message too (`echo` in CONNECT). Never for a leaf.
+    pub echo: bool,
+}
+
+/// Where one subject's messages go, worked out once per change of interest.
+#[derive(Default)]
+pub(super) struct Routes {
+    plain: Vec<Arc<Subscription>>,
+    leafs: Vec<Arc<Subscription>>,
+    groups: Vec<Group>,
+}
+
+struct Group {
+    name: Box<str>,
+    local: Vec<Arc<Subscription>>,
+    leafs: Vec<Arc<Subscription>>,
+}
+
+impl Routes {
+    fn add(&mut self, sub: &Arc<Subscription>) {
+        let leaf = sub.target.kind() == TargetKind::Leaf;
+        match &sub.queue {
+            None if leaf => {
+                // One message per leaf, however many of its subjects match.
+                if !self.leafs.iter().any(|s| s.target.id() == sub.target.id()) {
+                    self.leafs.push(sub.clone());
+                }
+            }
+            None => self.plain.push(sub.clone()),
+            Some(queue) => {
+                let group = match self.groups.iter_mut().position(|g| g.name == *queue) {
+                    Some(at) => &mut self.groups[at],
+                    None => {
+                        self.groups.push(Group { name: queue.clone(), local: Vec::new(), leafs: Vec::new() });
+                        self.groups.last_mut().expect("just pushed")
+                    }
+                };
+                if leaf { group.leafs.push(sub.clone()) } else { group.local.push(sub.clone()) }
+            }
+        }
+    }
+}
+
+impl Account {
+    /// An empty account.
+    pub fn new(name: &str) -> Arc<Self> {
+        Arc::new(Account {
+            name: name.into(),
+            index: RwLock::default(),
+            generation: AtomicU64::new(1),
+            watchers: Mutex::default(),
+        })
+    }
+
+    /// The account's name; `$G` is the default account.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Number of subscriptions.
+    pub fn subscriptions(&self) -> usize {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Adds a subscription, whose subject must be valid; from its return on messages are delivered to it.
+    pub fn subscribe(&self, sub: Arc<Subscription>) {
+        debug_assert!(crate::subject::is_valid(&sub.subject));
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.insert(&sub.subject, sub.key, sub.clone());
+        self.generation.fetch_add(1, Ordering::Release);
+        for (_, watcher) in self.watchers().iter() {
+            watcher.added(&sub);
+        }
+    }
+
+    /// Removes a subscription; unknown ones are ignored.
+    pub fn unsubscribe(&self, sub: &Subscription) {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        if index.remove(&sub.subject, sub.key).is_some() {
+            sub.close();
+            self.generation.fetch_add(1, Ordering::Release);
+            for (_, watcher) in self.watchers().iter() {
+                watcher.removed(sub);
+            }
+        }
+    }
+
+    /// Registers a watcher of interest under `id` and tells it all there is.
+    pub fn watch(&self, id: TargetId, watcher: Arc<dyn InterestWatcher>) {
+        let index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.for_each(&mut |sub: &Arc<Subscription>| watcher.added(sub));
+        self.watchers().push((id, watcher));
+    }
+
+    /// Ends the watch registered under `id`.
+    pub fn unwatch(&self, id: TargetId) {
+        self.watchers().retain(|(w, _)| *w != id);
+    }
+
+    /// Whether anybody but `except` would get a message on the literal `subject`.
+    pub fn has_interest(&self, subject: &str, except: Option<TargetId>) -> bool {
+        let mut any = false;
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.lookup(subject, &mut |sub: &Arc<Subscription>| any |= Some(sub.target.id()) != except);
+        any
+    }
+
+    /// Delivers `message` to everybody who wants it. Returns how many deliveries were made; 0 means nobody listens.
+    ///
+    /// Of each queue group one member gets it: a local one if there is any, else one behind a leaf link.
+    pub fn route(&self, origin: Origin, message: &Message<'_>, cache: &mut RouteCache, batch: &mut Batch) -> usize {
+        self.route_to(origin, message, None, cache, batch)
+    }
+
+    /// As [`Account::route`], but of the queue groups only those in `queues` are served: the sending leaf has chosen
+    /// them for us (`LMSG subject + reply q1 q2`).
+    pub fn route_queues(
+        &self,
+        origin: Origin,
+        message: &Message<'_>,
+        queues: &[&str],
+        cache: &mut RouteCache,
+        batch: &mut Batch,
+    ) -> usize {
+        self.route_to(origin, message, Some(queues), cache, batch)
+    }
+
+    fn route_to(
+        &self,
+        origin: Origin,
+        message: &Message<'_>,
+        only: Option<&[&str]>,
+        cache: &mut RouteCache,
+        batch: &mut Batch,
+    ) -> usize {
+        let generation = self.generation.load(Ordering::Acquire);
+        let routes = cache.get(message.subject, generation, || self.compute(message.subject));
+        let mut count = 0;
+        for sub in &routes.plain {
+            count += usize::from(self.offer(origin, sub, &[], message, batch));
+        }
+        if routes.groups.is_empty() {
+            for sub in &routes.leafs {
+                count += usize::from(self.offer(origin, sub, &[], message, batch));
+            }
+            return count;
+        }
+        // Groups that no local member could serve, by the leaf subscription chosen for them.
+        let mut remote: Vec<(&Arc<Subscription>, &str)> = Vec::new();
+        for group in &routes.groups {
+            if only.is_some_and(|only| !only.contains(&&*group.name)) {
+                continue;
+            }
+            if self.offer_one(origin, &group.local, &group.name, message, batch) {
+                count += 1;
+            } else if let Some(sub) = pick(&group.leafs, |s| s.target.id() != origin.id && !s.is_closed()) {
+                remote.push((sub, &group.name));
+            }
+        }
+        for sub in &routes.leafs {
+            let id = sub.target.id();
+            let queues: Vec<&str> = remote.iter().filter(|(s, _)| s.target.id() == id).map(|(_, q)| *q).collect();
+            remote.retain(|(s, _)| s.target.id() != id);
+            count += usize::from(self.offer(origin, sub, &queues, message, batch));
+        }
+        while let Some((sub, _)) = remote.first().copied() {
+            let id = sub.target.id();
+            let queues: Vec<&str> = remote.iter().filter(|(s, _)| s.target.id() == id).map(|(_, q)| *q).collect();
+            count += usize::from(self.offer(origin, sub, &queues, message, batch));
+            remote.retain(|(s, _)| s.target.id() != id);
+        }
+        count
+    }
+
+    fn offer(
+        &self,
+        origin: Origin,
+        sub: &Arc<Subscription>,
+        queues: &[&str],
+        message: &Message<'_>,
+        batch: &mut Batch,
+    ) -> bool {
+        if sub.target.id() == origin.id && !origin.echo {
+            return false;
+        }
+        match sub.take() {
+            None => false,
+            Some(last) => {
+                sub.target.deliver(&sub.target, sub, queues, message, batch);
+                if last {
+                    self.unsubscribe(sub);
+                }
+                true
+            }
+        }
+    }
+
+    /// Offers to the members from a random one on, until one takes it.
+    fn offer_one(
+        &self,
+        origin: Origin,
+        members: &[Arc<Subscription>],
+        name: &str,
+        message: &Message<'_>,
+        batch: &mut Batch,
+    ) -> bool {
+        if members.is_empty() {
+            return false;
+        }
+        let start = fastrand::usize(..members.len());
+        let (front, back) = members.split_at(start);
+        back.iter().chain(front).any(|sub| self.offer(origin, sub, &[name], message, batch))
+    }
+
+    fn compute(&self, subject: &str) -> Routes {
+        let mut routes = Routes::default();
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.lookup(subject, &mut |sub: &Arc<Subscription>| routes.add(sub));
+        routes
+    }
+
+    fn watchers(&self) -> MutexGuard<'_, Vec<(TargetId, Arc<dyn InterestWatcher>)>> {
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn pick(subs: &[Arc<Subscription>], fits: impl Fn(&Subscription) -> bool) -> Option<&Arc<Subscription>> {
+    if subs.is_empty() {
+        return None;
+    }
+    let (front, back) = subs.split_at(fastrand::usize(..subs.len()));
+    back.iter().chain(front).find(|s| fits(s))
+}

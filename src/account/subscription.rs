@@ -1,0 +1,158 @@
+//! Subscriptions, the targets they deliver to, and the batch that flushes touched targets once.
+
+use super::Message;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Identifies a target (and the publisher on the same connection) within the process; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TargetId(u64);
+
+impl TargetId {
+    /// A new id.
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        TargetId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The number, as shown in monitoring (`cid`).
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// What kind of party a target is; it decides how queue groups choose and what crosses a leaf link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetKind {
+    /// A client on a socket.
+    Client,
+    /// A leaf link to or from another server.
+    Leaf,
+    /// A part of this process: stream, API, adapter, uplink.
+    Local,
+}
+
+/// Whatever a subscription delivers to.
+pub trait Target: Send + Sync {
+    /// The id that this target's own publishes carry as their origin.
+    fn id(&self) -> TargetId;
+
+    /// What kind of party this is.
+    fn kind(&self) -> TargetKind;
+
+    /// Takes one message. Called on the publisher's task: must not block, and copies what it keeps.
+    ///
+    /// `queues` names the queue groups for which this target was chosen: empty for a plain delivery, one name for a
+    /// local queue member; a leaf gets all its groups in one call, beside its plain interest (`sub.queue` is `None`) or
+    /// without it. `this` is the target itself, for [`Batch::touch`].
+    fn deliver(
+        &self,
+        this: &Arc<dyn Target>,
+        sub: &Subscription,
+        queues: &[&str],
+        message: &Message<'_>,
+        batch: &mut Batch,
+    );
+
+    /// Sends what [`Target::deliver`] has gathered. Called once at the end of each batch that touched the target.
+    fn flush(&self) {}
+}
+
+/// One subscription.
+pub struct Subscription {
+    /// Unique within the process, growing.
+    pub(super) key: u64,
+    /// The subject, with wildcards or without.
+    pub subject: Box<str>,
+    /// The queue group.
+    pub queue: Option<Box<str>>,
+    /// The subscriber's own id of it, as in `MSG subject SID`.
+    pub sid: Box<str>,
+    /// Who gets the messages.
+    pub target: Arc<dyn Target>,
+    delivered: AtomicU64,
+    limit: AtomicU64,
+    closed: AtomicBool,
+}
+
+impl Subscription {
+    /// A subscription; nothing is delivered before [`super::Account::subscribe`] has it.
+    pub fn new(subject: &str, queue: Option<&str>, sid: &str, target: Arc<dyn Target>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Subscription {
+            key: NEXT.fetch_add(1, Ordering::Relaxed),
+            subject: subject.into(),
+            queue: queue.map(Into::into),
+            sid: sid.into(),
+            target,
+            delivered: AtomicU64::new(0),
+            limit: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Ends the subscription after `total` deliveries, counted from its start (`UNSUB sid total`). Returns whether that
+    /// many have been made already.
+    pub fn limit_to(&self, total: u64) -> bool {
+        self.limit.store(total, Ordering::Release);
+        self.delivered.load(Ordering::Acquire) >= total
+    }
+
+    /// Counts one delivery; `None` if the subscription is closed or used up, else whether this was the last one.
+    pub fn take(&self) -> Option<bool> {
+        if self.closed.load(Ordering::Acquire) {
+            return None;
+        }
+        let count = self.delivered.fetch_add(1, Ordering::AcqRel) + 1;
+        match self.limit.load(Ordering::Acquire) {
+            0 => Some(false),
+            limit if count > limit => None,
+            limit => Some(count == limit),
+        }
+    }
+
+    /// Deliveries so far.
+    pub fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has been removed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+}
+
+/// The targets touched while one read buffer was routed; each is flushed once, when the batch ends or is dropped.
+#[derive(Default)]
+pub struct Batch {
+    touched: Vec<Arc<dyn Target>>,
+}
+
+impl Batch {
+    /// Has `target` flushed at the end of this batch. A target calls it from `deliver` when it was clean before.
+    pub fn touch(&mut self, target: &Arc<dyn Target>) {
+        self.touched.push(target.clone());
+    }
+
+    /// The targets touched since the last flush.
+    pub fn touched(&self) -> &[Arc<dyn Target>] {
+        &self.touched
+    }
+
+    /// Flushes every touched target; the batch can be used again.
+    pub fn flush(&mut self) {
+        for target in self.touched.drain(..) {
+            target.flush();
+        }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
