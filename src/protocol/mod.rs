@@ -1,1 +1,16 @@
-//! Not written yet.
+//! The wire grammar of NATS: what bytes mean, and which bytes to write. No I/O, no state beyond a parser's own.
+
+mod connect;
+mod error;
+pub mod headers;
+mod info;
+pub mod number;
+mod parser;
+
+pub use connect::Connect;
+pub use error::ProtocolError;
+pub use info::Info;
+pub use parser::{Limits, Op, Parser};
+
+/// Version of nats-server whose behaviour is implemented; clients detect features by it.
+pub const NATS_VERSION: &str = "2.15.1";
