@@ -235,8 +235,14 @@ impl Account {
 
     fn compute(&self, subject: &str) -> Routes {
         let mut routes = Routes::default();
+        // Parts of this process (streams above all) may rely on a valid subject; clients get whatever matches.
+        let valid = crate::subject::is_valid_literal(subject);
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        index.lookup(subject, &mut |sub: &Arc<Subscription>| routes.add(sub));
+        index.lookup(subject, &mut |sub: &Arc<Subscription>| {
+            if valid || sub.target.kind() == TargetKind::Client {
+                routes.add(sub);
+            }
+        });
         routes
     }
 

@@ -3,6 +3,7 @@
 use super::Message;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio::sync::Notify;
 
 /// Identifies a target (and the publisher on the same connection) within the process; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,6 +54,12 @@ pub trait Target: Send + Sync {
         message: &Message<'_>,
         batch: &mut Batch,
     );
+
+    /// Set while much waits to be sent, near the limit where the target would be cut off: the publisher should wait a
+    /// moment, and is told by this when there is room again.
+    fn congestion(&self) -> Option<Arc<Notify>> {
+        None
+    }
 
     /// Sends what [`Target::deliver`] has gathered. Called once at the end of each batch that touched the target.
     fn flush(&self) {}
@@ -109,6 +116,12 @@ impl Subscription {
             limit if count > limit => None,
             limit => Some(count == limit),
         }
+    }
+
+    /// Whether a limited subscription has had all its deliveries.
+    pub fn is_used_up(&self) -> bool {
+        let limit = self.limit.load(Ordering::Acquire);
+        limit != 0 && self.delivered() >= limit
     }
 
     /// Deliveries so far.

@@ -42,8 +42,6 @@ pub struct Info {
     /// JetStream API level.
     #[serde(skip_serializing_if = "is_zero")]
     pub api_lvl: u16,
-    /// The account's own id of the client, for exports.
-    pub xkey: String,
 }
 
 fn is_zero(n: &u16) -> bool {

@@ -1,0 +1,309 @@
+//! The client listener: accepts connections, and ends them in order.
+
+use super::connection;
+use super::outbound::CloseReason;
+use crate::account::Account;
+use crate::protocol::{Info, Limits, NATS_VERSION};
+use serde::Serialize;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// What the client side needs to know.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Unique id of this process.
+    pub server_id: String,
+    /// The configured name.
+    pub server_name: String,
+    /// Host to listen on, a name or an address.
+    pub host: String,
+    /// Port; 0 lets the kernel choose.
+    pub port: u16,
+    /// Limits of the parser.
+    pub limits: Limits,
+    /// Clients at a time.
+    pub max_connections: usize,
+    /// Bytes that may wait for one client before it is cut off as a slow consumer.
+    pub max_pending: usize,
+    /// How long a write may make no progress.
+    pub write_deadline: Duration,
+    /// Idle time after which a client is pinged.
+    pub ping_interval: Duration,
+    /// Unanswered pings after which it is given up.
+    pub ping_max: u32,
+    /// JetStream domain, if JetStream is on.
+    pub jetstream_domain: Option<String>,
+}
+
+/// What all connections share.
+pub(super) struct Shared {
+    pub options: ServerOptions,
+    pub account: Arc<Account>,
+    address: SocketAddr,
+    connections: AtomicUsize,
+    total: AtomicU64,
+    slow_consumers: AtomicU64,
+}
+
+impl Shared {
+    /// INFO for one client.
+    pub fn info(&self, client_id: u64, peer: SocketAddr) -> Info {
+        let options = &self.options;
+        Info {
+            server_id: options.server_id.clone(),
+            server_name: options.server_name.clone(),
+            version: NATS_VERSION.into(),
+            proto: 1,
+            git_commit: env!("CARGO_PKG_VERSION").into(),
+            go: "leafd".into(),
+            host: self.address.ip().to_string(),
+            port: self.address.port(),
+            headers: true,
+            max_payload: options.limits.payload,
+            jetstream: options.jetstream_domain.is_some(),
+            client_id,
+            client_ip: peer.ip().to_string(),
+            domain: options.jetstream_domain.clone().unwrap_or_default(),
+            ldm: false,
+            api_lvl: 0,
+        }
+    }
+}
+
+/// The client side: what is bound, before it serves.
+pub struct Server {
+    shared: Arc<Shared>,
+    listener: TcpListener,
+}
+
+/// The client side at work.
+pub struct Listening {
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+/// Counters of the client side.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServerStatus {
+    /// Where clients connect.
+    pub address: SocketAddr,
+    /// Clients connected now.
+    pub connections: usize,
+    /// Clients since the start.
+    pub total_connections: u64,
+    /// Clients cut off because they did not read.
+    pub slow_consumers: u64,
+    /// Subscriptions of the account, those of the daemon's own parts included.
+    pub subscriptions: usize,
+}
+
+/// Why the client side could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error(
+        "cannot listen for clients on {host}:{port}: {error}; is another server running there? Choose another [listen] host or port"
+    )]
+    Bind {
+        /// Configured host.
+        host: String,
+        /// Configured port.
+        port: u16,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+impl Server {
+    /// Binds the listener. Nothing is accepted before [`Server::start`].
+    pub async fn bind(options: ServerOptions, account: Arc<Account>) -> Result<Server, StartError> {
+        let failed = |error| StartError::Bind { host: options.host.clone(), port: options.port, error };
+        let listener = TcpListener::bind((options.host.as_str(), options.port)).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let shared = Arc::new(Shared {
+            options,
+            account,
+            address,
+            connections: AtomicUsize::new(0),
+            total: AtomicU64::new(0),
+            slow_consumers: AtomicU64::new(0),
+        });
+        Ok(Server { shared, listener })
+    }
+
+    /// The address that is bound.
+    pub fn address(&self) -> SocketAddr {
+        self.shared.address
+    }
+
+    /// Accepts clients until `shutdown` says true.
+    pub fn start(self, shutdown: watch::Receiver<bool>) -> Listening {
+        let shared = self.shared.clone();
+        Listening { shared, task: tokio::spawn(accept(self.shared, self.listener, shutdown)) }
+    }
+}
+
+impl Listening {
+    /// Counters of now.
+    pub fn status(&self) -> ServerStatus {
+        ServerStatus {
+            address: self.shared.address,
+            connections: self.shared.connections.load(Ordering::Relaxed),
+            total_connections: self.shared.total.load(Ordering::Relaxed),
+            slow_consumers: self.shared.slow_consumers.load(Ordering::Relaxed),
+            subscriptions: self.shared.account.subscriptions(),
+        }
+    }
+
+    /// Waits until the last connection has ended, after shutdown.
+    pub async fn stopped(self) {
+        let _ = self.task.await;
+    }
+}
+
+async fn accept(shared: Arc<Shared>, listener: TcpListener, mut shutdown: watch::Receiver<bool>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+            _ = shutdown.wait_for(|end| *end) => break,
+        };
+        let (mut socket, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, mostly: connections that end make room.
+                tracing::warn!("cannot accept a client: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        if shared.connections.load(Ordering::Relaxed) >= shared.options.max_connections {
+            connections.spawn(async move {
+                let _ = socket.write_all(b"-ERR 'maximum connections exceeded'\r\n").await;
+            });
+            continue;
+        }
+        shared.connections.fetch_add(1, Ordering::Relaxed);
+        shared.total.fetch_add(1, Ordering::Relaxed);
+        let (shared, shutdown) = (shared.clone(), shutdown.clone());
+        connections.spawn(async move {
+            let reason = connection::serve(shared.clone(), socket, peer, shutdown).await;
+            shared.connections.fetch_sub(1, Ordering::Relaxed);
+            match reason {
+                CloseReason::ClientClosed | CloseReason::ServerShutdown => tracing::debug!("client {peer}: {reason}"),
+                CloseReason::SlowConsumerPending | CloseReason::SlowConsumerDeadline => {
+                    shared.slow_consumers.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!("client {peer} closed: {reason}");
+                }
+                _ => tracing::info!("client {peer} closed: {reason}"),
+            }
+        });
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+    use tokio::net::TcpStream;
+
+    async fn server(max_pending: usize) -> (Listening, watch::Sender<bool>) {
+        let options = ServerOptions {
+            server_id: "ID".into(),
+            server_name: "gw1".into(),
+            host: "127.0.0.1".into(),
+            port: 0,
+            limits: Limits::default(),
+            max_connections: 3,
+            max_pending,
+            write_deadline: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(120),
+            ping_max: 2,
+            jetstream_domain: None,
+        };
+        let (end, shutdown) = watch::channel(false);
+        let server = Server::bind(options, Account::new("$G")).await.expect("bind");
+        (server.start(shutdown), end)
+    }
+
+    async fn client(server: &Listening) -> BufReader<TcpStream> {
+        let mut stream = BufReader::new(TcpStream::connect(server.status().address).await.expect("connect"));
+        let mut info = String::new();
+        stream.read_line(&mut info).await.expect("INFO");
+        assert!(info.starts_with("INFO {"), "{info}");
+        stream
+    }
+
+    /// Sends, then reads until the PONG to a PING of its own.
+    async fn say(client: &mut BufReader<TcpStream>, text: &str) -> String {
+        client.write_all(format!("{text}PING\r\n").as_bytes()).await.expect("write");
+        let mut got = String::new();
+        while !got.ends_with("PONG\r\n") {
+            let n = client.read_line(&mut got).await.expect("read");
+            assert!(n > 0, "closed after {got:?}");
+        }
+        got.truncate(got.len() - "PONG\r\n".len());
+        got
+    }
+
+    const CONNECT: &str = "CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n";
+
+    #[tokio::test]
+    async fn messages_reach_their_subscribers() {
+        let (server, end) = server(64 << 20).await;
+        let (mut a, mut b) = (client(&server).await, client(&server).await);
+        assert_eq!(say(&mut a, "SUB early 9\r\n").await, "+OK\r\n");
+        assert_eq!(say(&mut a, &format!("{CONNECT}SUB t.* 1\r\nSUB t.> q 2\r\nSUB m 3\r\nUNSUB 3 1\r\n")).await, "");
+        assert_eq!(say(&mut b, &format!("{CONNECT}PUB t.x 2\r\nhi\r\n")).await, "");
+        let got = say(&mut a, "").await;
+        assert!(got.contains("MSG t.x 1 2\r\nhi\r\n") && got.contains("MSG t.x 2 2\r\nhi\r\n"), "{got}");
+        say(&mut b, "HPUB m r 12 13\r\nNATS/1.0\r\n\r\nx\r\nPUB m 1\r\ny\r\n").await;
+        assert_eq!(say(&mut a, "").await, "HMSG m 3 r 12 13\r\nNATS/1.0\r\n\r\nx\r\n");
+        assert_eq!(
+            say(&mut b, "SUB r.* 7\r\nPUB nobody r.1 0\r\n\r\n").await,
+            "HMSG r.1 7 38 38\r\nNATS/1.0 503\r\nNats-Subject: nobody\r\n\r\n\r\n"
+        );
+        assert_eq!(say(&mut b, "SUB a..b 8\r\n").await, "-ERR 'Invalid Subject'\r\n");
+        end.send(true).expect("running");
+        let mut rest = Vec::new();
+        a.read_to_end(&mut rest).await.expect("closed in order");
+        server.stopped().await;
+    }
+
+    #[tokio::test]
+    async fn breaches_end_only_their_own_connection() {
+        let (server, _end) = server(64 << 20).await;
+        let mut good = client(&server).await;
+        for (bad, want) in [
+            ("GET / HTTP/1.1\r\n\r\n".to_owned(), "Unknown Protocol Operation"),
+            (format!("PUB {} 1\r\n", "x".repeat(5000)), "Maximum Control Line Exceeded"),
+            ("PUB a 99999999\r\n".to_owned(), "Maximum Payload Violation"),
+            ("CONNECT {nonsense\r\n".to_owned(), "Parser Error"),
+        ] {
+            let mut client = client(&server).await;
+            client.write_all(bad.as_bytes()).await.expect("write");
+            let mut got = String::new();
+            let _ = client.read_to_string(&mut got).await;
+            assert!(got.contains(want), "{bad:?}: {got:?}");
+        }
+        say(&mut good, "").await;
+    }
+
+    #[tokio::test]
+    async fn connections_are_limited() {
+        let (server, _end) = server(64 << 20).await;
+        let _held = (client(&server).await, client(&server).await, client(&server).await);
+        let mut got = String::new();
+        let mut fourth = TcpStream::connect(server.status().address).await.expect("connect");
+        fourth.read_to_string(&mut got).await.expect("closed");
+        assert_eq!(got, "-ERR 'maximum connections exceeded'\r\n");
+    }
+}

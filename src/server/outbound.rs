@@ -1,0 +1,453 @@
+//! What waits to be written to one connection: a bounded buffer that anybody may append to.
+//!
+//! Publishers append under a short lock and mark the connection as touched; at the end of their batch [`Outbound::flush`]
+//! writes what has gathered straight to the socket, as far as the socket takes it without blocking. Only what would block
+//! is left to the connection's writer task. No lock is held during a write: the writing side takes the whole buffer out.
+//! A TLS or WebSocket connection cannot be written to by anybody, so there the writer task does all of it.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::Notify;
+
+/// Buffers up to this size are kept for the next batch; larger ones are given back to the allocator.
+const KEEP_CAPACITY: usize = 64 * 1024;
+
+/// Why a connection was closed, in the words nats-server uses in `connz` and disconnect events.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CloseReason {
+    /// The other side closed.
+    #[error("Client Closed")]
+    ClientClosed,
+    /// More waited to be written than `max_pending`.
+    #[error("Slow Consumer (Pending Bytes)")]
+    SlowConsumerPending,
+    /// Nothing could be written for `write_deadline`.
+    #[error("Slow Consumer (Write Deadline)")]
+    SlowConsumerDeadline,
+    /// A breach of the protocol.
+    #[error("Protocol Violation")]
+    ProtocolViolation,
+    /// No PONG came.
+    #[error("Stale Connection")]
+    Stale,
+    /// Reading failed.
+    #[error("Read Error")]
+    ReadError,
+    /// Writing failed.
+    #[error("Write Error")]
+    WriteError,
+    /// The daemon ends.
+    #[error("Server Shutdown")]
+    ServerShutdown,
+    /// A message larger than `max_payload`.
+    #[error("Maximum Message Payload Exceeded")]
+    MaxPayload,
+    /// Too many connections.
+    #[error("Maximum Connections Exceeded")]
+    MaxConnections,
+    /// Wrong or missing credentials.
+    #[error("Authentication Failure")]
+    AuthenticationFailure,
+}
+
+/// The outbound side of one connection.
+pub struct Outbound {
+    queue: Mutex<Queue>,
+    socket: Option<OwnedWriteHalf>,
+    max_pending: usize,
+    write_deadline: Duration,
+    /// Set while some batch is bound to flush this connection.
+    touched: AtomicBool,
+    /// Told when the writer task has something to do.
+    work: Notify,
+    /// Told when what waited is below the stall mark again.
+    relieved: Arc<Notify>,
+    /// Told when the connection is closed.
+    closing: Notify,
+    sent_bytes: AtomicU64,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// Not yet taken by anybody.
+    pending: Vec<u8>,
+    /// A buffer to swap with.
+    spare: Vec<u8>,
+    /// Taken, and of which the socket has had `written` bytes so far; the writer task's.
+    taken: Vec<u8>,
+    written: usize,
+    /// Somebody is writing; everybody else leaves what they have in `pending`.
+    busy: bool,
+    /// Bytes handed to the writing side and not yet written.
+    in_flight: usize,
+    closed: Option<CloseReason>,
+}
+
+impl Queue {
+    fn recycle(&mut self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        if buffer.capacity() <= KEEP_CAPACITY {
+            self.spare = buffer;
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.pending.len() + self.in_flight
+    }
+}
+
+impl Outbound {
+    /// For a plain socket, which any publisher may write to. [`Outbound::write_socket`] must be running.
+    pub fn direct(socket: OwnedWriteHalf, max_pending: usize, write_deadline: Duration) -> Arc<Self> {
+        Self::build(Some(socket), max_pending, write_deadline)
+    }
+
+    /// For a stream that only its writer task can write to. [`Outbound::write_stream`] must be running.
+    pub fn indirect(max_pending: usize, write_deadline: Duration) -> Arc<Self> {
+        Self::build(None, max_pending, write_deadline)
+    }
+
+    fn build(socket: Option<OwnedWriteHalf>, max_pending: usize, write_deadline: Duration) -> Arc<Self> {
+        Arc::new(Outbound {
+            queue: Mutex::default(),
+            socket,
+            max_pending,
+            write_deadline,
+            touched: AtomicBool::new(false),
+            work: Notify::new(),
+            relieved: Arc::default(),
+            closing: Notify::new(),
+            sent_bytes: AtomicU64::new(0),
+        })
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends what `write` writes. Returns whether the caller has to see to it that [`Outbound::flush`] is called; a
+    /// closed connection takes nothing. Above `max_pending` the connection is closed as a slow consumer.
+    pub fn append(&self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let mut queue = self.queue();
+        if queue.closed.is_some() {
+            return false;
+        }
+        write(&mut queue.pending);
+        if queue.waiting() > self.max_pending {
+            drop(queue);
+            self.close(CloseReason::SlowConsumerPending);
+            return false;
+        }
+        drop(queue);
+        !self.touched.swap(true, Ordering::AcqRel)
+    }
+
+    /// Appends and flushes at once: for what a connection answers by itself, outside a batch.
+    pub fn send(&self, bytes: &[u8]) {
+        if self.append(|out| out.extend_from_slice(bytes)) {
+            self.flush();
+        }
+    }
+
+    /// Writes what has gathered, as far as that is possible without blocking.
+    pub fn flush(&self) {
+        self.touched.store(false, Ordering::Release);
+        let mut queue = self.queue();
+        if queue.busy || queue.pending.is_empty() {
+            return;
+        }
+        queue.busy = true;
+        let Some(socket) = &self.socket else {
+            self.work.notify_one();
+            return;
+        };
+        loop {
+            let spare = std::mem::take(&mut queue.spare);
+            let buffer = std::mem::replace(&mut queue.pending, spare);
+            queue.in_flight = buffer.len();
+            drop(queue);
+            let (written, result) = write_some(socket, &buffer);
+            self.sent_bytes.fetch_add(written as u64, Ordering::Relaxed);
+            queue = self.queue();
+            queue.in_flight = buffer.len() - written;
+            match result {
+                Ok(()) => queue.recycle(buffer),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    queue.taken = buffer;
+                    queue.written = written;
+                    self.work.notify_one();
+                    return;
+                }
+                Err(_) => {
+                    queue.busy = false;
+                    queue.in_flight = 0;
+                    drop(queue);
+                    self.close(CloseReason::WriteError);
+                    return;
+                }
+            }
+            if queue.pending.is_empty() {
+                queue.busy = false;
+                return;
+            }
+        }
+    }
+
+    /// The writer task of a plain socket: writes what [`Outbound::flush`] could not. Ends when the connection is closed.
+    pub async fn write_socket(self: Arc<Self>) {
+        let Some(socket) = &self.socket else { return };
+        loop {
+            self.work.notified().await;
+            if self.closed().is_some() {
+                return;
+            }
+            loop {
+                let (buffer, from) = {
+                    let mut queue = self.queue();
+                    if !queue.busy {
+                        break;
+                    }
+                    (std::mem::take(&mut queue.taken), queue.written)
+                };
+                let mut at = from;
+                while at < buffer.len() {
+                    let ready = tokio::time::timeout(self.write_deadline, socket.writable()).await;
+                    if self.closed().is_some() {
+                        return;
+                    }
+                    let (written, result) = match ready {
+                        Err(_) => return self.close(CloseReason::SlowConsumerDeadline),
+                        Ok(Err(_)) => return self.close(CloseReason::WriteError),
+                        Ok(Ok(())) => write_some(socket, &buffer[at..]),
+                    };
+                    at += written;
+                    self.wrote(written, buffer.len() - at);
+                    if result.is_err_and(|e| e.kind() != io::ErrorKind::WouldBlock) {
+                        return self.close(CloseReason::WriteError);
+                    }
+                }
+                if !self.take_next(buffer) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The writer task of a stream that only one can write to (TLS). Ends when the connection is closed.
+    pub async fn write_stream<W: AsyncWrite + Unpin>(self: Arc<Self>, mut stream: W) {
+        loop {
+            self.work.notified().await;
+            let mut done = Vec::new();
+            while self.take_next(done) {
+                let buffer = std::mem::take(&mut self.queue().taken);
+                let mut at = 0;
+                while at < buffer.len() {
+                    match tokio::time::timeout(self.write_deadline, stream.write(&buffer[at..])).await {
+                        Err(_) => return self.close(CloseReason::SlowConsumerDeadline),
+                        Ok(Err(_) | Ok(0)) => return self.close(CloseReason::WriteError),
+                        Ok(Ok(written)) => {
+                            at += written;
+                            self.wrote(written, buffer.len() - at);
+                        }
+                    }
+                }
+                match tokio::time::timeout(self.write_deadline, stream.flush()).await {
+                    Err(_) => return self.close(CloseReason::SlowConsumerDeadline),
+                    Ok(Err(_)) => return self.close(CloseReason::WriteError),
+                    Ok(Ok(())) => {}
+                }
+                done = buffer;
+            }
+            if self.closed().is_some() {
+                let _ = tokio::time::timeout(Duration::from_secs(1), stream.shutdown()).await;
+                return;
+            }
+        }
+    }
+
+    /// Gives `done` back and moves what is pending to `taken`; `false` (and no longer busy) if there is nothing.
+    fn take_next(&self, done: Vec<u8>) -> bool {
+        let mut queue = self.queue();
+        queue.recycle(done);
+        if queue.pending.is_empty() {
+            queue.busy = false;
+            queue.in_flight = 0;
+            return false;
+        }
+        queue.taken = std::mem::take(&mut queue.pending);
+        queue.written = 0;
+        queue.in_flight = queue.taken.len();
+        queue.pending = std::mem::take(&mut queue.spare);
+        true
+    }
+
+    fn wrote(&self, written: usize, left: usize) {
+        self.sent_bytes.fetch_add(written as u64, Ordering::Relaxed);
+        let relieved = {
+            let mut queue = self.queue();
+            queue.in_flight = left;
+            queue.waiting() < self.stall_mark()
+        };
+        if relieved {
+            self.relieved.notify_waiters();
+        }
+    }
+
+    fn stall_mark(&self) -> usize {
+        self.max_pending / 4 * 3
+    }
+
+    /// Set while three quarters of `max_pending` are waiting; told when there is room again. A publisher who heeds it does
+    /// not turn a subscriber that is merely slower into a slow consumer.
+    pub fn congestion(&self) -> Option<Arc<Notify>> {
+        let queue = self.queue();
+        (queue.waiting() >= self.stall_mark() && queue.closed.is_none()).then(|| self.relieved.clone())
+    }
+
+    /// Bytes not yet written.
+    pub fn waiting(&self) -> usize {
+        self.queue().waiting()
+    }
+
+    /// Bytes written so far.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Closes the connection; the first reason stays. What is pending goes out as far as the socket takes it at once.
+    pub fn close(&self, reason: CloseReason) {
+        {
+            let mut queue = self.queue();
+            if queue.closed.is_some() {
+                return;
+            }
+            if let Some(socket) = &self.socket
+                && !queue.busy
+            {
+                let _ = write_some(socket, &queue.pending);
+            }
+            queue.closed = Some(reason);
+            if self.socket.is_some() {
+                queue.pending = Vec::new();
+                queue.busy = true;
+            } else {
+                queue.busy = !queue.pending.is_empty();
+            }
+        }
+        self.work.notify_one();
+        self.closing.notify_waiters();
+        self.closing.notify_one();
+        self.relieved.notify_waiters();
+    }
+
+    /// The reason if the connection is closed.
+    pub fn closed(&self) -> Option<CloseReason> {
+        self.queue().closed.clone()
+    }
+
+    /// Waits until the connection is closed.
+    pub async fn wait_closed(&self) -> CloseReason {
+        loop {
+            let closing = self.closing.notified();
+            tokio::pin!(closing);
+            closing.as_mut().enable();
+            if let Some(reason) = self.closed() {
+                return reason;
+            }
+            closing.await;
+        }
+    }
+
+    /// Gives the memory of an idle connection back.
+    pub fn trim(&self) {
+        let mut queue = self.queue();
+        queue.spare = Vec::new();
+        if queue.pending.is_empty() {
+            queue.pending = Vec::new();
+        }
+    }
+}
+
+/// Writes until done or the socket takes no more; how much it took, and why it stopped.
+fn write_some(socket: &OwnedWriteHalf, buffer: &[u8]) -> (usize, io::Result<()>) {
+    let mut at = 0;
+    while at < buffer.len() {
+        match socket.try_write(&buffer[at..]) {
+            Ok(0) => return (at, Err(io::ErrorKind::WriteZero.into())),
+            Ok(n) => at += n,
+            Err(e) => return (at, Err(e)),
+        }
+    }
+    (at, Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    async fn pair() -> (OwnedWriteHalf, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connect");
+        let (server, _) = listener.accept().await.expect("accept");
+        (server.into_split().1, client)
+    }
+
+    #[tokio::test]
+    async fn everything_arrives_in_order_also_when_the_socket_blocks() {
+        let (socket, mut client) = pair().await;
+        let out = Outbound::direct(socket, 64 << 20, Duration::from_secs(10));
+        tokio::spawn(out.clone().write_socket());
+        let total: usize = 4 << 20;
+        for chunk in 0..total / 1024 {
+            let byte = chunk as u8;
+            if out.append(|v| v.extend_from_slice(&[byte; 1024])) {
+                out.flush();
+            }
+        }
+        let mut got = vec![0; total];
+        client.read_exact(&mut got).await.expect("all of it");
+        assert!(got.chunks(1024).enumerate().all(|(n, c)| c.iter().all(|b| *b == n as u8)));
+        assert_eq!(out.waiting(), 0);
+        assert_eq!(out.sent_bytes(), total as u64);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_stops_is_cut_at_max_pending() {
+        let (socket, _client) = pair().await;
+        let out = Outbound::direct(socket, 1 << 20, Duration::from_secs(10));
+        tokio::spawn(out.clone().write_socket());
+        let mut appended = 0usize;
+        while out.closed().is_none() {
+            out.send(&[0; 65536]);
+            appended += 65536;
+            assert!(appended < 256 << 20, "never cut");
+        }
+        assert_eq!(out.wait_closed().await, CloseReason::SlowConsumerPending);
+        assert!(out.waiting() <= (1 << 20) + 65536);
+    }
+
+    #[tokio::test]
+    async fn a_writer_task_serves_streams() {
+        let (near, mut far) = tokio::io::duplex(512);
+        let out = Outbound::indirect(1 << 20, Duration::from_secs(10));
+        let writer = tokio::spawn(out.clone().write_stream(near));
+        for n in 0..100u8 {
+            out.send(&[n; 100]);
+        }
+        let mut got = vec![0; 10_000];
+        far.read_exact(&mut got).await.expect("all of it");
+        assert!(got.chunks(100).enumerate().all(|(n, c)| c.iter().all(|b| *b == n as u8)));
+        out.send(b"bye");
+        out.close(CloseReason::ServerShutdown);
+        let mut rest = Vec::new();
+        far.read_to_end(&mut rest).await.expect("closed");
+        assert_eq!(rest, b"bye");
+        writer.await.expect("ended");
+    }
+}
