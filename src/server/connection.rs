@@ -1,7 +1,7 @@
 //! One client connection from accept to end: read, parse, route, flush.
 
 use super::client::Client;
-use super::listener::Shared;
+use super::listener::{Ending, Shared};
 use super::outbound::{CloseReason, Outbound};
 use crate::account::{Batch, Message, Origin, RouteCache, TargetId};
 use crate::protocol::{Connect, Op, Parser, ProtocolError};
@@ -12,22 +12,18 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 
 const FIRST_READ: usize = 4 * 1024;
 const LARGEST_READ: usize = 64 * 1024;
 /// How long a publisher waits for congested subscribers after each read buffer, as nats-server's `stallTotalAllowed`.
 const STALL_LIMIT: Duration = Duration::from_millis(10);
+/// How long a client that does not read may hold up the daemon's end.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
 /// Serves `socket` until it ends; returns why it did.
-pub(super) async fn serve(
-    shared: Arc<Shared>,
-    socket: TcpStream,
-    peer: SocketAddr,
-    mut shutdown: watch::Receiver<bool>,
-) -> CloseReason {
+pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, mut ending: Ending) -> CloseReason {
     let _ = socket.set_nodelay(true);
-    let (reader, writer) = socket.into_split();
+    let (mut reader, writer) = socket.into_split();
     let options = &shared.options;
     let out = Outbound::direct(writer, options.max_pending, options.write_deadline);
     let write = tokio::spawn(out.clone().write_socket());
@@ -36,13 +32,13 @@ pub(super) async fn serve(
     let mut connection = Connection::new(shared.clone(), client.clone());
     let mut idle = Liveness::new(options.ping_interval, options.ping_max);
     let reason = {
-        let read = connection.read(reader);
+        let read = connection.read(&mut reader);
         tokio::pin!(read);
         loop {
             tokio::select! {
                 reason = &mut read => break reason,
                 reason = out.wait_closed() => break reason,
-                _ = shutdown.wait_for(|end| *end) => break CloseReason::ServerShutdown,
+                _ = ending.intake.wait_for(|end| *end) => break CloseReason::ServerShutdown,
                 _ = tokio::time::sleep_until(idle.next) => {
                     if idle.tick(client.in_msgs.load(Ordering::Relaxed) + client.pongs.load(Ordering::Relaxed)) {
                         out.send(b"-ERR 'Stale Connection'\r\n");
@@ -56,10 +52,25 @@ pub(super) async fn serve(
             }
         }
     };
+    if reason == CloseReason::ServerShutdown {
+        let _ = ending.connections.wait_for(|end| *end).await;
+        out.drained(DRAIN_LIMIT).await;
+    }
     client.close();
     out.close(reason.clone());
     let _ = write.await;
+    if matches!(reason, CloseReason::ProtocolViolation | CloseReason::MaxPayload) {
+        discard(&mut reader).await;
+    }
     reason
+}
+
+/// Reads on for a moment: closing with unread bytes would reset the connection, and the client would not get to see the
+/// error that tells why.
+async fn discard<R: AsyncRead + Unpin>(reader: &mut R) {
+    let mut buffer = [0; 4096];
+    let rest = async { while matches!(reader.read(&mut buffer).await, Ok(1..)) {} };
+    let _ = tokio::time::timeout(Duration::from_secs(1), rest).await;
 }
 
 /// When to ask an idle client whether it is there, and when to give it up.
@@ -102,7 +113,7 @@ impl Connection {
         Connection { shared, client, connect: Connect::default(), cache: RouteCache::default() }
     }
 
-    async fn read<R: AsyncRead + Unpin>(&mut self, mut reader: R) -> CloseReason {
+    async fn read<R: AsyncRead + Unpin>(&mut self, reader: &mut R) -> CloseReason {
         let mut parser = Parser::default();
         let mut buffer: Vec<u8> = Vec::with_capacity(FIRST_READ);
         loop {

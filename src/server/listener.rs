@@ -76,6 +76,15 @@ impl Shared {
     }
 }
 
+/// The two steps in which the client side ends, each told by `true`.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// Nothing is accepted or read any more; what was read is still being answered.
+    pub intake: watch::Receiver<bool>,
+    /// What had to be answered has been: send what is pending and close.
+    pub connections: watch::Receiver<bool>,
+}
+
 /// The client side: what is bound, before it serves.
 pub struct Server {
     shared: Arc<Shared>,
@@ -142,10 +151,10 @@ impl Server {
         self.shared.address
     }
 
-    /// Accepts clients until `shutdown` says true.
-    pub fn start(self, shutdown: watch::Receiver<bool>) -> Listening {
+    /// Accepts and serves clients until told to end.
+    pub fn start(self, ending: Ending) -> Listening {
         let shared = self.shared.clone();
-        Listening { shared, task: tokio::spawn(accept(self.shared, self.listener, shutdown)) }
+        Listening { shared, task: tokio::spawn(accept(self.shared, self.listener, ending)) }
     }
 }
 
@@ -167,13 +176,13 @@ impl Listening {
     }
 }
 
-async fn accept(shared: Arc<Shared>, listener: TcpListener, mut shutdown: watch::Receiver<bool>) {
+async fn accept(shared: Arc<Shared>, listener: TcpListener, mut ending: Ending) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
-            _ = shutdown.wait_for(|end| *end) => break,
+            _ = ending.intake.wait_for(|end| *end) => break,
         };
         let (mut socket, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -192,9 +201,9 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, mut shutdown: watch:
         }
         shared.connections.fetch_add(1, Ordering::Relaxed);
         shared.total.fetch_add(1, Ordering::Relaxed);
-        let (shared, shutdown) = (shared.clone(), shutdown.clone());
+        let (shared, ending) = (shared.clone(), ending.clone());
         connections.spawn(async move {
-            let reason = connection::serve(shared.clone(), socket, peer, shutdown).await;
+            let reason = connection::serve(shared.clone(), socket, peer, ending).await;
             shared.connections.fetch_sub(1, Ordering::Relaxed);
             match reason {
                 CloseReason::ClientClosed | CloseReason::ServerShutdown => tracing::debug!("client {peer}: {reason}"),
@@ -231,7 +240,7 @@ mod tests {
         };
         let (end, shutdown) = watch::channel(false);
         let server = Server::bind(options, Account::new("$G")).await.expect("bind");
-        (server.start(shutdown), end)
+        (server.start(Ending { intake: shutdown.clone(), connections: shutdown }), end)
     }
 
     async fn client(server: &Listening) -> BufReader<TcpStream> {

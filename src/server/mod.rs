@@ -8,4 +8,4 @@ mod connection;
 mod listener;
 pub mod outbound;
 
-pub use listener::{Listening, Server, ServerOptions, ServerStatus, StartError};
+pub use listener::{Ending, Listening, Server, ServerOptions, ServerStatus, StartError};

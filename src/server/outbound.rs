@@ -57,7 +57,6 @@ pub enum CloseReason {
 /// The outbound side of one connection.
 pub struct Outbound {
     queue: Mutex<Queue>,
-    socket: Option<OwnedWriteHalf>,
     max_pending: usize,
     write_deadline: Duration,
     /// Set while some batch is bound to flush this connection.
@@ -73,6 +72,8 @@ pub struct Outbound {
 
 #[derive(Default)]
 struct Queue {
+    /// What anybody may write to; gone once the connection is closed, as others may hold the `Outbound` for longer.
+    socket: Option<Arc<OwnedWriteHalf>>,
     /// Not yet taken by anybody.
     pending: Vec<u8>,
     /// A buffer to swap with.
@@ -113,8 +114,7 @@ impl Outbound {
 
     fn build(socket: Option<OwnedWriteHalf>, max_pending: usize, write_deadline: Duration) -> Arc<Self> {
         Arc::new(Outbound {
-            queue: Mutex::default(),
-            socket,
+            queue: Mutex::new(Queue { socket: socket.map(Arc::new), ..Queue::default() }),
             max_pending,
             write_deadline,
             touched: AtomicBool::new(false),
@@ -161,7 +161,7 @@ impl Outbound {
             return;
         }
         queue.busy = true;
-        let Some(socket) = &self.socket else {
+        let Some(socket) = queue.socket.clone() else {
             self.work.notify_one();
             return;
         };
@@ -170,7 +170,7 @@ impl Outbound {
             let buffer = std::mem::replace(&mut queue.pending, spare);
             queue.in_flight = buffer.len();
             drop(queue);
-            let (written, result) = write_some(socket, &buffer);
+            let (written, result) = write_some(&socket, &buffer);
             self.sent_bytes.fetch_add(written as u64, Ordering::Relaxed);
             queue = self.queue();
             queue.in_flight = buffer.len() - written;
@@ -199,12 +199,9 @@ impl Outbound {
 
     /// The writer task of a plain socket: writes what [`Outbound::flush`] could not. Ends when the connection is closed.
     pub async fn write_socket(self: Arc<Self>) {
-        let Some(socket) = &self.socket else { return };
         loop {
             self.work.notified().await;
-            if self.closed().is_some() {
-                return;
-            }
+            let Some(socket) = self.queue().socket.clone() else { return };
             loop {
                 let (buffer, from) = {
                     let mut queue = self.queue();
@@ -222,7 +219,7 @@ impl Outbound {
                     let (written, result) = match ready {
                         Err(_) => return self.close(CloseReason::SlowConsumerDeadline),
                         Ok(Err(_)) => return self.close(CloseReason::WriteError),
-                        Ok(Ok(())) => write_some(socket, &buffer[at..]),
+                        Ok(Ok(())) => write_some(&socket, &buffer[at..]),
                     };
                     at += written;
                     self.wrote(written, buffer.len() - at);
@@ -308,6 +305,14 @@ impl Outbound {
         (queue.waiting() >= self.stall_mark() && queue.closed.is_none()).then(|| self.relieved.clone())
     }
 
+    /// Waits, at most `limit`, until everything is written.
+    pub async fn drained(&self, limit: Duration) {
+        let until = tokio::time::Instant::now() + limit;
+        while self.waiting() > 0 && self.closed().is_none() && tokio::time::Instant::now() < until {
+            let _ = tokio::time::timeout(Duration::from_millis(10), self.relieved.notified()).await;
+        }
+    }
+
     /// Bytes not yet written.
     pub fn waiting(&self) -> usize {
         self.queue().waiting()
@@ -325,18 +330,18 @@ impl Outbound {
             if queue.closed.is_some() {
                 return;
             }
-            if let Some(socket) = &self.socket
-                && !queue.busy
-            {
-                let _ = write_some(socket, &queue.pending);
+            match queue.socket.take() {
+                Some(socket) => {
+                    if !queue.busy {
+                        let _ = write_some(&socket, &queue.pending);
+                    }
+                    queue.pending = Vec::new();
+                    queue.busy = true;
+                }
+                // The writer task sends what is pending before it ends.
+                None => queue.busy = !queue.pending.is_empty(),
             }
             queue.closed = Some(reason);
-            if self.socket.is_some() {
-                queue.pending = Vec::new();
-                queue.busy = true;
-            } else {
-                queue.busy = !queue.pending.is_empty();
-            }
         }
         self.work.notify_one();
         self.closing.notify_waiters();
