@@ -140,14 +140,11 @@ impl Connection {
             }
             // The buffer follows the traffic: large while it fills up, as large as the message that is coming in, and
             // small again once it is quiet.
-            let want = match parser.wanted() {
-                0 if filled => (buffer.capacity() * 2).clamp(FIRST_READ, LARGEST_READ),
-                0 if buffer.is_empty() && buffer.capacity() > LARGEST_READ => {
-                    buffer = Vec::new();
-                    LARGEST_READ
-                }
-                wanted => wanted.max(FIRST_READ),
-            };
+            if buffer.is_empty() && buffer.capacity() > LARGEST_READ {
+                buffer = Vec::new();
+            }
+            let grown = if filled { (buffer.capacity() * 2).min(LARGEST_READ) } else { FIRST_READ };
+            let want = grown.max(parser.wanted());
             if buffer.capacity() < want {
                 buffer.reserve_exact(want - buffer.len());
             }
