@@ -38,6 +38,10 @@ struct Group {
 }
 
 impl Routes {
+    fn reaches_leafs(&self) -> bool {
+        !self.leafs.is_empty() || self.groups.iter().any(|group| !group.leafs.is_empty())
+    }
+
     fn add(&mut self, sub: &Arc<Subscription>) {
         let leaf = sub.target.kind() == TargetKind::Leaf;
         match &sub.queue {
@@ -130,7 +134,21 @@ impl Account {
     ///
     /// Of each queue group one member gets it: a local one if there is any, else one behind a leaf link.
     pub fn route(&self, origin: Origin, message: &Message<'_>, cache: &mut RouteCache, batch: &mut Batch) -> usize {
-        self.route_to(origin, message, None, cache, batch)
+        self.route_to(origin, message.subject, message, None, cache, batch)
+    }
+
+    /// As [`Account::route`], but to those who want the subject `to`, who see the message with its own subject: so
+    /// consumers deliver stored messages to an inbox. A leaf gets `to` as the subject and `reply@subject` as the reply,
+    /// as between nats-servers.
+    pub fn route_as(
+        &self,
+        origin: Origin,
+        to: &str,
+        message: &Message<'_>,
+        cache: &mut RouteCache,
+        batch: &mut Batch,
+    ) -> usize {
+        self.route_to(origin, to, message, None, cache, batch)
     }
 
     /// As [`Account::route`], but of the queue groups only those in `queues` are served: the sending leaf has chosen
@@ -143,26 +161,36 @@ impl Account {
         cache: &mut RouteCache,
         batch: &mut Batch,
     ) -> usize {
-        self.route_to(origin, message, Some(queues), cache, batch)
+        self.route_to(origin, message.subject, message, Some(queues), cache, batch)
     }
 
     fn route_to(
         &self,
         origin: Origin,
+        to: &str,
         message: &Message<'_>,
         only: Option<&[&str]>,
         cache: &mut RouteCache,
         batch: &mut Batch,
     ) -> usize {
         let generation = self.generation.load(Ordering::Acquire);
-        let routes = cache.get(message.subject, generation, || self.compute(message.subject));
+        let routes = cache.get(to, generation, || self.compute(to));
         let mut count = 0;
+        let reply;
+        let mut to_leafs = *message;
+        if to != message.subject && routes.reaches_leafs() {
+            to_leafs.subject = to;
+            if !message.reply.is_empty() {
+                reply = format!("{}@{}", message.reply, message.subject);
+                to_leafs.reply = &reply;
+            }
+        }
         for sub in &routes.plain {
             count += usize::from(self.offer(origin, sub, &[], message, batch));
         }
         if routes.groups.is_empty() {
             for sub in &routes.leafs {
-                count += usize::from(self.offer(origin, sub, &[], message, batch));
+                count += usize::from(self.offer(origin, sub, &[], &to_leafs, batch));
             }
             return count;
         }
@@ -182,12 +210,12 @@ impl Account {
             let id = sub.target.id();
             let queues: Vec<&str> = remote.iter().filter(|(s, _)| s.target.id() == id).map(|(_, q)| *q).collect();
             remote.retain(|(s, _)| s.target.id() != id);
-            count += usize::from(self.offer(origin, sub, &queues, message, batch));
+            count += usize::from(self.offer(origin, sub, &queues, &to_leafs, batch));
         }
         while let Some((sub, _)) = remote.first().copied() {
             let id = sub.target.id();
             let queues: Vec<&str> = remote.iter().filter(|(s, _)| s.target.id() == id).map(|(_, q)| *q).collect();
-            count += usize::from(self.offer(origin, sub, &queues, message, batch));
+            count += usize::from(self.offer(origin, sub, &queues, &to_leafs, batch));
             remote.retain(|(s, _)| s.target.id() != id);
         }
         count
