@@ -1,0 +1,472 @@
+//! A seeded world around the machine: a hub that checks guards as nats-server does, connections that die half open and
+//! speak later, lost and late acks, hub restarts, refusals, other publishers, and crashes of the uplink at any action.
+//! A failing seed is printed; `LEAFD_SIM_SEED=n` replays it alone, `LEAFD_SIM_SEEDS=n` runs more.
+
+use super::*;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+const SUBJECTS: u64 = 3;
+
+/// What the seed decides about the world.
+#[derive(Clone, Copy, Debug)]
+struct World {
+    foreign: bool,
+    refuses: bool,
+    permanent: bool,
+    gaps: bool,
+    rollback: bool,
+    answers: bool,
+    hub_window: Duration,
+}
+
+#[derive(Clone, Debug)]
+enum Packet {
+    Publish { life: u64, run: u64, seq: u64, guard: Guard, expected: Option<u64> },
+    Ask { life: u64, run: u64 },
+    AskPosition { life: u64, run: u64, seq: u64 },
+}
+
+struct Held {
+    position: u64,
+    /// Ours; `None` is another publisher's.
+    seq: Option<u64>,
+    at: Duration,
+}
+
+#[derive(Default)]
+struct Hub {
+    stream: Vec<Held>,
+    last_position: u64,
+    last_id: Option<Option<u64>>,
+    seen: HashMap<u64, (u64, Duration)>,
+}
+
+impl Hub {
+    fn store(&mut self, now: Duration, seq: Option<u64>) -> u64 {
+        self.last_position += 1;
+        self.stream.push(Held { position: self.last_position, seq, at: now });
+        self.last_id = Some(seq);
+        if let Some(seq) = seq {
+            self.seen.insert(seq, (self.last_position, now));
+        }
+        self.last_position
+    }
+
+    fn last_of(&self, subject: u64) -> Option<&Held> {
+        self.stream.iter().rev().find(|held| held.seq.is_some_and(|seq| seq % SUBJECTS == subject))
+    }
+
+    fn restart(&mut self, now: Duration, window: Duration) {
+        self.seen.retain(|_, (_, at)| now - *at < window);
+        if self.stream.last().is_none_or(|last| now - last.at >= window) {
+            self.last_id = None;
+        }
+    }
+
+    fn publish(&mut self, now: Duration, world: &World, packet: &Packet) -> AckResult {
+        let Packet::Publish { seq, guard, expected, .. } = packet else { unreachable!("only publishes") };
+        if let Some(expected) = expected
+            && self.last_of(seq % SUBJECTS).map_or(0, |held| held.position) != *expected
+        {
+            return AckResult::Moved(LastId::Unknown);
+        }
+        if let Some((position, at)) = self.seen.get(seq)
+            && now - *at < world.hub_window
+        {
+            return AckResult::Stored { position: *position, duplicate: true };
+        }
+        if let Guard::After(previous) = guard
+            && self.last_id != Some(Some(*previous))
+        {
+            return AckResult::Moved(match self.last_id {
+                Some(Some(seq)) => LastId::Ours(seq),
+                Some(None) => LastId::Foreign,
+                None => LastId::Unknown,
+            });
+        }
+        if world.permanent && seq % 37 == 5 {
+            return AckResult::Permanent("too large".into());
+        }
+        AckResult::Stored { position: self.store(now, Some(*seq)), duplicate: false }
+    }
+}
+
+struct Sim {
+    world: World,
+    rng: fastrand::Rng,
+    now: Duration,
+    hub: Hub,
+    hub_refusing: bool,
+    /// The live connection is the last one, if `up`.
+    connections: Vec<VecDeque<Packet>>,
+    up: bool,
+    session: u64,
+    replies: Vec<(u64, Event)>,
+    life: u64,
+    machine: Machine,
+    positions: HashMap<u64, u64>,
+    disk: Cursor,
+    saving: Option<Cursor>,
+    burying: Option<u64>,
+    buried: BTreeSet<u64>,
+    committed: u64,
+    trimmed: u64,
+    crashed: bool,
+}
+
+fn settings(world: &World, rng: &mut fastrand::Rng) -> Settings {
+    // A hub that answers must be asked until it does; one that does not is given up early.
+    let ask_tries = if world.answers { u32::MAX } else { 2 };
+    Settings { window: rng.usize(1..20), chain_age: Duration::from_secs(5), ask_tries, ..Settings::default() }
+}
+
+impl Sim {
+    fn new(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut flag = || rng.bool();
+        let mut world = World {
+            foreign: flag(),
+            refuses: flag(),
+            permanent: flag(),
+            gaps: flag(),
+            rollback: flag() && flag(),
+            answers: flag() || flag() || flag(),
+            hub_window: Duration::from_secs(20),
+        };
+        if !world.answers {
+            // Where the uplink may not ask, the hub's window has to be longer than what happens within it.
+            world.hub_window = Duration::from_secs(7200);
+            world.rollback = false;
+        }
+        if world.rollback {
+            world.permanent = false;
+        }
+        let machine = Machine::new(settings(&world, &mut rng), Cursor::default(), 0, seed);
+        Sim {
+            world,
+            rng,
+            now: Duration::ZERO,
+            hub: Hub::default(),
+            hub_refusing: false,
+            connections: Vec::new(),
+            up: false,
+            session: 0,
+            replies: Vec::new(),
+            life: 0,
+            machine,
+            positions: HashMap::new(),
+            disk: Cursor::default(),
+            saving: None,
+            burying: None,
+            buried: BTreeSet::new(),
+            committed: 0,
+            trimmed: 0,
+            crashed: false,
+        }
+    }
+
+    fn missing(&self, seq: u64) -> bool {
+        seq <= self.trimmed || (self.world.gaps && seq % 41 == 7)
+    }
+
+    fn feed(&mut self, event: Event) {
+        let mut actions = Vec::new();
+        self.machine.handle(self.now, event, &mut actions);
+        for action in actions {
+            if self.crashed {
+                return;
+            }
+            self.act(action);
+        }
+        self.send();
+    }
+
+    fn transmit(&mut self, packet: Packet) {
+        if self.up {
+            self.connections.last_mut().expect("up has a connection").push_back(packet);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::AskHub { run } => {
+                self.positions.clear();
+                self.transmit(Packet::Ask { life: self.life, run });
+            }
+            Action::AskPosition { run, seq } => {
+                if self.missing(seq) {
+                    self.feed(Event::Gap { from: seq, to: seq });
+                } else if self.positions.contains_key(&(seq % SUBJECTS)) {
+                    self.feed(Event::Position { run, seq, last: None });
+                } else {
+                    self.transmit(Packet::AskPosition { life: self.life, run, seq });
+                }
+            }
+            Action::SaveCursor(cursor) => self.saving = Some(cursor),
+            Action::Trim(upto) => {
+                assert!(upto <= self.disk.confirmed, "trimmed beyond the durable cursor");
+                self.trimmed = self.trimmed.max(upto);
+            }
+            Action::Bury { seq, .. } => self.burying = Some(seq),
+            Action::HubLost { .. } => assert!(self.world.rollback, "the hub lost nothing"),
+            Action::LocalLost { .. } => panic!("nothing was lost here"),
+        }
+    }
+
+    fn send(&mut self) {
+        while !self.crashed && self.rng.u8(..) > 20 {
+            let Some(order) = self.machine.next_order(self.now) else { return };
+            if self.missing(order.seq) {
+                self.feed(Event::Gap { from: order.seq, to: order.seq });
+                continue;
+            }
+            let expected = (order.guard == Guard::Position)
+                .then(|| self.positions.get(&(order.seq % SUBJECTS)).copied().expect("position was asked for"));
+            self.transmit(Packet::Publish {
+                life: self.life,
+                run: order.run,
+                seq: order.seq,
+                guard: order.guard,
+                expected,
+            });
+            self.feed(Event::Sent { seq: order.seq, bytes: 100 });
+        }
+    }
+
+    fn cut(&mut self, late: bool) {
+        if !self.up {
+            return;
+        }
+        self.up = false;
+        let old = self.connections.last_mut().expect("up has a connection");
+        let kept = if late { self.rng.usize(..=old.len()) } else { 0 };
+        old.truncate(kept);
+        if self.connections.len() > 3 {
+            self.connections.remove(0);
+        }
+        self.feed(Event::LinkDown);
+    }
+
+    fn connect(&mut self) {
+        if !self.up {
+            self.up = true;
+            self.session += 1;
+            self.connections.push(VecDeque::new());
+            self.feed(Event::LinkUp(self.session));
+        }
+    }
+
+    /// The uplink dies and starts again from what is on disk.
+    fn crash(&mut self) {
+        if self.saving.is_some() && self.rng.bool() {
+            self.disk = self.saving.take().unwrap_or_default();
+        }
+        if let Some(seq) = self.burying.take()
+            && self.rng.bool()
+        {
+            self.buried.insert(seq);
+        }
+        self.saving = None;
+        self.life += 1;
+        self.up = false;
+        self.positions.clear();
+        let settings = settings(&self.world, &mut self.rng);
+        self.machine = Machine::new(settings, self.disk, self.committed, self.rng.u64(..));
+        self.feed(Event::Tick);
+    }
+
+    fn lost(&self, last: u64) -> bool {
+        let Cursor { held, held_position, .. } = self.machine.cursor();
+        let other = |at: &Held| at.position == held_position && at.seq != Some(held);
+        last < held
+            && held_position > 0
+            && (self.hub.last_position < held_position || self.hub.stream.iter().any(other))
+    }
+
+    /// The hub processes the next packet of connection `at`.
+    fn process(&mut self, at: usize, calm: bool) {
+        let Some(packet) = self.connections[at].pop_front() else { return };
+        if !calm && self.hub_refusing && self.rng.u8(..) < 120 {
+            // Refused or lost, each message for itself: what is behind it may still be taken.
+            if let Packet::Publish { life, run, seq, .. } = packet
+                && self.rng.bool()
+            {
+                self.replies.push((life, Event::Ack { run, seq, result: AckResult::Temporary }));
+            }
+            return;
+        }
+        let (life, event) = match packet {
+            Packet::Publish { life, run, seq, .. } => {
+                let result = self.hub.publish(self.now, &self.world, &packet);
+                (life, Event::Ack { run, seq, result })
+            }
+            Packet::Ask { life, run } => {
+                let last = self.hub.stream.iter().rev().find_map(|held| Some((held.seq?, held.position)));
+                let answer = match self.world.answers {
+                    true => HubAnswer::Held {
+                        last,
+                        lost: self.lost(last.map_or(0, |(seq, _)| seq)),
+                        local_first: self.trimmed + 1,
+                    },
+                    false => HubAnswer::Unknown,
+                };
+                (life, Event::Answer { run, answer })
+            }
+            Packet::AskPosition { life, run, seq } => {
+                let held = self.hub.last_of(seq % SUBJECTS);
+                let last = held.and_then(|held| Some((held.seq?, held.position)));
+                (life, Event::Position { run, seq, last })
+            }
+        };
+        if calm || self.rng.u8(..) > 12 {
+            if !calm && self.rng.u8(..) < 12 {
+                self.replies.push((life, event.clone()));
+            }
+            self.replies.push((life, event));
+        }
+    }
+
+    fn reply(&mut self, calm: bool) {
+        if self.replies.is_empty() || !self.up {
+            return;
+        }
+        let at = if calm || self.rng.bool() { 0 } else { self.rng.usize(..self.replies.len()) };
+        let (life, event) = self.replies.remove(at);
+        if life == self.life {
+            if let Event::Ack { run, seq, result: AckResult::Stored { position, .. } } = &event
+                && self.machine.accepts(*run)
+            {
+                let known = self.positions.entry(seq % SUBJECTS).or_default();
+                *known = (*known).max(*position);
+            }
+            if let Event::Position { run, seq, last } = &event
+                && self.machine.awaits_position(*run, *seq)
+            {
+                self.positions.insert(seq % SUBJECTS, last.map_or(0, |(_, position)| position));
+            }
+            self.feed(event);
+        }
+    }
+
+    fn finish_disk(&mut self) {
+        if let Some(cursor) = self.saving.take() {
+            self.disk = cursor;
+            self.feed(Event::Saved(cursor));
+        }
+        if let Some(seq) = self.burying.take() {
+            self.buried.insert(seq);
+            self.feed(Event::Buried(seq));
+        }
+    }
+
+    fn chaos(&mut self) {
+        match self.rng.u8(..) {
+            0..30 => {
+                self.committed += self.rng.u64(1..6);
+                self.feed(Event::Committed(self.committed));
+            }
+            30..130 if self.up => self.process(self.connections.len() - 1, false),
+            30..130 => self.connect(),
+            130..150 if !self.connections.is_empty() => {
+                let at = self.rng.usize(..self.connections.len());
+                self.process(at, false);
+            }
+            150..200 => self.reply(false),
+            200..215 => {
+                self.now += Duration::from_millis(self.rng.u64(1..2000));
+                self.feed(Event::Tick);
+            }
+            215..225 => self.finish_disk(),
+            225..229 => self.cut(true),
+            229..231 => {
+                self.cut(true);
+                self.hub.restart(self.now, self.world.hub_window);
+            }
+            231..233 => self.crash(),
+            233..236 => self.hub_refusing = self.world.refuses && !self.hub_refusing,
+            236..244 if self.world.foreign => {
+                self.hub.store(self.now, None);
+            }
+            244 if self.world.rollback => {
+                self.cut(false);
+                self.connections.clear();
+                self.replies.clear();
+                let keep = self.hub.stream.len() - self.rng.usize(..=self.hub.stream.len().min(6));
+                self.hub.stream.truncate(keep);
+                self.hub.last_position = self.hub.stream.last().map_or(0, |held| held.position);
+                let left: BTreeSet<u64> = self.hub.stream.iter().filter_map(|held| held.seq).collect();
+                self.hub.seen.retain(|seq, _| left.contains(seq));
+                self.hub.last_id = self.hub.stream.last().map(|held| held.seq);
+                self.hub.restart(self.now, self.world.hub_window);
+            }
+            245 if self.world.answers => self.now += self.world.hub_window,
+            _ => {}
+        }
+    }
+
+    /// No more faults: everything must arrive.
+    fn calm(&mut self) {
+        for _ in 0..20_000 {
+            self.connect();
+            while !self.connections.iter().all(VecDeque::is_empty) {
+                for at in 0..self.connections.len() {
+                    self.process(at, true);
+                }
+            }
+            while !self.replies.is_empty() {
+                self.reply(true);
+            }
+            self.finish_disk();
+            if self.machine.settled() {
+                return;
+            }
+            self.send();
+            if let Some(deadline) = self.machine.deadline()
+                && self.connections.iter().all(VecDeque::is_empty)
+            {
+                self.now = self.now.max(deadline);
+            }
+            self.feed(Event::Tick);
+        }
+        panic!("no progress: {:?} at {:?} of {}", self.machine.phase(), self.machine.cursor(), self.committed);
+    }
+
+    fn check(&self) {
+        let held: Vec<u64> = self.hub.stream.iter().filter_map(|held| held.seq).collect();
+        assert!(held.is_sorted_by(|a, b| a < b), "not once and in order: {held:?}");
+        let gap = |seq: &u64| self.world.gaps && seq % 41 == 7;
+        let refused = |seq: &u64| self.world.permanent && seq % 37 == 5;
+        let want: Vec<u64> = (1..=self.committed).filter(|seq| !gap(seq) && !refused(seq)).collect();
+        if self.world.rollback {
+            assert!(held.len() + 200 > want.len() && held.iter().all(|seq| want.contains(seq)));
+        } else {
+            assert_eq!(held, want, "something is missing at the hub");
+        }
+        let want: BTreeSet<u64> = (1..=self.committed).filter(|seq| !gap(seq) && refused(seq)).collect();
+        assert_eq!(self.buried, want, "dead letters");
+    }
+}
+
+fn run(seed: u64) {
+    let mut sim = Sim::new(seed);
+    let steps = 400 + sim.rng.usize(..800);
+    for _ in 0..steps {
+        sim.chaos();
+    }
+    sim.calm();
+    sim.check();
+}
+
+#[test]
+fn every_message_once_and_in_order_whatever_happens() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    if let Some(seed) = number("LEAFD_SIM_SEED") {
+        return run(seed);
+    }
+    for seed in 0..number("LEAFD_SIM_SEEDS").unwrap_or(3000) {
+        if let Err(panic) = std::panic::catch_unwind(|| run(seed)) {
+            eprintln!("failing seed: LEAFD_SIM_SEED={seed}, {:?}", Sim::new(seed).world);
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
