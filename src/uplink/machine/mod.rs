@@ -20,6 +20,9 @@
 //!
 //! From the prefix property follows that an ack for a message confirms all before it.
 //!
+//! One case is left: a message that was sent, is dropped here before it is confirmed (`on_full = "drop_oldest"`), and was
+//! still under way on an old connection can arrive behind its successors; once, but late.
+//!
 //! # Streams shared with others
 //! A foreign message between two of ours breaks the chain. Then the burst that may be in flight is halved, down to one
 //! message at a time (each guarded by position), and doubled again after a few full bursts without a break.
@@ -277,7 +280,8 @@ impl Machine {
             Event::Saved(cursor) => {
                 self.saving = false;
                 self.saved = cursor;
-                actions.push(Action::Trim(cursor.confirmed));
+                // The cursor may have gone back since, when the hub lost something that is to be sent again.
+                actions.push(Action::Trim(cursor.confirmed.min(self.cursor.confirmed)));
                 if self.phase == Phase::Renaming {
                     self.restart(now);
                 }
