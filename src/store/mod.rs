@@ -1,1 +1,37 @@
-//! Not written yet.
+//! The store: append-only segment logs and a small state log, made durable together by one commit thread.
+//!
+//! A log takes records into a staging buffer ([`Log::append`] never waits for the disk); the commit thread takes all that
+//! is staged, writes it with one write per log, syncs, and only then tells each log's [`CommitObserver`]. What arrives
+//! meanwhile shares the next sync. Reading never goes beyond what is committed, except for a single record asked for by
+//! its sequence. Nothing in here knows NATS, save that records carry a subject by which they are indexed.
+//!
+//! On disk: `store.version`, `store.lock`, `state.log`, and for each log a folder `streams/<id>/` with its segments
+//! (`<first sequence>.seg`) and `tombstones`.
+
+mod bits;
+mod commit;
+mod dir;
+mod error;
+mod frame;
+mod io;
+mod log;
+mod reader;
+mod record;
+mod recovery;
+mod segment;
+#[cfg(test)]
+mod sim;
+mod state_log;
+mod subjects;
+#[cfg(test)]
+mod tests;
+mod tombstones;
+
+pub use commit::{Commit, Store, StoreOptions, StoreStats};
+pub use error::StoreError;
+pub use io::{Disk, DiskFile, RealDisk};
+pub use log::{CommitObserver, Limits, Log, LogOptions, LogState, Purge, Storage, Sync};
+pub use reader::Reader;
+pub use record::{Record, Stored};
+pub use state_log::{Change, StateLog};
+pub use subjects::SubjectInfo;

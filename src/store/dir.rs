@@ -1,0 +1,70 @@
+//! The data directory: whose it is, which format it has, and that only one process uses it.
+
+use super::StoreError;
+use rustix::fs::{FlockOperation, flock};
+use std::fs;
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+/// Format of the files of this version.
+const VERSION: u32 = 1;
+const VERSION_FILE: &str = "store.version";
+const LOCK_FILE: &str = "store.lock";
+
+/// Held while the directory is in use.
+pub(super) struct Lock {
+    _file: fs::File,
+}
+
+/// Creates the directory if need be, checks that it is ours and not newer, and locks it.
+pub(super) fn take(dir: &Path) -> Result<Lock, StoreError> {
+    fs::create_dir_all(dir).map_err(|e| StoreError::io("create the data directory", dir, e))?;
+    let version = dir.join(VERSION_FILE);
+    let known = fs::read_to_string(&version);
+    if known.is_err() {
+        refuse_foreign(dir)?;
+    }
+    let path = dir.join(LOCK_FILE);
+    let failed = |e| StoreError::io("lock", &path, e);
+    let mut lock =
+        fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut pid = String::new();
+        let _ = lock.read_to_string(&mut pid);
+        return Err(StoreError::Locked { path: dir.to_owned(), pid: pid.trim().to_owned() });
+    }
+    lock.set_len(0).and_then(|()| lock.rewind()).map_err(failed)?;
+    writeln!(lock, "{}", std::process::id()).map_err(failed)?;
+    match known {
+        Ok(text) => match text.trim().parse() {
+            Ok(VERSION) => {}
+            Ok(found) => return Err(StoreError::Newer { path: dir.to_owned(), found, known: VERSION }),
+            Err(_) => return Err(StoreError::Foreign { path: dir.to_owned(), found: VERSION_FILE.to_owned() }),
+        },
+        Err(_) => write_version(dir).map_err(|e| StoreError::io("write", &version, e))?,
+    }
+    Ok(Lock { _file: lock })
+}
+
+/// By way of a new name, so that a power cut leaves it whole or not there at all.
+fn write_version(dir: &Path) -> std::io::Result<()> {
+    let new = dir.join("store.version.new");
+    let mut file = fs::File::create(&new)?;
+    writeln!(file, "{VERSION}")?;
+    file.sync_all()?;
+    fs::rename(&new, dir.join(VERSION_FILE))?;
+    fs::File::open(dir)?.sync_all()
+}
+
+/// A directory with files that are not leafd's is somebody else's.
+fn refuse_foreign(dir: &Path) -> Result<(), StoreError> {
+    let ours = |name: &str| name.starts_with("store.") || name.starts_with("leafd.") || name == "lost+found";
+    let entries = fs::read_dir(dir).map_err(|e| StoreError::io("read the data directory", dir, e))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !ours(&name) {
+            return Err(StoreError::Foreign { path: dir.to_owned(), found: name });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! What can go wrong in the store, in the operator's words.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// An error of the store. Cheap to clone, as one failed sync fails many records.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The system refused to read or write.
+    #[error("cannot {action} {path}: {error}", path = path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        error: Arc<std::io::Error>,
+    },
+    /// Another process has the data directory.
+    #[error("the data directory {path} is in use by another leafd (process {pid}); stop that one or choose another data_dir", path = path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// Who holds the lock, as that process wrote it.
+        pid: String,
+    },
+    /// A directory that is not leafd's.
+    #[error("{path} is not a leafd data directory and not empty ({found} is there); choose an empty or a new data_dir", path = path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// A file that does not belong there.
+        found: String,
+    },
+    /// Written by a newer leafd.
+    #[error("{path} has store format {found}, this leafd knows {known}; upgrade leafd, or restore a backup made by this version", path = path.display())]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest that is known.
+        known: u32,
+    },
+    /// A record whose checksum is wrong.
+    #[error("sequence {seq} of {log} is damaged on disk; the rest is readable")]
+    Damaged {
+        /// The log.
+        log: String,
+        /// The record.
+        seq: u64,
+    },
+    /// A log of that name exists, or does not.
+    #[error("the log {0} exists already")]
+    Exists(String),
+    /// No such log.
+    #[error("there is no log {0}")]
+    Missing(String),
+    /// A record too large for a frame.
+    #[error("a record of {0} bytes is too large for the store")]
+    TooLarge(usize),
+    /// The store has been closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// Wraps an error of the system.
+    pub fn io(action: &'static str, path: &Path, error: std::io::Error) -> Self {
+        StoreError::Io { action, path: path.to_owned(), error: Arc::new(error) }
+    }
+
+    /// Whether the disk is full (or a quota reached).
+    pub fn is_full(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, StoreError::Io { error, .. } if matches!(error.kind(), StorageFull | QuotaExceeded))
+    }
+}

@@ -1,0 +1,53 @@
+//! Framing shared by all files of the store: length (u32), CRC-32 of the body (u32), body; little-endian.
+
+/// Bytes before the body.
+pub(super) const PREFIX: usize = 8;
+/// Longest body that is believed; anything above is damage.
+pub(super) const MAX_BODY: usize = 256 << 20;
+
+/// What stands at the beginning of some bytes.
+pub(super) enum Parsed<'a> {
+    /// A frame with a right checksum, and its length with prefix.
+    Whole(&'a [u8], usize),
+    /// A frame that goes on for at least this many bytes in all.
+    Short(usize),
+    /// No frame.
+    Bad,
+}
+
+/// Appends a frame whose body `write` writes.
+pub(super) fn push(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0; PREFIX]);
+    write(out);
+    let body = &out[start + PREFIX..];
+    let (len, crc) = (body.len() as u32, crc32fast::hash(body));
+    out[start..start + 4].copy_from_slice(&len.to_le_bytes());
+    out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Looks at the frame that begins at `bytes`.
+pub(super) fn parse(bytes: &[u8]) -> Parsed<'_> {
+    let (Some(len), Some(crc)) = (u32_at(bytes, 0), u32_at(bytes, 4)) else { return Parsed::Short(PREFIX) };
+    let len = len as usize;
+    if len == 0 || len > MAX_BODY {
+        return Parsed::Bad;
+    }
+    match bytes.get(PREFIX..PREFIX + len) {
+        None => Parsed::Short(PREFIX + len),
+        Some(body) if crc32fast::hash(body) == crc => Parsed::Whole(body, PREFIX + len),
+        Some(_) => Parsed::Bad,
+    }
+}
+
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..at + 2)?.try_into().ok().map(u16::from_le_bytes)
+}
+
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes)
+}
+
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes)
+}

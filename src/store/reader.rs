@@ -1,0 +1,100 @@
+//! Sequential reading of what is committed.
+
+use super::log::Inner;
+use super::segment::{CHUNK, Item, Scanner};
+use super::{StoreError, Stored};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Reads a log from a position on, in big chunks. Removed records are passed over; so are damaged ones, which are counted.
+pub struct Reader {
+    log: Arc<Inner>,
+    position: u64,
+    open: Option<Open>,
+}
+
+struct Open {
+    base: u64,
+    scanner: Scanner,
+}
+
+impl Reader {
+    pub(super) fn new(log: Arc<Inner>) -> Reader {
+        Reader { log, position: 0, open: None }
+    }
+
+    /// Goes on from `seq`.
+    pub fn seek(&mut self, seq: u64) {
+        if seq != self.position {
+            self.position = seq;
+            self.open = None;
+        }
+    }
+
+    /// The sequence from which [`Reader::next`] goes on.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The next committed record at or after the position whose subject `matches`; `None` at the committed end.
+    ///
+    /// # Errors
+    /// The disk cannot be read; the position stays, and the call can be repeated.
+    pub fn next(&mut self, matches: &dyn Fn(&str) -> bool) -> Result<Option<Stored>, StoreError> {
+        let from = self.position;
+        loop {
+            let Some(open) = self.ready()? else { return Ok(None) };
+            let base = open.base;
+            let found = match open.scanner.next() {
+                Ok(Some(Item::Record(view, _))) => {
+                    let (seq, wanted) = (view.seq, view.seq >= from && matches(view.subject));
+                    Ok(Some((seq, wanted.then(|| view.to_stored()))))
+                }
+                Ok(Some(Item::Damage { .. })) => {
+                    self.log.damaged.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+                Ok(None) => Ok(None),
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(Some((seq, stored))) => {
+                    self.position = self.position.max(seq + 1);
+                    if let Some(stored) = stored
+                        && self.log.state().is_live(seq)
+                    {
+                        return Ok(Some(stored));
+                    }
+                }
+                // The segment is read to its end; a later one can only hold what comes after it.
+                Ok(None) => match self.log.state().segment_after(base) {
+                    Some(next) => {
+                        self.position = self.position.max(next);
+                        self.open = None;
+                    }
+                    None => return Ok(None),
+                },
+                Err(error) => {
+                    self.open = None;
+                    return Err(StoreError::io("read", &self.log.place.dir, error));
+                }
+            }
+        }
+    }
+
+    /// The scanner of the segment with the position, extended to what is committed by now; `None` if there is nothing.
+    fn ready(&mut self) -> Result<Option<&mut Open>, StoreError> {
+        let state = self.log.state();
+        self.position = self.position.max(state.first);
+        if self.position > state.committed {
+            return Ok(None);
+        }
+        let Some(segment) = state.segment_of(self.position) else { return Ok(None) };
+        match &mut self.open {
+            Some(open) if open.base == segment.base => open.scanner.extend(segment.len),
+            open => *open = Some(Open { base: segment.base, scanner: segment.scan(self.position, CHUNK) }),
+        }
+        drop(state);
+        Ok(self.open.as_mut())
+    }
+}

@@ -1,0 +1,144 @@
+//! One stored message as bytes: kind (u8), subject length (u16), headers length (u32), sequence (u64), time (i64), then
+//! subject, headers and payload; in a frame.
+
+use super::StoreError;
+use super::frame::{self, Parsed, u16_at, u32_at, u64_at};
+use bytes::Bytes;
+
+const KIND: u8 = 1;
+/// Body bytes before the subject.
+const FIXED: usize = 23;
+/// What a record costs beyond subject, headers and payload.
+pub(super) const OVERHEAD: usize = frame::PREFIX + FIXED;
+
+/// A record as it is given to the store.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// By which it is indexed.
+    pub subject: &'a str,
+    /// Verbatim header block; may be empty.
+    pub headers: &'a [u8],
+    /// The body.
+    pub payload: &'a [u8],
+}
+
+/// A record as it is read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its sequence.
+    pub seq: u64,
+    /// When it was stored, nanoseconds since 1970; never less than its predecessor's.
+    pub time: i64,
+    /// By which it is indexed.
+    pub subject: Box<str>,
+    /// Verbatim header block; may be empty.
+    pub headers: Bytes,
+    /// The body.
+    pub payload: Bytes,
+}
+
+/// A record within a read buffer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View<'a> {
+    pub seq: u64,
+    pub time: i64,
+    pub subject: &'a str,
+    pub headers: &'a [u8],
+    pub payload: &'a [u8],
+    /// Length on disk.
+    pub used: usize,
+}
+
+impl Record<'_> {
+    /// Length on disk.
+    pub(super) fn size(&self) -> usize {
+        OVERHEAD + self.subject.len() + self.headers.len() + self.payload.len()
+    }
+
+    /// Whether it fits in a frame.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        if self.size() > frame::MAX_BODY || self.subject.len() > usize::from(u16::MAX) {
+            return Err(StoreError::TooLarge(self.size()));
+        }
+        Ok(())
+    }
+
+    /// Appends the frame.
+    pub(super) fn push(&self, out: &mut Vec<u8>, seq: u64, time: i64) {
+        frame::push(out, |out| {
+            let mut fixed = [0; FIXED];
+            fixed[0] = KIND;
+            fixed[1..3].copy_from_slice(&(self.subject.len() as u16).to_le_bytes());
+            fixed[3..7].copy_from_slice(&(self.headers.len() as u32).to_le_bytes());
+            fixed[7..15].copy_from_slice(&seq.to_le_bytes());
+            fixed[15..23].copy_from_slice(&time.to_le_bytes());
+            out.extend_from_slice(&fixed);
+            out.extend_from_slice(self.subject.as_bytes());
+            out.extend_from_slice(self.headers);
+            out.extend_from_slice(self.payload);
+        });
+    }
+}
+
+impl View<'_> {
+    pub fn to_stored(self) -> Stored {
+        let mut both = Vec::with_capacity(self.headers.len() + self.payload.len());
+        both.extend_from_slice(self.headers);
+        both.extend_from_slice(self.payload);
+        let mut payload = Bytes::from(both);
+        let headers = payload.split_to(self.headers.len());
+        Stored { seq: self.seq, time: self.time, subject: self.subject.into(), headers, payload }
+    }
+}
+
+/// What stands at the beginning of some bytes of a segment.
+pub(super) enum Next<'a> {
+    /// A record.
+    Record(View<'a>),
+    /// Part of one: at least this many bytes are needed.
+    Short(usize),
+    /// Damage, or a torn end.
+    Bad,
+}
+
+/// Looks at the record that begins at `bytes`.
+pub(super) fn parse(bytes: &[u8]) -> Next<'_> {
+    match frame::parse(bytes) {
+        Parsed::Short(n) => Next::Short(n),
+        Parsed::Bad => Next::Bad,
+        Parsed::Whole(body, used) => match view(body, used) {
+            Some(view) => Next::Record(view),
+            None => Next::Bad,
+        },
+    }
+}
+
+pub(super) fn view(body: &[u8], used: usize) -> Option<View<'_>> {
+    if *body.first()? != KIND {
+        return None;
+    }
+    let subject_len = usize::from(u16_at(body, 1)?);
+    let headers_len = u32_at(body, 3)? as usize;
+    let seq = u64_at(body, 7)?;
+    let time = u64_at(body, 15)? as i64;
+    let subject = std::str::from_utf8(body.get(FIXED..FIXED + subject_len)?).ok()?;
+    let rest = &body[FIXED + subject_len..];
+    let (headers, payload) = rest.split_at_checked(headers_len)?;
+    Some(View { seq, time, subject, headers, payload, used })
+}
+
+/// Searches behind damage: the offset of the first whole record in `bytes` whose sequence is above `after`.
+pub(super) fn find(bytes: &[u8], after: u64) -> Option<usize> {
+    (0..bytes.len().saturating_sub(OVERHEAD)).find(|&at| {
+        // The cheap tests first, as nearly every offset fails them.
+        bytes[at + frame::PREFIX] == KIND
+            && u64_at(bytes, at + frame::PREFIX + 7).is_some_and(|seq| seq > after && seq - after < 1 << 32)
+            && matches!(parse(&bytes[at..]), Next::Record(_))
+    })
+}
+
+/// The subject of a record that is known to be whole.
+pub(super) fn subject_of(bytes: &[u8]) -> Option<&str> {
+    let len = usize::from(u16_at(bytes, frame::PREFIX + 1)?);
+    std::str::from_utf8(bytes.get(OVERHEAD..OVERHEAD + len)?).ok()
+}

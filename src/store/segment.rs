@@ -1,0 +1,233 @@
+//! One segment file: a header, then records in sequence order.
+//!
+//! In memory a segment is a summary: where it begins and ends, every so often an offset to begin a search from, and which
+//! of its sequences were removed.
+
+use super::StoreError;
+use super::bits::Bits;
+use super::frame::{self, Parsed, u32_at, u64_at};
+use super::io::{DiskFile, Place};
+use super::record::{self, View};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Bytes before the first record.
+pub(super) const HEADER: u64 = 24;
+const MAGIC: &[u8; 8] = b"leafdseg";
+const VERSION: u32 = 1;
+/// One search point for about so many bytes.
+const STRIDE: u64 = 8 * 1024;
+/// Read-ahead of a sequential scan.
+pub(super) const CHUNK: usize = 256 * 1024;
+
+/// A segment.
+pub(super) struct Segment {
+    /// Sequence that its first record has or would have had.
+    pub base: u64,
+    /// Last sequence written; `base - 1` while there is none.
+    pub last: u64,
+    /// Time of the last record.
+    pub last_time: i64,
+    /// Committed length of the file.
+    pub len: u64,
+    /// Records written, removed ones included.
+    pub records: u64,
+    pub removed: Bits,
+    pub file: Arc<dyn DiskFile>,
+    pub path: PathBuf,
+    /// (sequence, offset) of a record every [`STRIDE`] bytes; sequences ascend.
+    points: Vec<(u64, u64)>,
+    /// First record's time, then as `points`.
+    times: Vec<i64>,
+}
+
+/// The file name of the segment that begins at `base`.
+pub(super) fn file_name(base: u64) -> String {
+    format!("{base:020}.seg")
+}
+
+impl Segment {
+    /// Creates the file with its header; durable when the commit that writes the first records is.
+    pub fn create(place: &Place, base: u64) -> Result<Segment, StoreError> {
+        let path = place.dir.join(file_name(base));
+        let failed = |error| StoreError::io("create", &path, error);
+        let file = place.disk.open(&path, true).map_err(failed)?;
+        file.truncate(0).map_err(failed)?;
+        let mut header = Vec::with_capacity(HEADER as usize);
+        header.extend_from_slice(MAGIC);
+        header.extend_from_slice(&VERSION.to_le_bytes());
+        header.extend_from_slice(&base.to_le_bytes());
+        header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
+        file.write_at(&header, 0).map_err(failed)?;
+        place.disk.sync_dir(&place.dir).map_err(|e| StoreError::io("sync the folder", &place.dir, e))?;
+        Ok(Segment::new(base, file, path))
+    }
+
+    /// Opens an existing file, and checks its header. `None` if the header was never whole: nothing was committed to it.
+    pub fn open(place: &Place, base: u64) -> Result<Option<Segment>, StoreError> {
+        let path = place.dir.join(file_name(base));
+        let failed = |error| StoreError::io("read", &path, error);
+        let file = place.disk.open(&path, false).map_err(failed)?;
+        let mut header = [0; HEADER as usize];
+        let read = file.read_full(&mut header, 0).map_err(failed)?;
+        let crc = crc32fast::hash(&header[..20]);
+        if read < header.len() || header[..8] != *MAGIC || u32_at(&header, 20) != Some(crc) {
+            return Ok(None);
+        }
+        match u32_at(&header, 8) {
+            Some(VERSION) if u64_at(&header, 12) == Some(base) => Ok(Some(Segment::new(base, file, path))),
+            Some(found) => Err(StoreError::Newer { path, found, known: VERSION }),
+            None => Ok(None),
+        }
+    }
+
+    fn new(base: u64, file: Arc<dyn DiskFile>, path: PathBuf) -> Segment {
+        Segment {
+            base,
+            last: base - 1,
+            last_time: i64::MIN,
+            len: HEADER,
+            records: 0,
+            removed: Bits::default(),
+            file,
+            path,
+            points: Vec::new(),
+            times: Vec::new(),
+        }
+    }
+
+    /// Counts a record in that was written at `offset`.
+    pub fn note(&mut self, seq: u64, time: i64, offset: u64, used: usize) {
+        if self.points.last().is_none_or(|(_, at)| offset - at >= STRIDE) {
+            self.points.push((seq, offset));
+            self.times.push(time);
+        }
+        self.last = seq;
+        self.last_time = time;
+        self.records += 1;
+        self.len = offset + used as u64;
+    }
+
+    /// Whether `seq` was removed.
+    pub fn is_removed(&self, seq: u64) -> bool {
+        !self.removed.is_empty() && self.removed.contains(seq - self.base)
+    }
+
+    /// Offset from which a search for `seq` begins.
+    pub fn offset_of(&self, seq: u64) -> u64 {
+        match self.points.partition_point(|(s, _)| *s <= seq) {
+            0 => HEADER,
+            n => self.points[n - 1].1,
+        }
+    }
+
+    /// A sequence from which a search for the first record at or after `time` may begin.
+    pub fn seq_before(&self, time: i64) -> u64 {
+        match self.times.partition_point(|t| *t < time) {
+            0 => self.base,
+            n => self.points[n - 1].0,
+        }
+    }
+
+    /// Records that are not removed.
+    pub fn live(&self) -> u64 {
+        self.records - self.removed.count()
+    }
+
+    /// A scan of the committed records from about `seq` on.
+    pub fn scan(&self, seq: u64, chunk: usize) -> Scanner {
+        Scanner::new(self.file.clone(), self.offset_of(seq), self.len, self.base - 1, chunk)
+    }
+}
+
+/// Walks over the records of a segment file.
+pub(super) struct Scanner {
+    file: Arc<dyn DiskFile>,
+    /// Offset of `buffer[0]`.
+    offset: u64,
+    buffer: Vec<u8>,
+    at: usize,
+    end: u64,
+    after: u64,
+    chunk: usize,
+}
+
+/// What a scan comes across.
+pub(super) enum Item<'a> {
+    /// A record and its offset.
+    Record(View<'a>, u64),
+    /// Bytes that are no record, from this offset to where the next record begins, or to the end.
+    Damage { from: u64, at_end: bool },
+}
+
+enum Step {
+    /// Length and sequence of a record.
+    Whole(usize, u64),
+    Bad,
+}
+
+impl Scanner {
+    pub fn new(file: Arc<dyn DiskFile>, offset: u64, end: u64, after: u64, chunk: usize) -> Scanner {
+        Scanner { file, offset, buffer: Vec::new(), at: 0, end, after, chunk }
+    }
+
+    /// The records may now be read up to `end`.
+    pub fn extend(&mut self, end: u64) {
+        self.end = end;
+    }
+
+    /// The next item; `None` at the end.
+    pub fn next(&mut self) -> io::Result<Option<Item<'_>>> {
+        let (position, step) = loop {
+            let position = self.offset + self.at as u64;
+            if position >= self.end {
+                return Ok(None);
+            }
+            let step = match frame::parse(&self.buffer[self.at..]) {
+                Parsed::Whole(body, used) => match record::view(body, used) {
+                    Some(view) => Step::Whole(used, view.seq),
+                    None => Step::Bad,
+                },
+                Parsed::Short(wanted) if position + wanted as u64 <= self.end => {
+                    self.fill(wanted)?;
+                    continue;
+                }
+                _ => Step::Bad,
+            };
+            break (position, step);
+        };
+        if let Step::Whole(used, seq) = step {
+            let body = &self.buffer[self.at + frame::PREFIX..self.at + used];
+            self.at += used;
+            self.after = seq;
+            return Ok(record::view(body, used).map(|view| Item::Record(view, position)));
+        }
+        // Damage, or a length that cannot be true: look for the next record in all that follows.
+        self.fill((self.end - position) as usize)?;
+        let found = record::find(&self.buffer[self.at..], self.after);
+        self.at = found.map_or(self.buffer.len(), |n| self.at + n);
+        if found.is_none() {
+            self.end = self.offset + self.at as u64;
+        }
+        Ok(Some(Item::Damage { from: position, at_end: found.is_none() }))
+    }
+
+    /// Has at least `wanted` bytes from the position on in the buffer, or all there are.
+    fn fill(&mut self, wanted: usize) -> io::Result<()> {
+        self.buffer.drain(..self.at);
+        self.offset += self.at as u64;
+        self.at = 0;
+        let have = self.buffer.len();
+        let left = ((self.end - self.offset) as usize).saturating_sub(have);
+        let more = wanted.saturating_sub(have).max(self.chunk).min(left);
+        self.buffer.resize(have + more, 0);
+        let read = self.file.read_full(&mut self.buffer[have..], self.offset + have as u64)?;
+        self.buffer.truncate(have + read);
+        if read == 0 {
+            // The file is shorter than it should be: what is missing counts as damage.
+            self.end = self.offset + have as u64;
+        }
+        Ok(())
+    }
+}

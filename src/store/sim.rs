@@ -1,0 +1,203 @@
+//! A disk whose power can be cut, for tests: what was not synced may be lost, torn, or there; reads and writes may fail.
+
+use super::io::{Disk, DiskFile};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The disk; clones are the same disk.
+#[derive(Clone, Default)]
+pub struct SimDisk(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    names: BTreeMap<PathBuf, Content>,
+    /// What the folders hold durably.
+    durable_names: BTreeMap<PathBuf, Content>,
+    dirs: Vec<PathBuf>,
+    /// Writes and syncs fail with this while it is set.
+    failure: Option<io::ErrorKind>,
+}
+
+type Content = Arc<Mutex<FileState>>;
+
+#[derive(Default)]
+struct FileState {
+    now: Vec<u8>,
+    durable: Vec<u8>,
+    /// Writes since the last sync: offset and bytes; a truncation is an empty write at its length.
+    unsynced: Vec<(usize, Vec<u8>)>,
+}
+
+struct SimFile(Content, SimDisk);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn put(bytes: &mut Vec<u8>, offset: usize, new: &[u8]) {
+    if new.is_empty() {
+        return bytes.resize(offset, 0);
+    }
+    if bytes.len() < offset + new.len() {
+        bytes.resize(offset + new.len(), 0);
+    }
+    bytes[offset..offset + new.len()].copy_from_slice(new);
+}
+
+impl SimDisk {
+    /// Cuts the power: every unsynced write is, by chance, there, torn, or lost; so are names that were not synced.
+    pub fn cut(&self, random: &mut fastrand::Rng) -> SimDisk {
+        let state = lock(&self.0);
+        let mut names = BTreeMap::new();
+        for (path, content) in &state.durable_names {
+            names.insert(path.clone(), content.clone());
+        }
+        for (path, content) in &state.names {
+            if random.bool() {
+                names.insert(path.clone(), content.clone());
+            }
+        }
+        let names: BTreeMap<PathBuf, Content> = names
+            .into_iter()
+            .map(|(path, content)| {
+                let file = lock(&content);
+                let mut bytes = file.durable.clone();
+                for (offset, new) in &file.unsynced {
+                    match random.u8(..3) {
+                        0 => put(&mut bytes, *offset, new),
+                        1 if !new.is_empty() => put(&mut bytes, *offset, &new[..random.usize(1..=new.len())]),
+                        _ => {}
+                    }
+                }
+                let kept = FileState { now: bytes.clone(), durable: bytes, unsynced: Vec::new() };
+                (path, Arc::new(Mutex::new(kept)))
+            })
+            .collect();
+        let next = State { durable_names: names.clone(), names, dirs: state.dirs.clone(), failure: None };
+        SimDisk(Arc::new(Mutex::new(next)))
+    }
+
+    /// From now on writes and syncs fail, or work again.
+    pub fn fail(&self, failure: Option<io::ErrorKind>) {
+        lock(&self.0).failure = failure;
+    }
+
+    /// Flips one bit of a file.
+    pub fn flip(&self, path: &Path, at: usize) {
+        let state = lock(&self.0);
+        if let Some(content) = state.names.get(path) {
+            let mut file = lock(content);
+            file.now[at] ^= 1;
+            file.durable = file.now.clone();
+        }
+    }
+
+    /// Files and their lengths.
+    pub fn files(&self) -> Vec<(PathBuf, usize)> {
+        lock(&self.0).names.iter().map(|(path, content)| (path.clone(), lock(content).now.len())).collect()
+    }
+
+    fn check(&self) -> io::Result<()> {
+        lock(&self.0).failure.map_or(Ok(()), |kind| Err(kind.into()))
+    }
+}
+
+impl Disk for SimDisk {
+    fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
+        let mut state = lock(&self.0);
+        if !state.names.contains_key(path) && (!create || state.failure.is_some()) {
+            return Err(state.failure.filter(|_| create).unwrap_or(io::ErrorKind::NotFound).into());
+        }
+        let content = state.names.entry(path.to_owned()).or_default().clone();
+        Ok(Arc::new(SimFile(content, self.clone())))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        lock(&self.0).dirs.push(path.to_owned());
+        Ok(())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let state = lock(&self.0);
+        let all = state.names.keys().chain(&state.dirs).filter_map(|p| p.strip_prefix(path).ok());
+        let mut names: Vec<String> =
+            all.filter_map(|p| Some(p.components().next()?.as_os_str().to_string_lossy().into_owned())).collect();
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.check()?;
+        let mut state = lock(&self.0);
+        let content = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        state.names.insert(to.to_owned(), content);
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        lock(&self.0).names.remove(path).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = lock(&self.0);
+        state.names.retain(|p, _| !p.starts_with(path));
+        state.dirs.retain(|p| !p.starts_with(path));
+        Ok(())
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.check()?;
+        let mut state = lock(&self.0);
+        let there: Vec<_> =
+            state.names.iter().filter(|(p, _)| p.parent() == Some(path)).map(|(p, c)| (p.clone(), c.clone())).collect();
+        state.durable_names.retain(|p, _| p.parent() != Some(path));
+        state.durable_names.extend(there);
+        Ok(())
+    }
+}
+
+impl DiskFile for SimFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let file = lock(&self.0);
+        let rest = file.now.get(offset as usize..).unwrap_or_default();
+        let n = rest.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&rest[..n]);
+        Ok(n)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let failed = self.1.check();
+        // A write that fails may have gone some of the way.
+        let bytes = if failed.is_err() { &bytes[..bytes.len() / 2] } else { bytes };
+        if !bytes.is_empty() {
+            let mut file = lock(&self.0);
+            put(&mut file.now, offset as usize, bytes);
+            file.unsynced.push((offset as usize, bytes.to_vec()));
+        }
+        failed
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.1.check()?;
+        let mut file = lock(&self.0);
+        file.durable = file.now.clone();
+        file.unsynced.clear();
+        Ok(())
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        let mut file = lock(&self.0);
+        if file.now.len() != len as usize {
+            file.now.resize(len as usize, 0);
+            file.unsynced.push((len as usize, Vec::new()));
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(lock(&self.0).now.len() as u64)
+    }
+}

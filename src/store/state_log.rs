@@ -1,0 +1,212 @@
+//! The state log: small keys and values (catalogue, consumer state, cursors) that change together or not at all.
+//!
+//! A batch of changes is one frame, so that after a power cut it is there as a whole or not at all. The file holds all
+//! changes ever made; when most of it is out of date, a new one with the present values takes its place.
+
+use super::commit::{Commit, Shared};
+use super::frame::{self, Parsed, u32_at};
+use super::io::{DiskFile, Place};
+use super::{StoreError, commit};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Below this size the file is never rewritten.
+const COMPACT_ABOVE: u64 = 1 << 20;
+/// Stands for a value's length where the key is deleted.
+const DELETED: u32 = u32::MAX;
+
+/// One change of a batch.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Sets a key.
+    Put(String, Bytes),
+    /// Removes a key.
+    Delete(String),
+}
+
+/// Keys and values in memory, and durable once committed.
+pub struct StateLog {
+    shared: Arc<Shared>,
+    place: Place,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    values: BTreeMap<String, Bytes>,
+    staged: Vec<u8>,
+    waiting: Vec<commit::Ticket>,
+    file: Arc<dyn DiskFile>,
+    len: u64,
+    live: u64,
+}
+
+impl StateLog {
+    pub(super) fn open(place: Place, shared: Arc<Shared>) -> Result<StateLog, StoreError> {
+        let path = path(&place);
+        let failed = |e| StoreError::io("open", &path, e);
+        let file = place.disk.open(&path, true).map_err(failed)?;
+        place.disk.sync_dir(&place.dir).map_err(failed)?;
+        let bytes = file.read_all().map_err(failed)?;
+        let (mut at, mut values) = (0, BTreeMap::new());
+        while let Parsed::Whole(body, used) = frame::parse(&bytes[at..]) {
+            apply(&mut values, body);
+            at += used;
+        }
+        if at < bytes.len() {
+            tracing::info!("{}: cut {} bytes of an unfinished write", path.display(), bytes.len() - at);
+        }
+        let live = values.iter().map(|(k, v)| size(k, v)).sum();
+        let inner = Inner { values, staged: Vec::new(), waiting: Vec::new(), file, len: at as u64, live };
+        Ok(StateLog { shared, place, inner: Mutex::new(inner) })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The value of `key`, committed or not.
+    pub fn get(&self, key: &str) -> Option<Bytes> {
+        self.inner().values.get(key).cloned()
+    }
+
+    /// All keys that begin with `prefix`, in order.
+    pub fn scan(&self, prefix: &str) -> Vec<(String, Bytes)> {
+        let inner = self.inner();
+        let from = (Bound::Included(prefix.to_owned()), Bound::Unbounded);
+        let found = inner.values.range(from).take_while(|(key, _)| key.starts_with(prefix));
+        found.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    /// Changes all of these keys or none. They are seen at once; the [`Commit`] tells when they are durable.
+    pub fn write(&self, changes: Vec<Change>) -> Commit {
+        let (ticket, commit) = commit::ticket();
+        let first = {
+            let mut inner = self.inner();
+            let inner = &mut *inner;
+            frame::push(&mut inner.staged, |out| encode(out, &changes));
+            for change in changes {
+                match change {
+                    Change::Put(key, value) => {
+                        inner.live += size(&key, &value);
+                        if let Some(old) = inner.values.insert(key.clone(), value) {
+                            inner.live -= size(&key, &old);
+                        }
+                    }
+                    Change::Delete(key) => {
+                        if let Some(old) = inner.values.remove(&key) {
+                            inner.live -= size(&key, &old);
+                        }
+                    }
+                }
+            }
+            inner.waiting.push(ticket);
+            inner.waiting.len() == 1
+        };
+        if first {
+            self.shared.enqueue_state();
+        }
+        commit
+    }
+
+    /// Writes and syncs what is staged; called by the commit thread only. On failure it stays staged and is tried again.
+    pub(super) fn commit(&self) -> Result<(), StoreError> {
+        let (staged, waiting, file, len, snapshot) = {
+            let mut inner = self.inner();
+            if inner.staged.is_empty() {
+                return Ok(());
+            }
+            let grown = inner.len + inner.staged.len() as u64;
+            let snapshot = (grown > COMPACT_ABOVE && grown > 4 * inner.live).then(|| inner.snapshot());
+            let staged = std::mem::take(&mut inner.staged);
+            (staged, std::mem::take(&mut inner.waiting), inner.file.clone(), inner.len, snapshot)
+        };
+        let result = match &snapshot {
+            Some(all) => self.replace(all),
+            None => {
+                let written = file.truncate(len).and_then(|()| file.write_at(&staged, len)).and_then(|()| file.sync());
+                written
+                    .map(|()| (file, staged.len() as u64))
+                    .map_err(|e| StoreError::io("write", &path(&self.place), e))
+            }
+        };
+        let mut inner = self.inner();
+        let outcome = match result {
+            Ok((file, written)) => {
+                inner.len = if snapshot.is_some() { written } else { len + written };
+                inner.file = file;
+                Ok(())
+            }
+            Err(error) => {
+                // The values are in memory already: they go with the next commit that works.
+                let later = std::mem::replace(&mut inner.staged, staged);
+                inner.staged.extend_from_slice(&later);
+                Err(error)
+            }
+        };
+        drop(inner);
+        waiting.into_iter().for_each(|ticket| ticket.resolve(outcome.clone()));
+        outcome
+    }
+
+    /// Puts a new file in the place of the old one.
+    fn replace(&self, all: &[u8]) -> Result<(Arc<dyn DiskFile>, u64), StoreError> {
+        let place = &self.place;
+        let new = path(place).with_extension("new");
+        let failed = |e| StoreError::io("rewrite", &path(place), e);
+        let file = place.disk.open(&new, true).map_err(failed)?;
+        file.truncate(0).and_then(|()| file.write_at(all, 0)).and_then(|()| file.sync()).map_err(failed)?;
+        place.disk.rename(&new, &path(place)).map_err(failed)?;
+        place.disk.sync_dir(&place.dir).map_err(failed)?;
+        Ok((file, all.len() as u64))
+    }
+}
+
+impl Inner {
+    fn snapshot(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.live as usize + 64);
+        for (key, value) in &self.values {
+            frame::push(&mut out, |out| encode(out, &[Change::Put(key.clone(), value.clone())]));
+        }
+        out
+    }
+}
+
+fn path(place: &Place) -> PathBuf {
+    place.dir.join("state.log")
+}
+
+fn size(key: &str, value: &Bytes) -> u64 {
+    (key.len() + value.len() + 16) as u64
+}
+
+/// A batch: key length, value length (or [`DELETED`]), key, value; for each change.
+fn encode(out: &mut Vec<u8>, changes: &[Change]) {
+    for change in changes {
+        let (key, len, value) = match change {
+            Change::Put(key, value) => (key, value.len() as u32, &value[..]),
+            Change::Delete(key) => (key, DELETED, &[][..]),
+        };
+        out.extend_from_slice(&(key.len() as u32).to_le_bytes());
+        out.extend_from_slice(&len.to_le_bytes());
+        out.extend_from_slice(key.as_bytes());
+        out.extend_from_slice(value);
+    }
+}
+
+fn apply(values: &mut BTreeMap<String, Bytes>, mut body: &[u8]) {
+    while let (Some(key_len), Some(value_len)) = (u32_at(body, 0), u32_at(body, 4)) {
+        let Some((key, rest)) = body[8..].split_at_checked(key_len as usize) else { return };
+        let Ok(key) = std::str::from_utf8(key) else { return };
+        if value_len == DELETED {
+            values.remove(key);
+            body = rest;
+            continue;
+        }
+        let Some((value, rest)) = rest.split_at_checked(value_len as usize) else { return };
+        values.insert(key.to_owned(), Bytes::copy_from_slice(value));
+        body = rest;
+    }
+}

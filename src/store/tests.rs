@@ -1,0 +1,308 @@
+//! The store as its users see it: on a simulated disk with power cuts, and on the real one.
+
+use super::sim::SimDisk;
+use super::*;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const DIR: &str = "/data";
+
+fn open(disk: &SimDisk) -> Store {
+    let options = StoreOptions { segment_bytes: 2000 };
+    Store::on_disk(Arc::new(disk.clone()), Path::new(DIR), options, None).expect("opens")
+}
+
+fn log(store: &Store, limits: Limits) -> Log {
+    let options = LogOptions { limits, ..LogOptions::default() };
+    match store.log_ids().expect("lists").is_empty() {
+        true => store.create_log("s", options).expect("creates"),
+        false => store.open_log("s", options).expect("opens"),
+    }
+}
+
+fn put(log: &Log, subject: &str, payload: &str) -> u64 {
+    log.append(&Record { subject, headers: b"", payload: payload.as_bytes() }).expect("staged")
+}
+
+fn all(log: &Log) -> Vec<(u64, String)> {
+    let mut reader = log.reader();
+    let mut got = Vec::new();
+    while let Some(stored) = reader.next(&|_| true).expect("readable") {
+        got.push((stored.seq, String::from_utf8_lossy(&stored.payload).into_owned()));
+    }
+    got
+}
+
+#[derive(Default)]
+struct Heard(Mutex<(u64, Vec<u64>)>);
+
+impl CommitObserver for Heard {
+    fn committed(&self, upto: u64) {
+        self.0.lock().expect("fine").0 = upto;
+    }
+
+    fn failed(&self, from: u64, _: &StoreError) {
+        self.0.lock().expect("fine").1.push(from);
+    }
+}
+
+#[test]
+fn records_are_read_back_staged_and_committed() {
+    let store = open(&SimDisk::default());
+    let log = log(&store, Limits::default());
+    for n in 1..=500 {
+        assert_eq!(put(&log, &format!("a.{}", n % 7), &format!("p{n}")), n);
+        assert_eq!(log.read(n).expect("readable").expect("there").payload, format!("p{n}"));
+    }
+    store.barrier().wait().expect("commits");
+    let state = log.state();
+    assert_eq!((state.msgs, state.first_seq, state.last_seq, state.committed), (500, 1, 500, 500));
+    assert_eq!(state.num_subjects, 7);
+    assert_eq!(all(&log).len(), 500);
+    assert_eq!(
+        log.subject_info("a.3"),
+        Some(SubjectInfo { first: 3, last: 500 - 500 % 7 + 3 - 7 * u64::from(500 % 7 < 3), count: 72 })
+    );
+    assert_eq!(log.last_for("a.*"), Some(500));
+    assert_eq!(log.count_from(1, "a.0"), 71);
+    assert_eq!(log.count_from(400, ">"), 101);
+    assert_eq!(log.count_from(494, "a.1"), 1);
+    let time = log.read(250).expect("readable").expect("there").time;
+    assert!(log.seq_at(time) <= 250);
+    assert_eq!(log.seq_at(i64::MAX), 501);
+}
+
+#[test]
+fn it_opens_again_with_everything() {
+    let disk = SimDisk::default();
+    {
+        let store = open(&disk);
+        let log = log(&store, Limits::default());
+        (0..100).for_each(|n| drop(put(&log, "s", &n.to_string())));
+        store.state().write(vec![Change::Put("k".into(), Bytes::from_static(b"v"))]).wait().expect("commits");
+        store.barrier().wait().expect("commits");
+        assert_eq!(log.remove(&[3, 5, 50]).expect("removes"), 3);
+        assert_eq!(log.trim(11), 8);
+        store.close();
+    }
+    let store = open(&disk);
+    let log = log(&store, Limits::default());
+    let state = log.state();
+    assert_eq!((state.msgs, state.first_seq, state.last_seq, state.num_deleted), (89, 11, 100, 1));
+    assert_eq!(log.read(50).expect("readable"), None);
+    assert_eq!(store.state().get("k"), Some(Bytes::from_static(b"v")));
+    assert_eq!(put(&log, "s", "next"), 101);
+}
+
+#[test]
+fn limits_drop_the_oldest() {
+    let store = open(&SimDisk::default());
+    let log = log(&store, Limits { max_msgs: Some(10), ..Limits::default() });
+    (0..100).for_each(|n| drop(put(&log, "s", &n.to_string())));
+    store.barrier().wait().expect("commits");
+    assert_eq!((log.state().msgs, log.state().first_seq), (10, 91));
+    log.set_limits(Limits { max_age: Some(Duration::ZERO), ..Limits::default() });
+    store.barrier().wait().expect("commits");
+    log.expire();
+    assert_eq!((log.state().msgs, log.state().first_seq, log.state().last_seq), (0, 101, 100));
+}
+
+#[test]
+fn a_subject_keeps_its_last() {
+    let disk = SimDisk::default();
+    let limits = Limits { max_msgs_per_subject: Some(2), ..Limits::default() };
+    let store = open(&disk);
+    let log1 = log(&store, limits);
+    for n in 0..60 {
+        put(&log1, &format!("k.{}", n % 3), &n.to_string());
+        if n % 4 == 0 {
+            store.barrier().wait().expect("commits");
+        }
+    }
+    store.barrier().wait().expect("commits");
+    assert_eq!(log1.state().msgs, 6);
+    assert_eq!(log1.subject_info("k.0"), Some(SubjectInfo { first: 55, last: 58, count: 2 }));
+    store.close();
+    let store = open(&disk);
+    assert_eq!(log(&store, limits).state().msgs, 6);
+}
+
+#[test]
+fn purges_by_filter_sequence_and_keep() {
+    let store = open(&SimDisk::default());
+    let log = log(&store, Limits::default());
+    (0..30).for_each(|n| drop(put(&log, &format!("k.{}", n % 3), &n.to_string())));
+    store.barrier().wait().expect("commits");
+    let filter = |f: &str| Some(f.to_owned());
+    assert_eq!(log.purge(&Purge { filter: filter("k.1"), below_seq: Some(15), keep: None }).expect("purges"), 5);
+    assert_eq!(log.purge(&Purge { filter: filter("k.2"), below_seq: None, keep: Some(1) }).expect("purges"), 9);
+    assert_eq!(log.state().msgs, 16);
+    assert_eq!(log.last_for("k.2"), Some(30));
+    assert_eq!(log.purge(&Purge { keep: Some(4), ..Purge::default() }).expect("purges"), 12);
+    assert_eq!(log.purge(&Purge::default()).expect("purges"), 4);
+    assert_eq!((log.state().msgs, log.state().first_seq, log.state().last_seq), (0, 31, 30));
+}
+
+#[test]
+fn memory_logs_work_alike() {
+    let store = open(&SimDisk::default());
+    let log = store.create_log("m", LogOptions { storage: Storage::Memory, ..LogOptions::default() }).expect("creates");
+    (0..300).for_each(|n| drop(put(&log, "s", &n.to_string())));
+    store.barrier().wait().expect("commits");
+    log.trim(200);
+    assert_eq!(all(&log).len(), 101);
+}
+
+#[test]
+fn a_full_disk_answers_and_heals() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    let log = log(&store, Limits::default());
+    let heard = Arc::new(Heard::default());
+    log.observe(heard.clone());
+    put(&log, "s", "1");
+    store.barrier().wait().expect("commits");
+    disk.fail(Some(ErrorKind::StorageFull));
+    put(&log, "s", "lost");
+    // The barrier may come after the round that failed; the observer hears of it in any case.
+    let _ = store.barrier().wait();
+    assert_eq!(heard.0.lock().expect("fine").1, [2]);
+    assert_eq!((log.state().msgs, log.state().last_seq), (1, 1));
+    assert!(store.stats().error.is_some());
+    disk.fail(None);
+    assert_eq!(put(&log, "s", "2"), 2);
+    store.barrier().wait().expect("commits again");
+    assert_eq!(heard.0.lock().expect("fine").0, 2);
+    assert!(store.stats().error.is_none());
+    assert_eq!(all(&log), [(1, "1".to_owned()), (2, "2".to_owned())]);
+}
+
+#[test]
+fn a_flipped_bit_costs_one_record() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    let log1 = log(&store, Limits::default());
+    (0..100).for_each(|n| drop(put(&log1, "subject", &format!("payload {n}"))));
+    store.barrier().wait().expect("commits");
+    let (path, len) = disk.files().into_iter().find(|(p, _)| p.extension().is_some_and(|e| e == "seg")).expect("one");
+    let at = (len / 2).min(1000);
+    disk.flip(&path, at);
+    let readable = all(&log1);
+    assert_eq!(readable.len(), 99);
+    let lost = (1..=100).find(|n| !readable.iter().any(|(seq, _)| seq == n)).expect("one");
+    assert!(matches!(log1.read(lost), Err(StoreError::Damaged { seq, .. }) if seq == lost));
+    assert!(log1.state().damaged > 0);
+    store.close();
+    let store = open(&disk);
+    assert_eq!(all(&log(&store, Limits::default())).len(), 99);
+}
+
+/// Random work with random power cuts, against a model of what was acknowledged.
+fn survive(seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut disk = SimDisk::default();
+    let mut acked: BTreeMap<u64, String> = BTreeMap::new();
+    let mut state_acked = 0u64;
+    for life in 0..4 {
+        let store = open(&disk);
+        let log = log(&store, Limits::default());
+        let there: BTreeMap<u64, String> = all(&log).into_iter().collect();
+        for (seq, payload) in &acked {
+            assert_eq!(there.get(seq), Some(payload), "seed {seed} life {life}: acknowledged {seq} is lost or changed");
+        }
+        let stored = store.state().get("n").map_or(0, |b| String::from_utf8_lossy(&b).parse().expect("a number"));
+        assert!(stored >= state_acked, "seed {seed} life {life}: state went back from {state_acked} to {stored}");
+        // What was not acknowledged may be there too; from here on it counts.
+        acked = there;
+        state_acked = stored;
+        let mut staged = BTreeMap::new();
+        let mut failing = false;
+        for step in 0..random.u32(1..60) {
+            match random.u8(..12) {
+                0..=6 => {
+                    let payload = format!("{life}.{step}.{}", "x".repeat(random.usize(..120)));
+                    let seq = put(&log, ["a", "b.c", "d"][random.usize(..3)], &payload);
+                    if !failing {
+                        staged.insert(seq, payload);
+                    }
+                }
+                7 | 8 => {
+                    if store.barrier().wait().is_ok() && !failing {
+                        acked.append(&mut staged);
+                    }
+                }
+                9 => {
+                    state_acked += 1;
+                    let change = Change::Put("n".into(), state_acked.to_string().into());
+                    if store.state().write(vec![change]).wait().is_err() {
+                        state_acked -= 1;
+                    }
+                }
+                10 => {
+                    let known: Vec<u64> = acked.keys().copied().collect();
+                    if !known.is_empty() {
+                        let seq = known[random.usize(..known.len())];
+                        if random.bool() {
+                            log.remove(&[seq]).expect("removes");
+                            acked.remove(&seq);
+                        } else {
+                            log.trim(seq);
+                            acked.retain(|s, _| *s >= seq);
+                        }
+                    }
+                }
+                _ => {
+                    failing = random.bool();
+                    disk.fail(failing.then_some(ErrorKind::StorageFull));
+                    if !failing {
+                        // What was staged while the disk was full has been refused; sequences start over.
+                        let _ = store.barrier().wait();
+                        staged.clear();
+                        let there: BTreeMap<u64, String> = all(&log).into_iter().collect();
+                        for (seq, payload) in &acked {
+                            assert_eq!(there.get(seq), Some(payload), "seed {seed}: lost {seq} to a full disk");
+                        }
+                        acked = there;
+                    }
+                }
+            }
+        }
+        disk.fail(None);
+        let last = acked.keys().next_back().copied().unwrap_or(0);
+        assert!(log.state().last_seq >= last, "seed {seed}");
+        disk = disk.cut(&mut random);
+        store.close();
+    }
+}
+
+#[test]
+fn power_cuts_lose_nothing_acknowledged() {
+    for seed in 0..300 {
+        survive(seed);
+    }
+}
+
+#[test]
+fn the_real_disk_has_one_owner_and_one_format() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = Store::open(dir.path(), StoreOptions::default()).expect("opens");
+    let second = Store::open(dir.path(), StoreOptions::default()).err().expect("refused");
+    assert!(second.to_string().contains(&std::process::id().to_string()), "{second}");
+    let log = store.create_log("s", LogOptions::default()).expect("creates");
+    put(&log, "a", "1");
+    drop((log, store));
+    let store = Store::open(dir.path(), StoreOptions::default()).expect("opens again");
+    assert_eq!(all(&store.open_log("s", LogOptions::default()).expect("opens")).len(), 1);
+    drop(store);
+    std::fs::write(dir.path().join("store.version"), "99\n").expect("writes");
+    let newer = Store::open(dir.path(), StoreOptions::default()).err().expect("refused");
+    assert!(matches!(newer, StoreError::Newer { found: 99, .. }));
+    let foreign = tempfile::tempdir().expect("a folder");
+    std::fs::write(foreign.path().join("photo.jpg"), "x").expect("writes");
+    let refused = Store::open(foreign.path(), StoreOptions::default()).err().expect("refused");
+    assert!(refused.to_string().contains("photo.jpg"), "{refused}");
+}

@@ -1,0 +1,114 @@
+//! The side log of removals: ranges of sequences that are no more. Records themselves are never rewritten.
+
+use super::StoreError;
+use super::frame::{self, Parsed, u64_at};
+use super::io::{DiskFile, Place};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Sequences from the first to the second, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tomb(pub u64, pub u64);
+
+/// Above this size the file is rewritten when most of it says nothing any more.
+const COMPACT_ABOVE: u64 = 256 * 1024;
+
+impl Tomb {
+    /// Everything below `seq`.
+    pub fn below(seq: u64) -> Tomb {
+        Tomb(0, seq.saturating_sub(1))
+    }
+
+    /// Adds one sequence, to the last range where it follows it.
+    pub fn push(tombs: &mut Vec<Tomb>, seq: u64) {
+        match tombs.last_mut() {
+            Some(last) if last.1 + 1 == seq && last.0 > 0 => last.1 = seq,
+            _ => tombs.push(Tomb(seq, seq)),
+        }
+    }
+}
+
+/// The file.
+#[derive(Default)]
+pub(super) struct Tombstones {
+    file: Option<Arc<dyn DiskFile>>,
+    len: u64,
+}
+
+impl Tombstones {
+    /// Opens the file and reads what it says; a torn end is cut off.
+    pub fn open(place: &Place) -> Result<(Tombstones, Vec<Tomb>), StoreError> {
+        let path = path(place);
+        let failed = |error| StoreError::io("read", &path, error);
+        let file = match place.disk.open(&path, false) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Default::default()),
+            Err(e) => return Err(failed(e)),
+        };
+        let bytes = file.read_all().map_err(failed)?;
+        let (mut at, mut tombs) = (0, Vec::new());
+        while let Parsed::Whole(body, used) = frame::parse(&bytes[at..]) {
+            let ranges = body.chunks_exact(16);
+            tombs.extend(ranges.filter_map(|r| Some(Tomb(u64_at(r, 0)?, u64_at(r, 8)?))));
+            at += used;
+        }
+        Ok((Tombstones { file: Some(file), len: at as u64 }, tombs))
+    }
+
+    /// Writes removals; they are durable when [`Tombstones::sync`] has returned.
+    pub fn write(&mut self, place: &Place, tombs: &[Tomb]) -> Result<(), StoreError> {
+        let path = path(place);
+        let file = match &self.file {
+            Some(file) => file,
+            None => {
+                let file = place.disk.open(&path, true).map_err(|e| StoreError::io("create", &path, e))?;
+                place.disk.sync_dir(&place.dir).map_err(|e| StoreError::io("sync the folder", &place.dir, e))?;
+                self.file.insert(file)
+            }
+        };
+        let mut out = Vec::new();
+        frame::push(&mut out, |out| {
+            for Tomb(from, to) in tombs {
+                out.extend_from_slice(&from.to_le_bytes());
+                out.extend_from_slice(&to.to_le_bytes());
+            }
+        });
+        // What a failed write may have left behind must not be taken for removals.
+        let written = file.truncate(self.len).and_then(|()| file.write_at(&out, self.len));
+        written.map_err(|e| StoreError::io("write", &path, e))?;
+        self.len += out.len() as u64;
+        Ok(())
+    }
+
+    /// Makes what was written durable.
+    pub fn sync(&self, place: &Place) -> Result<(), StoreError> {
+        match &self.file {
+            Some(file) => file.sync().map_err(|e| StoreError::io("sync", &path(place), e)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it is worth writing anew, if `live` ranges still say something.
+    pub fn is_wasteful(&self, live: u64) -> bool {
+        self.len > COMPACT_ABOVE && self.len > 64 * live
+    }
+
+    /// Puts a new file with just `tombs` in the place of the old one.
+    pub fn rewrite(&mut self, place: &Place, tombs: &[Tomb]) -> Result<(), StoreError> {
+        let new_path = path(place).with_extension("new");
+        let failed = |e| StoreError::io("rewrite", &path(place), e);
+        let file = place.disk.open(&new_path, true).map_err(failed)?;
+        file.truncate(0).map_err(failed)?;
+        let mut new = Tombstones { file: Some(file), len: 0 };
+        new.write(place, tombs)?;
+        new.sync(place)?;
+        place.disk.rename(&new_path, &path(place)).map_err(failed)?;
+        place.disk.sync_dir(&place.dir).map_err(failed)?;
+        *self = new;
+        Ok(())
+    }
+}
+
+fn path(place: &Place) -> PathBuf {
+    place.dir.join("tombstones")
+}
