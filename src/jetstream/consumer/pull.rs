@@ -9,6 +9,9 @@ use serde::Deserialize;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// A full queue looks at most this often for requests that nobody listens for any more, nanoseconds.
+const SWEEP: Ticks = 100_000_000;
+
 /// What a pull request asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ask {
@@ -108,6 +111,8 @@ pub struct Waiting {
     one_shots: usize,
     round: u64,
     last_used: Ticks,
+    /// When requests without listeners were last looked for.
+    swept_at: Ticks,
 }
 
 /// A request that takes the next message.
@@ -128,7 +133,7 @@ pub type Statuses = Vec<(Arc<str>, Status)>;
 impl Waiting {
     /// An empty queue with room for `max` requests.
     pub fn new(max: usize, now: Ticks) -> Self {
-        Waiting { requests: VecDeque::new(), max, due: Ticks::MAX, one_shots: 0, round: 0, last_used: now }
+        Waiting { requests: VecDeque::new(), max, due: Ticks::MAX, one_shots: 0, round: 0, last_used: now, swept_at: 0 }
     }
 
     /// Number of requests.
@@ -151,13 +156,21 @@ impl Waiting {
         self.last_used
     }
 
+    /// Counts as used at `now`.
+    pub fn touch(&mut self, now: Ticks) {
+        self.last_used = now;
+    }
+
     /// Queues a request. When the queue is full, those that nobody listens for go first; a request that does not fit is
     /// answered, except if it asks for signs of life: their absence tells it, and an answer would make it ask again at
     /// once.
     pub fn add(&mut self, ask: &Ask, reply: &str, now: Ticks, interest: Interest<'_>) -> Option<Status> {
         self.last_used = now;
         if self.requests.len() >= self.max {
-            self.drop_without_interest(interest);
+            if now >= self.swept_at.saturating_add(SWEEP) {
+                self.swept_at = now;
+                self.drop_without_interest(interest);
+            }
             if self.requests.len() >= self.max {
                 return ask.heartbeat.is_none().then_some(Status::MaxWaiting);
             }

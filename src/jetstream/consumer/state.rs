@@ -384,6 +384,22 @@ impl Delivery {
         }
     }
 
+    /// The stream ends at `last`: messages above it were lost with an unclean end and their numbers will be given again.
+    pub fn forget_above(&mut self, last: u64) {
+        if self.next <= last + 1 {
+            return;
+        }
+        self.next = last + 1;
+        let lost = self.pending.split_off(&(last + 1));
+        self.queue.retain(|_, seq| *seq <= last);
+        self.redelivered.split_off(&(last + 1));
+        self.delivered.stream = self.delivered.stream.min(last);
+        self.floor.stream = self.floor.stream.min(last);
+        if !lost.is_empty() && self.pending.is_empty() {
+            self.floor = self.delivered;
+        }
+    }
+
     /// Whether the consumer still has a use for the message (retention by interest).
     pub fn needs(&self, seq: u64) -> bool {
         let needed = match self.rules.ack {

@@ -1,0 +1,278 @@
+//! The consumers of one stream: made, changed, listed and removed here, and recovered when the stream opens.
+
+use super::advisory::{self, Advisory};
+use super::config::{Action, ConsumerConfig, Timestamp};
+use super::context::{Filter, StreamContext, locked};
+use super::engine::Engine;
+use super::live::Consumer;
+use super::state::{Delivery, Rules};
+use super::validate::{self, Refusal, Retention, StreamRules, refuse};
+use super::{info, inlet, persist, start};
+use crate::account::Subscription;
+use crate::store::{Change, Commit, Log};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// The consumers of one stream.
+pub struct Consumers {
+    context: Arc<StreamContext>,
+    engine: Arc<Engine>,
+    inlets: Mutex<Vec<Arc<Subscription>>>,
+    /// Held while a consumer is made or changed, so that checks and changes are one.
+    changing: Mutex<()>,
+}
+
+/// A consumer as the catalogue keeps it.
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    created: Timestamp,
+    config: ConsumerConfig,
+}
+
+/// A consumer that was made or changed; durable when the commit resolves.
+pub struct Created {
+    /// The consumer.
+    pub consumer: Arc<Consumer>,
+    /// Resolves when its configuration is on disk; `None` if it is kept in memory or nothing changed.
+    pub commit: Option<Commit>,
+}
+
+impl Consumers {
+    /// Opens the consumers that the catalogue has for `stream`.
+    pub fn open(engine: Arc<Engine>, stream: &str, domain: Option<String>, log: Log, rules: StreamRules) -> Arc<Self> {
+        let context = Arc::new(StreamContext {
+            account: engine.account().clone(),
+            stream: stream.into(),
+            domain,
+            store: engine.store().clone(),
+            log,
+            origin: engine.origin(),
+            scheduler: engine.scheduler(),
+            acks: engine.acks().clone(),
+            rules: RwLock::new(Arc::new(rules)),
+            members: RwLock::new(BTreeMap::new()),
+            line: Mutex::default(),
+        });
+        let inlets = Mutex::new(inlet::open(&context));
+        let consumers = Arc::new(Consumers { context, engine, inlets, changing: Mutex::new(()) });
+        consumers.recover();
+        consumers
+    }
+
+    /// Makes a consumer, or changes the one of that name, as `action` allows. `name` may be empty for a new ephemeral one.
+    pub fn create(&self, mut config: ConsumerConfig, action: Action, pedantic: bool) -> Result<Created, Refusal> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let rules = self.context.rules();
+        info::set_static_metadata(&mut config);
+        validate::set_defaults(&mut config, &rules, pedantic)?;
+        validate::check(&config, &rules)?;
+        let name = if config.is_durable() { &config.durable } else { &config.name };
+        if let Some(existing) = self.get(name) {
+            return self.update(existing, config, action, &rules);
+        }
+        if action == Action::Update {
+            return Err(refuse(400, 10149, "consumer does not exist"));
+        }
+        let others = self.context.others("");
+        if rules.max_consumers > 0 && !config.direct && others.len() as i64 >= rules.max_consumers {
+            return Err(refuse(400, 10026, "maximum consumers limit reached"));
+        }
+        if rules.retention == Retention::WorkQueue && !config.direct {
+            validate::check_work_queue(&config, &filters(&others))?;
+        }
+        let name = match name.as_str() {
+            "" => self.new_name(),
+            name => name.to_owned(),
+        };
+        config.name.clone_from(&name);
+        if !config.is_durable() && config.inactive_threshold == 0 {
+            config.inactive_threshold = validate::DEFAULT_INACTIVE_THRESHOLD;
+        }
+        let delivery = start::select(&config, &Filter::new(&config.filters()), &self.context.log);
+        let created = Timestamp::now();
+        let commit = self.store(&name, created, &config, true);
+        let consumer = self.launch(&name, created, config, delivery);
+        advisory::publish(&self.context, &name, &Advisory::Created);
+        Ok(Created { consumer, commit })
+    }
+
+    /// Removes a consumer. `None` if there is no such; it is gone for good when the commit resolves.
+    pub fn delete(&self, name: &str) -> Option<Commit> {
+        self.context.remove(name)
+    }
+
+    /// The consumer of that name.
+    pub fn get(&self, name: &str) -> Option<Arc<Consumer>> {
+        self.context.member(name)
+    }
+
+    /// All consumers by name, except those of mirrors and sources.
+    pub fn list(&self) -> Vec<Arc<Consumer>> {
+        self.context.others("").into_iter().filter(|consumer| !consumer.config().direct).collect()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.context.members.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Messages were committed: wakes the consumers that wait for some.
+    pub fn on_committed(&self, _upto: u64) {
+        self.context.wake_line();
+    }
+
+    /// Messages left the stream, which begins at `first` now.
+    pub fn on_removed(&self, first: u64) {
+        for consumer in self.context.others("") {
+            consumer.trimmed(first);
+        }
+    }
+
+    /// The stream's configuration has changed.
+    pub fn set_rules(&self, rules: StreamRules) {
+        *self.context.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+
+    /// Whether some consumer will want a message on `subject` (retention by interest).
+    pub fn want(&self, subject: &str) -> bool {
+        self.context.others("").iter().any(|consumer| locked(&consumer.live, |live| live.filter.matches(subject)))
+    }
+
+    /// Ends all consumers. With `deleted` the stream is gone: those who wait are told so, and what is stored of the
+    /// consumers is removed.
+    pub fn shutdown(&self, deleted: bool) {
+        for inlet in locked(&self.inlets, std::mem::take) {
+            self.context.account.unsubscribe(&inlet);
+        }
+        let names: Vec<Box<str>> = self.context.others("").iter().map(|consumer| consumer.name().into()).collect();
+        if deleted {
+            for name in names {
+                self.context.remove(&name);
+            }
+        }
+        let members = std::mem::take(&mut *self.context.members.write().unwrap_or_else(PoisonError::into_inner));
+        for consumer in members.values() {
+            self.engine.acks().flush(consumer);
+            consumer.close(false);
+        }
+        locked(&self.context.line, Vec::clear);
+    }
+
+    fn update(
+        &self,
+        existing: Arc<Consumer>,
+        mut config: ConsumerConfig,
+        action: Action,
+        rules: &StreamRules,
+    ) -> Result<Created, Refusal> {
+        let old = existing.config();
+        config.name.clone_from(&old.name);
+        if !config.is_durable() && config.inactive_threshold == 0 {
+            config.inactive_threshold = old.inactive_threshold;
+        }
+        if *old == config {
+            return Ok(Created { consumer: existing, commit: None });
+        }
+        if action == Action::Create {
+            return Err(refuse(400, 10148, "consumer already exists"));
+        }
+        if rules.retention == Retention::WorkQueue {
+            validate::check_work_queue(&config, &filters(&self.context.others(existing.name())))?;
+        }
+        validate::check_update(&old, &config, self.context.has_interest(&old.deliver_subject))?;
+        let commit = self.store(existing.name(), existing.created, &config, false);
+        if config.is_push() && config.deliver_subject != old.deliver_subject {
+            self.engine.interest().follow(&config.deliver_subject, &existing);
+        }
+        existing.update(config);
+        Ok(Created { consumer: existing, commit })
+    }
+
+    /// Stores the configuration; of a `new` consumer no delivery state may be left over from an earlier one.
+    fn store(&self, name: &str, created: Timestamp, config: &ConsumerConfig, new: bool) -> Option<Commit> {
+        if config.mem_storage || config.direct {
+            return None;
+        }
+        let json = serde_json::to_vec(&Entry { created, config: config.clone() }).ok()?;
+        let mut changes = vec![Change::Put(self.context.config_key(name), Bytes::from(json))];
+        if new {
+            changes.push(Change::Delete(self.context.acks_key(name)));
+        }
+        Some(self.context.acks.write(changes))
+    }
+
+    fn launch(&self, name: &str, created: Timestamp, config: ConsumerConfig, delivery: Delivery) -> Arc<Consumer> {
+        let consumer = Consumer::new(self.context.clone(), name, created, config, delivery);
+        let config = consumer.config();
+        if config.is_push() {
+            self.engine.interest().follow(&config.deliver_subject, &consumer);
+        }
+        let mut members = self.context.members.write().unwrap_or_else(PoisonError::into_inner);
+        members.insert(name.into(), consumer.clone());
+        drop(members);
+        // The first run finds out whether somebody listens, and sets its timers. Where it starts is worth keeping too.
+        consumer.touched();
+        self.context.scheduler.schedule(&consumer);
+        consumer
+    }
+
+    fn recover(&self) {
+        let prefix = self.context.config_key("");
+        let log = self.context.log.state();
+        for (key, value) in self.context.store.state().scan(&prefix) {
+            let name = &key[prefix.len()..];
+            let entry: Entry = match serde_json::from_slice(&value) {
+                Ok(entry) => entry,
+                Err(error) => {
+                    let stream = &self.context.stream;
+                    tracing::error!(%error, %stream, consumer = name, "the stored configuration of a consumer cannot be read; the consumer stays away");
+                    continue;
+                }
+            };
+            let delivery = self.recover_delivery(name, &entry.config, &log);
+            self.launch(name, entry.created, entry.config, delivery);
+        }
+        if self.context.rules().retention != Retention::Limits {
+            self.context.acks.sweep(&self.context);
+        }
+    }
+
+    fn recover_delivery(&self, name: &str, config: &ConsumerConfig, log: &crate::store::LogState) -> Delivery {
+        let filter = Filter::new(&config.filters());
+        let Some(stored) = self.context.store.state().get(&self.context.acks_key(name)) else {
+            return start::select(config, &filter, &self.context.log);
+        };
+        match persist::decode(&stored, Rules::of(config), self.context.scheduler.now()) {
+            Ok(mut delivery) => {
+                delivery.forget_below(log.first_seq);
+                delivery.forget_above(log.last_seq);
+                if delivery.resume > delivery.next() {
+                    let (next, resume) = (delivery.next(), delivery.resume);
+                    delivery.set_picks(start::last_per_subject(&filter, &self.context.log, next, resume), resume);
+                }
+                delivery
+            }
+            Err(error) => {
+                let stream = &self.context.stream;
+                tracing::error!(%error, %stream, consumer = name, "the consumer starts again as if it were new");
+                start::select(config, &filter, &self.context.log)
+            }
+        }
+    }
+
+    fn new_name(&self) -> String {
+        loop {
+            let name: String = (0..8).map(|_| fastrand::alphanumeric()).collect();
+            if self.get(&name).is_none() {
+                return name;
+            }
+        }
+    }
+}
+
+fn filters(consumers: &[Arc<Consumer>]) -> Vec<Vec<String>> {
+    let limited = consumers.iter().map(|consumer| consumer.config()).filter(|config| !config.direct);
+    limited.map(|config| config.filters().into_iter().map(str::to_owned).collect()).collect()
+}

@@ -1,0 +1,160 @@
+//! What all consumers of one stream share: where messages come from, where they go to, and the filters between.
+
+use super::advisory::{self, Advisory};
+use super::deliver::Scheduler;
+use super::live::Consumer;
+use super::validate::{Retention, StreamRules};
+use super::writer::AckWriter;
+use crate::account::{Account, Batch, Message, Origin, RouteCache};
+use crate::store::{Change, Commit, Log, Store};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// What a stream gives its consumers.
+pub struct StreamContext {
+    /// The account that the stream belongs to.
+    pub account: Arc<Account>,
+    /// The stream's name.
+    pub stream: Box<str>,
+    /// The JetStream domain.
+    pub domain: Option<String>,
+    /// Catalogue and delivery states.
+    pub store: Store,
+    /// The messages.
+    pub log: Log,
+    /// As whom consumers publish.
+    pub origin: Origin,
+    /// The delivery threads.
+    pub scheduler: Scheduler,
+    /// The thread that makes acks durable.
+    pub acks: AckWriter,
+    /// The stream's configuration, as far as consumers obey it; replaced when it is updated.
+    pub rules: RwLock<Arc<StreamRules>>,
+    /// The consumers by name. Bounded by the stream's `max_consumers`.
+    pub members: RwLock<BTreeMap<Box<str>, Arc<Consumer>>>,
+    /// Those that the next commit wakes; each stands here at most once.
+    pub line: Mutex<Vec<Arc<Consumer>>>,
+}
+
+impl StreamContext {
+    /// The stream's configuration.
+    pub fn rules(&self) -> Arc<StreamRules> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether anybody subscribes to `subject`.
+    pub fn has_interest(&self, subject: &str) -> bool {
+        self.account.has_interest(subject, None)
+    }
+
+    /// Publishes one message outside of the delivery path.
+    pub fn publish(&self, subject: &str, headers: &[u8], payload: &[u8]) -> usize {
+        let message = Message { subject, reply: "", headers, payload };
+        self.account.route(self.origin, &message, &mut RouteCache::default(), &mut Batch::default())
+    }
+
+    /// The consumer of that name.
+    pub fn member(&self, name: &str) -> Option<Arc<Consumer>> {
+        self.members.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// All consumers but the one called `except`.
+    pub fn others(&self, except: &str) -> Vec<Arc<Consumer>> {
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        members.values().filter(|consumer| consumer.name() != except).cloned().collect()
+    }
+
+    /// Wakes `consumer` with the next commit.
+    pub fn wait_for_commit(&self, consumer: &Arc<Consumer>) {
+        if !consumer.waits.swap(true, Ordering::AcqRel) {
+            locked(&self.line, |line| line.push(consumer.clone()));
+        }
+    }
+
+    /// Wakes those that wait for a commit, and nobody else.
+    pub fn wake_line(&self) {
+        let line = locked(&self.line, std::mem::take);
+        for consumer in &line {
+            consumer.waits.store(false, Ordering::Release);
+        }
+        self.scheduler.schedule_all(line);
+    }
+
+    /// Ends a consumer and removes what is stored of it. `None` if there is no such consumer; it is gone for good when
+    /// the commit resolves.
+    pub fn remove(self: &Arc<Self>, name: &str) -> Option<Commit> {
+        let consumer = self.members.write().unwrap_or_else(PoisonError::into_inner).remove(name)?;
+        consumer.close(true);
+        let commit = self.acks.write(vec![Change::Delete(self.config_key(name)), Change::Delete(self.acks_key(name))]);
+        advisory::publish(self, name, &Advisory::Deleted);
+        if self.rules().retention == Retention::Interest {
+            self.acks.sweep(self);
+        }
+        Some(commit)
+    }
+
+    /// The key of a consumer's configuration in the state log.
+    pub fn config_key(&self, consumer: &str) -> String {
+        format!("consumer/{}/{}/{consumer}", self.account.name(), self.stream)
+    }
+
+    /// The key of a consumer's delivery state in the state log.
+    pub fn acks_key(&self, consumer: &str) -> String {
+        format!("acks/{}/{}/{consumer}", self.account.name(), self.stream)
+    }
+}
+
+/// Which messages a consumer gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// All of them.
+    All,
+    /// Those on one literal subject.
+    Subject(Box<str>),
+    /// Those that match any of these; they do not overlap.
+    Any(Vec<Box<str>>),
+}
+
+impl Filter {
+    /// From the filters of a configuration.
+    pub fn new(filters: &[&str]) -> Self {
+        match filters {
+            [] | [">"] => Filter::All,
+            [one] if crate::subject::is_literal(one) => Filter::Subject((*one).into()),
+            several => Filter::Any(several.iter().map(|filter| (*filter).into()).collect()),
+        }
+    }
+
+    /// Whether it lets a message on `subject` through.
+    pub fn matches(&self, subject: &str) -> bool {
+        match self {
+            Filter::All => true,
+            Filter::Subject(only) => **only == *subject,
+            Filter::Any(filters) => filters.iter().any(|filter| crate::subject::matches(filter, subject)),
+        }
+    }
+
+    /// How many messages from `seq` on pass.
+    pub fn count_from(&self, log: &Log, seq: u64) -> u64 {
+        match self {
+            Filter::All => log.count_from(seq, ">"),
+            Filter::Subject(subject) => log.count_from(seq, subject),
+            Filter::Any(filters) => filters.iter().map(|filter| log.count_from(seq, filter)).sum(),
+        }
+    }
+
+    /// Its patterns.
+    pub fn patterns(&self) -> Vec<&str> {
+        match self {
+            Filter::All => vec![">"],
+            Filter::Subject(subject) => vec![subject],
+            Filter::Any(filters) => filters.iter().map(|filter| &**filter).collect(),
+        }
+    }
+}
+
+/// Runs `work` with what the lock protects, a panic of another holder notwithstanding.
+pub(super) fn locked<T, R>(lock: &Mutex<T>, work: impl FnOnce(&mut T) -> R) -> R {
+    work(&mut lock.lock().unwrap_or_else(PoisonError::into_inner))
+}

@@ -1,0 +1,108 @@
+//! What `$JS.API.CONSUMER.INFO` tells of a consumer (`server/consumer.go`, `ConsumerInfo`).
+
+use super::config::{ConsumerConfig, Timestamp};
+use super::context::locked;
+use super::live::{Consumer, Mode};
+use super::state::{Pair, Ticks};
+use serde::Serialize;
+
+/// A sequence pair with the time of the last activity.
+#[derive(Clone, Debug, Serialize)]
+pub struct SequenceInfo {
+    /// The consumer's own number.
+    pub consumer_seq: u64,
+    /// The stream sequence.
+    pub stream_seq: u64,
+    /// When it last moved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_active: Option<Timestamp>,
+}
+
+/// The state of a consumer.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConsumerInfo {
+    /// Its stream.
+    pub stream_name: String,
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Its configuration, with defaults and the server's metadata.
+    pub config: ConsumerConfig,
+    /// The last delivery.
+    pub delivered: SequenceInfo,
+    /// Everything up to here is acknowledged.
+    pub ack_floor: SequenceInfo,
+    /// Messages delivered and not acknowledged.
+    pub num_ack_pending: usize,
+    /// Of these, delivered more than once.
+    pub num_redelivered: usize,
+    /// Pull requests that wait.
+    pub num_waiting: usize,
+    /// Messages that match and were not delivered yet.
+    pub num_pending: u64,
+    /// Push: somebody listens.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub push_bound: bool,
+    /// When this was gathered.
+    pub ts: Timestamp,
+}
+
+impl Consumer {
+    /// Its state now.
+    pub fn info(&self) -> ConsumerInfo {
+        let context = &self.context;
+        let (now, ts) = (context.scheduler.now(), Timestamp::now());
+        let wall =
+            |ticks: Option<Ticks>| ticks.map(|at| Timestamp(ts.0 - i64::try_from(now.saturating_sub(at)).unwrap_or(0)));
+        let sequence = |pair: Pair, last: Option<Ticks>| SequenceInfo {
+            consumer_seq: pair.consumer,
+            stream_seq: pair.stream,
+            last_active: wall(last),
+        };
+        let first = context.log.state().first_seq;
+        let (info, filter, next, picks, resume, mut backlog) = locked(&self.live, |live| {
+            live.delivery.forget_below(first);
+            let (num_waiting, push_bound) = match &mut live.mode {
+                Mode::Pull(waiting) => {
+                    waiting.drop_without_interest(&|subject| context.has_interest(subject));
+                    (waiting.len(), false)
+                }
+                Mode::Push(push) => (0, push.is_active()),
+            };
+            let info = ConsumerInfo {
+                stream_name: context.stream.to_string(),
+                name: self.name.to_string(),
+                created: self.created,
+                config: with_server_metadata(&live.config),
+                delivered: sequence(live.delivery.delivered(), live.last_delivered),
+                ack_floor: sequence(live.delivery.floor(), live.last_acked),
+                num_ack_pending: live.delivery.ack_pending(),
+                num_redelivered: live.delivery.num_redelivered(),
+                num_waiting,
+                num_pending: 0,
+                push_bound,
+                ts,
+            };
+            let picks = live.delivery.picks().len() as u64;
+            (info, live.filter.clone(), live.delivery.next(), picks, live.delivery.resume, live.backlog)
+        });
+        let from = if picks > 0 { resume + 1 } else { next };
+        ConsumerInfo { num_pending: picks + backlog.at(&context.log, &filter, from), ..info }
+    }
+}
+
+/// The configuration with what nats-server adds when it answers.
+fn with_server_metadata(config: &ConsumerConfig) -> ConsumerConfig {
+    let mut config = config.clone();
+    config.metadata.insert("_nats.ver".into(), "2.15.1".into());
+    config.metadata.insert("_nats.level".into(), "5".into());
+    config
+}
+
+/// Replaces what clients send back of the server's metadata by what the configuration requires.
+pub fn set_static_metadata(config: &mut ConsumerConfig) {
+    config.metadata.remove("_nats.ver");
+    config.metadata.remove("_nats.level");
+    config.metadata.insert("_nats.req.level".into(), "0".into());
+}

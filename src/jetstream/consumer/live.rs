@@ -1,0 +1,310 @@
+//! One consumer that runs: its configuration and delivery state under one lock, which is never held while messages are
+//! read, routed or made durable. Acks and pull requests enter on the publisher's task, change the state and schedule the
+//! consumer; what is to be sent leaves from the delivery threads (see `run`).
+
+use super::ack::Verb;
+use super::advisory::{self, Advisory};
+use super::backlog::Backlog;
+use super::config::{AckPolicy, ConsumerConfig, Timestamp};
+use super::context::{Filter, StreamContext, locked};
+use super::deliver::Slot;
+use super::pull::{Ask, Statuses, Waiting};
+use super::push::Push;
+use super::state::{Acked, Delivery, Exhausted, Rules, Ticks};
+use super::status::Status;
+use super::validate::Retention;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+/// Statuses that wait to be sent at most; more pull requests are refused without an answer.
+const MAX_STATUSES: usize = 4096;
+
+/// Double acks that wait for their answer at most; more are counted, but not answered.
+const MAX_CONFIRM: usize = 1 << 16;
+
+/// A consumer.
+pub struct Consumer {
+    pub(super) name: Box<str>,
+    pub(super) created: Timestamp,
+    pub(super) context: Arc<StreamContext>,
+    /// `$JS.ACK.<stream>.<consumer>.`
+    pub(super) ack_prefix: Box<str>,
+    /// Messages are pushed rather than pulled; that never changes.
+    pub(super) push: bool,
+    pub(super) slot: Slot,
+    pub(super) live: Mutex<Live>,
+    /// It stands in the list of those that wait for the next commit.
+    pub(super) waits: AtomicBool,
+}
+
+/// What the consumer's lock protects.
+pub struct Live {
+    pub(super) config: Arc<ConsumerConfig>,
+    pub(super) filter: Arc<Filter>,
+    pub(super) delivery: Delivery,
+    pub(super) backlog: Backlog,
+    pub(super) mode: Mode,
+    /// Statuses to be sent by the next run.
+    pub(super) statuses: Statuses,
+    /// When the last message was delivered and the last ack came, if any did.
+    pub(super) last_delivered: Option<Ticks>,
+    pub(super) last_acked: Option<Ticks>,
+    /// Something changed since the state was last made durable.
+    pub(super) dirty: bool,
+    /// Those who wait to hear that their ack is durable.
+    pub(super) confirm: Vec<Box<str>>,
+    /// Messages that may leave the stream once their acks are durable (interest and work-queue retention).
+    pub(super) settled: Vec<u64>,
+    /// Nothing is delivered before this: a receiver cannot keep up.
+    pub(super) slow_until: Ticks,
+    pub(super) closed: bool,
+}
+
+/// How messages leave.
+pub enum Mode {
+    /// On request.
+    Pull(Waiting),
+    /// To the deliver subject.
+    Push(Push),
+}
+
+impl Consumer {
+    /// A consumer that does nothing yet.
+    pub fn new(
+        context: Arc<StreamContext>,
+        name: &str,
+        created: Timestamp,
+        config: ConsumerConfig,
+        delivery: Delivery,
+    ) -> Arc<Self> {
+        let now = context.scheduler.now();
+        let push = config.is_push();
+        let ack_prefix = format!("$JS.ACK.{}.{name}.", context.stream).into();
+        let live = Live {
+            filter: Arc::new(Filter::new(&config.filters())),
+            delivery,
+            backlog: Backlog::default(),
+            mode: Mode::new(&config, now),
+            statuses: Statuses::new(),
+            last_delivered: None,
+            last_acked: None,
+            dirty: false,
+            confirm: Vec::new(),
+            settled: Vec::new(),
+            slow_until: 0,
+            closed: false,
+            config: Arc::new(config),
+        };
+        Arc::new(Consumer {
+            name: name.into(),
+            created,
+            context,
+            ack_prefix,
+            push,
+            slot: Slot::default(),
+            live: Mutex::new(live),
+            waits: AtomicBool::new(false),
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> Arc<ConsumerConfig> {
+        locked(&self.live, |live| live.config.clone())
+    }
+
+    /// Takes a pull request; its messages and statuses go to `reply`.
+    pub fn request(self: &Arc<Self>, payload: &[u8], reply: &str) {
+        if reply.is_empty() {
+            return;
+        }
+        let now = self.context.scheduler.now();
+        locked(&self.live, |live| {
+            if live.closed || live.statuses.len() >= MAX_STATUSES {
+                return;
+            }
+            let refused = match (&mut live.mode, Ask::parse(payload, &live.config)) {
+                (Mode::Push(_), _) => Some(Status::PushBased),
+                (Mode::Pull(_), Err(status)) => Some(status),
+                (Mode::Pull(waiting), Ok(ask)) => {
+                    waiting.add(&ask, reply, now, &|subject| self.context.has_interest(subject))
+                }
+            };
+            live.statuses.extend(refused.map(|status| (reply.into(), status)));
+        });
+        self.context.scheduler.schedule(self);
+    }
+
+    /// Takes an acknowledgement of delivery `consumer_seq` of the message `stream_seq`, which was its `delivered`th. If
+    /// `reply` is not empty, it is answered when the state that results is durable.
+    pub fn acknowledge(
+        self: &Arc<Self>,
+        stream_seq: u64,
+        consumer_seq: u64,
+        delivered: u64,
+        verb: Verb<'_>,
+        reply: &str,
+    ) {
+        let now = self.context.scheduler.now();
+        let mut exhausted = Vec::new();
+        let (mut told, mut next) = (None, None);
+        let (wake, (first, confirmed)) = locked(&self.live, |live| {
+            if live.closed || live.config.ack_policy == AckPolicy::None {
+                return (false, (false, false));
+            }
+            let stalled = live.delivery.room() == 0;
+            let mut answer = true;
+            match verb {
+                Verb::Ack | Verb::Term(_) | Verb::Next(_) => {
+                    let outcome = live.delivery.ack(stream_seq, consumer_seq, &mut live.settled);
+                    if self.context.rules().retention == Retention::Limits {
+                        live.settled.clear();
+                    }
+                    if outcome == Acked::Counted {
+                        live.last_acked = Some(now);
+                    }
+                    answer = outcome != Acked::Ignored;
+                    match verb {
+                        Verb::Next(payload) => (answer, next) = (false, Some(payload)),
+                        Verb::Term(reason) if answer => {
+                            let (deliveries, reason) = (delivered, reason.to_owned());
+                            told = Some(Advisory::Terminated { consumer_seq, stream_seq, deliveries, reason });
+                        }
+                        _ => {}
+                    }
+                }
+                Verb::Nak(delay) => {
+                    let delay = delay.map(|nanos| Ticks::try_from(nanos).unwrap_or(0));
+                    if live.delivery.nak(stream_seq, delay, now, &mut exhausted) {
+                        told = Some(Advisory::Nak { consumer_seq, stream_seq, deliveries: delivered });
+                    }
+                }
+                Verb::Progress => live.delivery.progress(stream_seq, now),
+            }
+            let confirmed = answer && !reply.is_empty() && live.confirm.len() < MAX_CONFIRM;
+            if confirmed {
+                live.confirm.push(reply.into());
+            }
+            let first = !std::mem::replace(&mut live.dirty, true);
+            let wake = stalled && live.delivery.room() > 0 || live.delivery.redeliveries() > 0;
+            (wake || matches!(verb, Verb::Nak(_)), (first, confirmed))
+        });
+        if first {
+            self.context.acks.note(self, confirmed);
+        } else if confirmed {
+            // The writer knows already that there is something to store; now somebody waits for it.
+            self.context.acks.hurry();
+        }
+        if let Some(advisory) = told {
+            advisory::publish(&self.context, &self.name, &advisory);
+        }
+        self.tell_exhausted(&exhausted);
+        match next {
+            Some(payload) => self.request(payload, reply),
+            None if wake => self.context.scheduler.schedule(self),
+            None => {}
+        }
+    }
+
+    /// Takes the answer to a flow control message.
+    pub fn flow_answer(self: &Arc<Self>, subject: &str) {
+        let awaited = locked(&self.live, |live| match &mut live.mode {
+            Mode::Push(push) => push.answered(subject),
+            Mode::Pull(_) => false,
+        });
+        if awaited {
+            self.context.scheduler.schedule(self);
+        }
+    }
+
+    /// Gives it another configuration, which has been checked.
+    pub fn update(self: &Arc<Self>, config: ConsumerConfig) {
+        let now = self.context.scheduler.now();
+        let mut exhausted = Vec::new();
+        locked(&self.live, |live| {
+            live.delivery.set_rules(Rules::of(&config), now);
+            live.filter = Arc::new(Filter::new(&config.filters()));
+            live.backlog = Backlog::default();
+            if live.config.deliver_subject != config.deliver_subject {
+                live.mode = Mode::new(&config, now);
+                live.delivery.expire_all(&mut exhausted);
+            }
+            live.config = Arc::new(config);
+        });
+        self.tell_exhausted(&exhausted);
+        self.context.scheduler.schedule(self);
+    }
+
+    /// Ends it: those who wait are told so if it is `deleted`, and nothing is stored any more.
+    pub fn close(&self, deleted: bool) {
+        let mut statuses = Statuses::new();
+        locked(&self.live, |live| {
+            live.closed = true;
+            live.confirm.clear();
+            if let (Mode::Pull(waiting), true) = (&mut live.mode, deleted) {
+                waiting.end_all(&Status::Deleted, &mut statuses);
+            }
+        });
+        let mut header = Vec::new();
+        for (reply, status) in statuses {
+            header.clear();
+            status.write(&mut header);
+            self.context.publish(&reply, &header, &[]);
+        }
+    }
+
+    /// The stream begins at `first` now, for whatever reason.
+    pub fn trimmed(&self, first: u64) {
+        locked(&self.live, |live| {
+            live.delivery.forget_below(first);
+            live.backlog = Backlog::default();
+        });
+    }
+
+    /// Whether messages on `subject` are for it.
+    pub fn wants(&self, subject: &str) -> bool {
+        locked(&self.live, |live| !live.closed && live.filter.matches(subject))
+    }
+
+    /// Whether it has a use for the message `seq` on `subject` still.
+    pub fn needs(&self, seq: u64, subject: &str) -> bool {
+        locked(&self.live, |live| !live.closed && live.filter.matches(subject) && live.delivery.needs(seq))
+    }
+
+    /// Marks the state as changed, to be made durable within a tick.
+    pub(super) fn touched(self: &Arc<Self>) {
+        if locked(&self.live, |live| !std::mem::replace(&mut live.dirty, true)) {
+            self.context.acks.note(self, false);
+        }
+    }
+
+    pub(super) fn tell_exhausted(&self, exhausted: &[Exhausted]) {
+        for Exhausted { stream_seq, deliveries } in exhausted.iter().copied() {
+            advisory::publish(&self.context, &self.name, &Advisory::MaxDeliveries { stream_seq, deliveries });
+        }
+    }
+
+    /// Whether the stream's last consumer activity is too long ago for it to live on, or when that will be.
+    pub(super) fn inactive_at(live: &Live) -> Option<Ticks> {
+        let threshold = Ticks::try_from(live.config.inactive_threshold).ok().filter(|nanos| *nanos > 0)?;
+        let since = match &live.mode {
+            Mode::Pull(waiting) => waiting.last_used(),
+            Mode::Push(push) => push.idle_since()?,
+        };
+        Some(since.saturating_add(threshold))
+    }
+}
+
+impl Mode {
+    fn new(config: &ConsumerConfig, now: Ticks) -> Self {
+        if config.is_push() {
+            Mode::Push(Push::new(config, now))
+        } else {
+            Mode::Pull(Waiting::new(usize::try_from(config.max_waiting).unwrap_or(0), now))
+        }
+    }
+}

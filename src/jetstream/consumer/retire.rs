@@ -1,0 +1,70 @@
+//! Acknowledged messages leave streams that keep them only until then: from a work queue at once, from an interest stream
+//! when no other consumer needs them.
+
+use super::context::StreamContext;
+use super::live::Consumer;
+use super::validate::Retention;
+use crate::store::StoreError;
+use std::sync::Arc;
+
+/// The durable acks of `consumer` cover `seqs`: those that nobody needs any more leave the stream.
+pub(super) fn settled(consumer: &Arc<Consumer>, seqs: &[u64]) {
+    if seqs.is_empty() {
+        return;
+    }
+    let context = &consumer.context;
+    let removed = match context.rules().retention {
+        Retention::Limits => Ok(()),
+        Retention::WorkQueue => context.log.remove(seqs).map(|_| ()),
+        Retention::Interest => remove_unneeded(consumer, seqs),
+    };
+    if let Err(error) = removed {
+        let stream = &context.stream;
+        tracing::error!(%error, %stream, "acknowledged messages could not be removed; they stay until the next start");
+    }
+}
+
+/// Removes what nobody needs any more of a stream that keeps messages only until then: after a start, whose last acks may
+/// have been stored without the removals that follow them, and after a consumer has gone.
+pub(super) fn sweep(context: &StreamContext) {
+    let retention = context.rules().retention;
+    let members = context.others("");
+    if retention == Retention::Limits || retention == Retention::WorkQueue && members.is_empty() {
+        return;
+    }
+    let mut reader = context.log.reader();
+    let mut unneeded = Vec::new();
+    let removed = loop {
+        match reader.next(&|_| true) {
+            Ok(Some(message)) => {
+                let mut concerned = members.iter().filter(|consumer| consumer.wants(&message.subject)).peekable();
+                // A work queue keeps what no consumer was made for yet.
+                let kept = retention == Retention::WorkQueue && concerned.peek().is_none();
+                if !kept && !concerned.any(|consumer| consumer.needs(message.seq, &message.subject)) {
+                    unneeded.push(message.seq);
+                }
+            }
+            Ok(None) => break context.log.remove(&unneeded).map(|_| ()),
+            Err(error) => break Err(error),
+        }
+    };
+    if let Err(error) = removed {
+        tracing::error!(%error, stream = %context.stream, "messages that nobody needs could not be removed");
+    }
+}
+
+fn remove_unneeded(consumer: &Arc<Consumer>, seqs: &[u64]) -> Result<(), StoreError> {
+    let context = &consumer.context;
+    let others = context.others(consumer.name());
+    let mut unneeded = Vec::with_capacity(seqs.len());
+    for seq in seqs {
+        let needed = match (others.is_empty(), context.log.read(*seq)?) {
+            (_, None) | (true, _) => false,
+            (false, Some(message)) => others.iter().any(|other| other.needs(*seq, &message.subject)),
+        };
+        if !needed {
+            unneeded.push(*seq);
+        }
+    }
+    context.log.remove(&unneeded).map(|_| ())
+}

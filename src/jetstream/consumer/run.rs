@@ -1,0 +1,572 @@
+//! One run of a consumer on a delivery thread: plan under its lock how much is wanted, read that much without the lock,
+//! decide under the lock which message goes to whom, and route without the lock. Whatever changed in between (acks, new
+//! requests, purges) is seen by the second look; what could not be handed out is read again by the next run.
+
+use super::backlog::Backlog;
+use super::config::AckPolicy;
+use super::context::{Filter, locked};
+use super::deliver::{After, Scratch, Slot, Work};
+use super::live::{Consumer, Live, Mode};
+use super::position::Positions;
+use super::pull::Statuses;
+use super::state::{Pair, Ticks};
+use super::status::Status;
+use super::validate::Retention;
+use crate::account::{Batch, Message};
+use crate::store::{StoreError, Stored};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Messages of one run at most, so that other consumers have their turn.
+const MAX_MESSAGES: usize = 256;
+/// Bytes of one run at most; one message may exceed it.
+const MAX_BYTES: usize = 1 << 20;
+/// Rest of a consumer whose receiver cannot keep up.
+const SLOW_REST: Ticks = 2_000_000;
+/// Rest after the store could not be read.
+const ERROR_REST: Ticks = 1_000_000_000;
+
+/// Buffers that a delivery thread uses for every run.
+#[derive(Default)]
+pub struct Buffers {
+    items: Vec<Item>,
+    outs: Vec<Out>,
+    ack: String,
+    header: Vec<u8>,
+    due: Vec<u64>,
+}
+
+/// A message that may be delivered by this run; without content if the stream no longer has it.
+struct Item {
+    seq: u64,
+    redelivery: bool,
+    stored: Option<Stored>,
+}
+
+enum Out {
+    Message { item: usize, to: Arc<str>, number: u64, deliveries: u64, pending: u64 },
+    Status { to: Arc<str>, status: Status, reply: Box<str> },
+}
+
+/// What the first look found.
+struct Plan {
+    filter: Arc<Filter>,
+    headers_only: bool,
+    /// Sequences to read one by one (last-per-subject).
+    picks: Vec<u64>,
+    next: u64,
+    /// Messages never delivered that may be now.
+    new: usize,
+    /// Messages that follow what is read here: picks left over, and what comes after them.
+    resume: u64,
+    picks_left: u64,
+    backlog: Backlog,
+}
+
+/// What reading found.
+struct Found {
+    /// The stream was read to its end, which was here.
+    end: Option<u64>,
+    /// Messages that pass the filter from the first new one on.
+    pending: u64,
+    /// What that was worked out from.
+    backlog: Backlog,
+    failed: bool,
+}
+
+/// What the second look left to do.
+#[derive(Default)]
+struct Verdict {
+    again: bool,
+    at: Ticks,
+    /// It has something to do when more is committed.
+    waits: bool,
+    /// The state has changed since it was stored, and the writer does not know.
+    note: bool,
+}
+
+impl Work for Consumer {
+    fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    fn run(self: Arc<Self>, now: Ticks, scratch: &mut Scratch) -> After {
+        let Scratch { buffers, positions, .. } = scratch;
+        buffers.items.clear();
+        buffers.outs.clear();
+        let deliver_to = self.look_for_interest(now);
+        let Some(plan) = self.plan(now, buffers) else {
+            return After { again: false, at: Ticks::MAX };
+        };
+        let found = self.read(&plan, buffers, positions);
+        let mut verdict = self.assign(now, &plan, &found, deliver_to.as_ref(), buffers);
+        if verdict.note {
+            self.context.acks.note(&self, false);
+        }
+        self.send(now, scratch, &mut verdict);
+        if found.failed {
+            verdict = Verdict { again: false, at: now + ERROR_REST, waits: false, note: false };
+        }
+        if verdict.waits {
+            // What was committed between reading the end and standing in the list woke nobody.
+            self.context.wait_for_commit(&self);
+            verdict.again |= found.end.is_some_and(|end| self.context.log.committed() > end);
+        }
+        After { again: verdict.again, at: verdict.at }
+    }
+}
+
+impl Consumer {
+    /// Push: notes whether anybody listens, and says where messages go.
+    fn look_for_interest(&self, now: Ticks) -> Option<Arc<str>> {
+        if !self.push {
+            return None;
+        }
+        let config = self.config();
+        let active = self.context.has_interest(&config.deliver_subject);
+        locked(&self.live, |live| {
+            if let Mode::Push(push) = &mut live.mode {
+                push.set_active(active, now);
+            }
+        });
+        Some(config.deliver_subject.as_str().into())
+    }
+
+    /// The first look: what is wanted. `None` if the consumer is gone, or goes now because nobody has used it for long.
+    fn plan(self: &Arc<Self>, now: Ticks, buffers: &mut Buffers) -> Option<Plan> {
+        let mut exhausted = Vec::new();
+        let mut unused = false;
+        buffers.due.clear();
+        let plan = locked(&self.live, |live| {
+            if live.closed {
+                return None;
+            }
+            if Self::inactive_at(live).is_some_and(|at| now >= at) {
+                match &mut live.mode {
+                    Mode::Pull(waiting) => {
+                        waiting.drop_without_interest(&|subject| self.context.has_interest(subject));
+                        if waiting.is_empty() { unused = true } else { waiting.touch(now) }
+                    }
+                    Mode::Push(_) => unused = true,
+                }
+            }
+            live.delivery.expire(now, &mut exhausted);
+            if now >= live.slow_until {
+                live.slow_until = 0;
+            }
+            let wanted = if live.slow_until > 0 { 0 } else { live.wanted() };
+            live.delivery.peek_redeliveries(wanted, &mut buffers.due);
+            let new = (wanted - buffers.due.len()).min(live.delivery.room());
+            let picks = live.delivery.picks();
+            Some(Plan {
+                filter: live.filter.clone(),
+                headers_only: live.config.headers_only,
+                picks: picks.iter().copied().take(new).collect(),
+                next: live.delivery.next(),
+                new,
+                resume: live.delivery.resume,
+                picks_left: picks.len() as u64,
+                backlog: live.backlog,
+            })
+        });
+        self.tell_exhausted(&exhausted);
+        if unused {
+            self.context.remove(&self.name);
+            return None;
+        }
+        plan
+    }
+
+    /// Reads what the plan asks for.
+    fn read(self: &Arc<Self>, plan: &Plan, buffers: &mut Buffers, positions: &mut Positions) -> Found {
+        let mut found = Found { end: None, pending: 0, backlog: plan.backlog, failed: false };
+        if let Err(error) = self.try_read(plan, buffers, positions, &mut found) {
+            let (stream, consumer) = (&self.context.stream, &self.name);
+            tracing::error!(%error, %stream, %consumer, "messages could not be read; the consumer tries again in a second");
+            found.failed = true;
+        }
+        if plan.headers_only {
+            for stored in buffers.items.iter_mut().filter_map(|item| item.stored.as_mut()) {
+                stored.headers = headers_with_size(&stored.headers, stored.payload.len());
+                stored.payload = Bytes::new();
+            }
+        }
+        let new = buffers.items.iter().filter(|item| !item.redelivery).count() as u64;
+        if found.end.is_some() {
+            found.pending = new;
+        } else if !buffers.items.is_empty() {
+            let from = if plan.picks_left > 0 { plan.resume + 1 } else { plan.next };
+            let after = found.backlog.at(&self.context.log, &plan.filter, from);
+            found.pending = plan.picks_left + after.max(if plan.picks_left > 0 { 0 } else { new });
+        }
+        found
+    }
+
+    fn try_read(
+        self: &Arc<Self>,
+        plan: &Plan,
+        buffers: &mut Buffers,
+        positions: &mut Positions,
+        found: &mut Found,
+    ) -> Result<(), StoreError> {
+        let log = &self.context.log;
+        let mut bytes = 0;
+        for seq in &buffers.due {
+            let stored = log.read(*seq)?;
+            bytes += stored.as_ref().map_or(0, |s| s.headers.len() + s.payload.len());
+            buffers.items.push(Item { seq: *seq, redelivery: true, stored });
+            if bytes >= MAX_BYTES {
+                return Ok(());
+            }
+        }
+        if plan.new == 0 {
+            return Ok(());
+        }
+        if plan.picks_left > 0 {
+            for seq in &plan.picks {
+                let stored = log.read(*seq)?;
+                bytes += stored.as_ref().map_or(0, |s| s.headers.len() + s.payload.len());
+                buffers.items.push(Item { seq: *seq, redelivery: false, stored });
+                if bytes >= MAX_BYTES {
+                    break;
+                }
+            }
+            return Ok(());
+        }
+        let committed = log.committed();
+        let mut next = plan.next;
+        if let Filter::Subject(subject) = &*plan.filter {
+            match log.subject_info(subject).filter(|info| info.last >= next) {
+                Some(info) => next = next.max(info.first),
+                None => {
+                    found.end = Some(committed);
+                    return Ok(());
+                }
+            }
+        }
+        if next > committed {
+            found.end = Some(committed);
+            return Ok(());
+        }
+        let mut position = positions.take(self, log);
+        let mut read = Ok(());
+        for _ in 0..plan.new {
+            match position.read(next, &|subject| plan.filter.matches(subject)) {
+                Ok(Some(stored)) => {
+                    next = stored.seq + 1;
+                    bytes += stored.headers.len() + stored.payload.len();
+                    buffers.items.push(Item { seq: stored.seq, redelivery: false, stored: Some(stored) });
+                }
+                Ok(None) => {
+                    found.end = Some(committed);
+                    break;
+                }
+                Err(error) => {
+                    read = Err(error);
+                    break;
+                }
+            }
+            if bytes >= MAX_BYTES {
+                break;
+            }
+        }
+        positions.keep(self, position);
+        read
+    }
+
+    /// The second look: hands messages to requests or to the deliver subject, and says what is left to do.
+    fn assign(
+        self: &Arc<Self>,
+        now: Ticks,
+        plan: &Plan,
+        found: &Found,
+        deliver_to: Option<&Arc<str>>,
+        buffers: &mut Buffers,
+    ) -> Verdict {
+        let interest = |subject: &str| self.context.has_interest(subject);
+        let settles = self.context.rules().retention != Retention::Limits;
+        locked(&self.live, |live| {
+            let Buffers { items, outs, .. } = buffers;
+            let mut statuses = std::mem::take(&mut live.statuses);
+            put_statuses(outs, &mut statuses);
+            if !Arc::ptr_eq(&plan.filter, &live.filter) {
+                // The consumer was changed while this was read for its old filter.
+                return Verdict { again: true, at: live.due(), ..Verdict::default() };
+            }
+            if let Mode::Pull(waiting) = &mut live.mode {
+                waiting.begin_round();
+            }
+            let mut verdict = Verdict { at: Ticks::MAX, ..Verdict::default() };
+            let mut pending = found.pending;
+            let (mut handed_out, mut delivered, mut changed, mut new) = (true, false, false, 0);
+            let picking = !live.delivery.picks().is_empty();
+            for (index, item) in items.iter().enumerate() {
+                let Some(stored) = &item.stored else {
+                    live.gone(item.seq, item.redelivery);
+                    changed = true;
+                    continue;
+                };
+                let current = match item.redelivery {
+                    true => live.delivery.is_queued(item.seq),
+                    false => item.seq >= live.delivery.next(),
+                };
+                if !current {
+                    continue;
+                }
+                let ahead = if item.redelivery { pending } else { pending.saturating_sub(1) };
+                let size = self.size(live, item, stored, ahead);
+                let (to, bytes_left) = match (&mut live.mode, deliver_to) {
+                    (Mode::Pull(waiting), _) => {
+                        let taken = waiting.take(size as u64, now, &interest, &mut statuses);
+                        put_statuses(outs, &mut statuses);
+                        match taken {
+                            Some(taken) => (taken.reply, taken.bytes_left),
+                            None => {
+                                handed_out = false;
+                                break;
+                            }
+                        }
+                    }
+                    (Mode::Push(push), Some(to)) if push.is_open() => (to.clone(), None),
+                    (Mode::Push(_), _) => {
+                        handed_out = false;
+                        break;
+                    }
+                };
+                let (number, deliveries) = match item.redelivery {
+                    true => match live.delivery.redeliver(item.seq, now) {
+                        Some(again) => again,
+                        None => continue,
+                    },
+                    false => (live.delivery.deliver(item.seq, now), 1),
+                };
+                pending = ahead;
+                delivered = true;
+                new += u64::from(!item.redelivery);
+                if settles && live.config.ack_policy == AckPolicy::None {
+                    live.settled.push(item.seq);
+                }
+                outs.push(Out::Message { item: index, to: to.clone(), number, deliveries, pending });
+                if let Some(bytes) = bytes_left {
+                    let status = Status::BatchCompleted { bytes };
+                    outs.push(Out::Status { to: to.clone(), status, reply: "".into() });
+                }
+                if let Mode::Push(push) = &mut live.mode
+                    && push.delivered(size, now)
+                {
+                    let reply = self.flow_subject();
+                    push.ask(&reply);
+                    outs.push(Out::Status { to, status: Status::FlowControl, reply });
+                }
+            }
+            if delivered {
+                changed = true;
+                live.last_delivered = Some(now);
+            }
+            let end = found.end.filter(|_| handed_out && !found.failed);
+            live.backlog = found.backlog;
+            if let Some(end) = end {
+                live.delivery.skip_to(end + 1);
+                live.backlog = Backlog::none_before(live.delivery.next());
+            } else if !picking {
+                live.backlog.delivered(new, live.delivery.next());
+            }
+            verdict.note = changed && !std::mem::replace(&mut live.dirty, true);
+            let stalled = live.delivery.room() == 0;
+            let nothing_left = end.is_some() && live.delivery.redeliveries() == 0 && !stalled;
+            live.tick(now, nothing_left, deliver_to, &mut statuses);
+            put_statuses(outs, &mut statuses);
+            let wanted = live.slow_until == 0 && live.wanted() > 0;
+            verdict.again = wanted && (live.delivery.redeliveries() > 0 || end.is_none() && !stalled);
+            verdict.waits = live.wanted() > 0 && end.is_some();
+            verdict.at = live.due();
+            verdict
+        })
+    }
+
+    /// Routes what was decided. A message that reached nobody is due again.
+    fn send(&self, now: Ticks, scratch: &mut Scratch, verdict: &mut Verdict) {
+        let Scratch { routes, buffers, .. } = scratch;
+        let Buffers { items, outs, ack, header, .. } = buffers;
+        let context = &self.context;
+        let mut batch = Batch::default();
+        let mut missed: Vec<(u64, Arc<str>)> = Vec::new();
+        for out in outs.drain(..) {
+            match out {
+                Out::Message { item, to, number, deliveries, pending } => {
+                    let Some(stored) = &items[item].stored else { continue };
+                    write_ack_subject(
+                        ack,
+                        &self.ack_prefix,
+                        [deliveries, stored.seq, number, stored.time.max(0) as u64, pending],
+                    );
+                    let message = Message {
+                        subject: &stored.subject,
+                        reply: ack,
+                        headers: &stored.headers,
+                        payload: &stored.payload,
+                    };
+                    if context.account.route_as(context.origin, &to, &message, routes, &mut batch) == 0 {
+                        missed.push((stored.seq, to));
+                    }
+                }
+                Out::Status { to, status, reply } => {
+                    header.clear();
+                    status.write(header);
+                    let message = Message { subject: &to, reply: &reply, headers: header, payload: &[] };
+                    context.account.route(context.origin, &message, routes, &mut batch);
+                }
+            }
+        }
+        items.clear();
+        let touched = batch.touched().to_vec();
+        batch.flush();
+        let congested = touched.iter().any(|target| target.congestion().is_some());
+        if congested || !missed.is_empty() {
+            locked(&self.live, |live| {
+                for (seq, to) in missed.iter().rev() {
+                    live.delivery.undeliver(*seq);
+                    match &mut live.mode {
+                        Mode::Pull(waiting) => waiting.drop_reply(to),
+                        Mode::Push(push) => {
+                            push.set_active(false, now);
+                        }
+                    }
+                }
+                if congested {
+                    live.slow_until = now + SLOW_REST;
+                }
+                verdict.again = !congested && live.wanted() > 0;
+                verdict.at = live.due();
+            });
+        }
+    }
+
+    /// The size of a delivery as nats-server counts it: subject, reply, headers and body.
+    fn size(&self, live: &Live, item: &Item, stored: &Stored, pending: u64) -> usize {
+        let redeliveries = live.delivery.redelivered.get(&item.seq).copied().unwrap_or(0);
+        let deliveries = if item.redelivery { redeliveries + 2 } else { 1 };
+        let numbers =
+            [deliveries, stored.seq, live.delivery.delivered().consumer + 1, stored.time.max(0) as u64, pending];
+        let ack = self.ack_prefix.len()
+            + 4
+            + numbers.iter().map(|n| n.checked_ilog10().unwrap_or(0) as usize + 1).sum::<usize>();
+        stored.subject.len() + ack + stored.headers.len() + stored.payload.len()
+    }
+
+    fn flow_subject(&self) -> Box<str> {
+        format!("$JS.FC.{}.{}.{:08x}", self.context.stream, self.name, fastrand::u32(..)).into()
+    }
+}
+
+impl Live {
+    /// How many messages may be handed out now, redeliveries included.
+    fn wanted(&self) -> usize {
+        match &self.mode {
+            Mode::Pull(waiting) => usize::try_from(waiting.wanted()).unwrap_or(MAX_MESSAGES).min(MAX_MESSAGES),
+            Mode::Push(push) if push.is_open() => MAX_MESSAGES,
+            Mode::Push(_) => 0,
+        }
+    }
+
+    /// The stream no longer has the message.
+    fn gone(&mut self, seq: u64, redelivery: bool) {
+        if redelivery {
+            self.delivery.forget(seq);
+        } else {
+            self.delivery.skip_to(seq + 1);
+        }
+    }
+
+    /// Ends requests and sends signs of life as they are due.
+    fn tick(&mut self, now: Ticks, nothing_left: bool, deliver_to: Option<&Arc<str>>, statuses: &mut Statuses) {
+        let last =
+            Pair { consumer: self.delivery.delivered().consumer, stream: self.delivery.next().saturating_sub(1) };
+        match &mut self.mode {
+            Mode::Pull(waiting) => {
+                waiting.tick(now, nothing_left, &Status::Heartbeat { last, stalled: None }, statuses);
+            }
+            Mode::Push(push) => {
+                if push.beat(now)
+                    && let Some(to) = deliver_to
+                {
+                    let stalled = push.stalled().map(Into::into);
+                    statuses.push((to.clone(), Status::Heartbeat { last, stalled }));
+                }
+            }
+        }
+    }
+
+    /// When it must run again at the latest.
+    fn due(&self) -> Ticks {
+        let mode = match &self.mode {
+            Mode::Pull(waiting) => waiting.due(),
+            Mode::Push(push) => push.due(),
+        };
+        let slow = if self.slow_until > 0 && self.wanted() > 0 { self.slow_until } else { Ticks::MAX };
+        let inactive = Consumer::inactive_at(self).unwrap_or(Ticks::MAX);
+        mode.min(self.delivery.due()).min(inactive).min(slow)
+    }
+}
+
+fn put_statuses(outs: &mut Vec<Out>, statuses: &mut Statuses) {
+    outs.extend(statuses.drain(..).map(|(to, status)| Out::Status { to, status, reply: "".into() }));
+}
+
+/// The header block of a delivery without its body: the stored headers, and how long the body is.
+fn headers_with_size(headers: &[u8], size: usize) -> Bytes {
+    let mut block = match headers.strip_suffix(b"\r\n") {
+        Some(open) => open.to_vec(),
+        None => b"NATS/1.0\r\n".to_vec(),
+    };
+    block.extend_from_slice(format!("Nats-Msg-Size: {size}\r\n\r\n").as_bytes());
+    block.into()
+}
+
+/// `$JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time>.<pending>`
+fn write_ack_subject(out: &mut String, prefix: &str, numbers: [u64; 5]) {
+    out.clear();
+    out.push_str(prefix);
+    for (at, number) in numbers.into_iter().enumerate() {
+        if at > 0 {
+            out.push('.');
+        }
+        push_number(out, number);
+    }
+}
+
+fn push_number(out: &mut String, mut number: u64) {
+    let mut digits = [b'0'; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or("0"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ack_subjects_are_written_and_read_alike() {
+        let mut subject = String::new();
+        write_ack_subject(&mut subject, "$JS.ACK.S.C.", [1, 20, u64::MAX, 0, 7]);
+        assert_eq!(subject, format!("$JS.ACK.S.C.1.20.{}.0.7", u64::MAX));
+        assert!(super::super::ack::parse_subject(&subject).is_some());
+    }
+
+    #[test]
+    fn a_body_left_out_is_told_by_its_size() {
+        assert_eq!(&*headers_with_size(b"", 12), b"NATS/1.0\r\nNats-Msg-Size: 12\r\n\r\n");
+        assert_eq!(
+            &*headers_with_size(b"NATS/1.0\r\nA: b\r\n\r\n", 0),
+            b"NATS/1.0\r\nA: b\r\nNats-Msg-Size: 0\r\n\r\n"
+        );
+    }
+}

@@ -1,0 +1,50 @@
+//! Where a new consumer starts (`server/consumer.go`, `selectStartingSeqNo`).
+
+use super::config::{ConsumerConfig, DeliverPolicy};
+use super::context::Filter;
+use super::state::{Delivery, Rules};
+use crate::store::Log;
+use std::collections::VecDeque;
+
+/// The delivery state of a new consumer of `log`.
+pub fn select(config: &ConsumerConfig, filter: &Filter, log: &Log) -> Delivery {
+    let state = log.state();
+    // An empty stream says nothing of where it will begin; its next sequence does.
+    let after_last = state.last_seq + 1;
+    let first = if state.msgs == 0 { after_last } else { state.first_seq.max(1) };
+    let start = match config.deliver_policy {
+        DeliverPolicy::All | DeliverPolicy::LastPerSubject => first,
+        DeliverPolicy::Last => {
+            let last = match filter {
+                Filter::All => Some(state.last_seq),
+                _ => filter.patterns().into_iter().filter_map(|pattern| log.last_for(pattern)).max(),
+            };
+            last.filter(|last| *last > 0).unwrap_or(after_last)
+        }
+        DeliverPolicy::New => after_last,
+        DeliverPolicy::ByStartSequence => config.opt_start_seq,
+        DeliverPolicy::ByStartTime => {
+            let time = config.opt_start_time.map_or(0, |time| time.0);
+            log.seq_at(time).min(after_last)
+        }
+    };
+    let mut delivery = Delivery::new(Rules::of(config), start.max(first).max(1));
+    if config.deliver_policy == DeliverPolicy::LastPerSubject {
+        delivery.set_picks(last_per_subject(filter, log, first, state.last_seq), state.last_seq);
+    }
+    delivery
+}
+
+/// The last message of each subject that passes `filter`, as far as it lies between `from` and `upto`, in the order of
+/// the stream.
+pub fn last_per_subject(filter: &Filter, log: &Log, from: u64, upto: u64) -> VecDeque<u64> {
+    let mut picks: Vec<u64> = filter
+        .patterns()
+        .into_iter()
+        .flat_map(|pattern| log.subjects(pattern))
+        .map(|(_, info)| info.last)
+        .filter(|seq| (from..=upto).contains(seq))
+        .collect();
+    picks.sort_unstable();
+    picks.into()
+}

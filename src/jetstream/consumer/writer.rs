@@ -1,0 +1,236 @@
+//! Makes acks durable: one thread gathers the delivery states that changed, writes them as one batch into the state log,
+//! and then answers those who asked for it (double acks) and lets acknowledged messages leave the stream. Changes that
+//! nobody waits for are coalesced for a tick; what somebody waits for shares the next write with whatever came meanwhile.
+
+use super::context::{StreamContext, locked};
+use super::deliver::Clock;
+use super::live::Consumer;
+use super::persist;
+use super::retire;
+use crate::account::{Batch, Message, RouteCache};
+use crate::store::{Change, Store};
+use bytes::Bytes;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long changes that nobody waits for are gathered.
+const TICK: Duration = Duration::from_millis(100);
+/// Larger states are stored less often: this much longer for each pending message.
+const TICK_PER_MESSAGE: Duration = Duration::from_micros(10);
+
+/// The thread that makes acks durable, and the handle to it.
+#[derive(Clone)]
+pub struct AckWriter(Arc<Shared>);
+
+struct Shared {
+    store: Store,
+    clock: Clock,
+    inner: Mutex<Inner>,
+    wake: Condvar,
+    /// Held from taking a snapshot until it is in the state log's queue, so that a deletion cannot come in between.
+    writing: Mutex<()>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Consumers that changed; each stands here once or twice.
+    changed: Vec<Arc<Consumer>>,
+    urgent: bool,
+    /// When the tick of `changed` ends.
+    due: Option<Instant>,
+    /// How long the next tick is.
+    tick: Duration,
+    /// Streams that a consumer has left.
+    sweeps: Vec<Arc<StreamContext>>,
+    stop: bool,
+}
+
+struct Snapshot {
+    consumer: Arc<Consumer>,
+    confirm: Vec<Box<str>>,
+    settled: Vec<u64>,
+}
+
+impl AckWriter {
+    /// Starts the thread.
+    pub fn start(store: Store, clock: Clock) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            store,
+            clock,
+            inner: Mutex::new(Inner { tick: TICK, ..Inner::default() }),
+            wake: Condvar::new(),
+            writing: Mutex::new(()),
+            thread: Mutex::new(None),
+        });
+        let (worker, runtime) = (shared.clone(), tokio::runtime::Handle::try_current().ok());
+        let thread = std::thread::Builder::new().name("leafd-acks".into()).spawn(move || {
+            let _entered = runtime.as_ref().map(|runtime| runtime.enter());
+            worker.work();
+        })?;
+        locked(&shared.thread, |slot| *slot = Some(thread));
+        Ok(AckWriter(shared))
+    }
+
+    /// Has the state of `consumer`, which has just changed for the first time since it was stored, stored again: within a tick, or at once if somebody waits for it.
+    pub fn note(&self, consumer: &Arc<Consumer>, urgent: bool) {
+        let mut inner = self.0.lock();
+        inner.changed.push(consumer.clone());
+        let wake = inner.due.is_none() || urgent && !inner.urgent;
+        if inner.due.is_none() {
+            inner.due = Some(Instant::now() + inner.tick);
+        }
+        inner.urgent |= urgent;
+        if wake {
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// Somebody waits for what is to be stored.
+    pub fn hurry(&self) {
+        let mut inner = self.0.lock();
+        if !std::mem::replace(&mut inner.urgent, true) {
+            inner.due.get_or_insert_with(Instant::now);
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// Writes into the state log with no snapshot of a delivery state under way.
+    pub fn write(&self, changes: Vec<Change>) -> crate::store::Commit {
+        locked(&self.0.writing, |()| self.0.store.state().write(changes))
+    }
+
+    /// Has messages removed that nobody needs any more.
+    pub fn sweep(&self, context: &Arc<StreamContext>) {
+        let mut inner = self.0.lock();
+        if !inner.sweeps.iter().any(|other| Arc::ptr_eq(other, context)) {
+            inner.sweeps.push(context.clone());
+        }
+        inner.urgent = true;
+        inner.due.get_or_insert_with(Instant::now);
+        self.0.wake.notify_one();
+    }
+
+    /// Has the state of a consumer that ends stored, together with whatever else is due.
+    pub fn flush(&self, consumer: &Arc<Consumer>) {
+        locked(&self.0.writing, |()| {
+            if let Some(change) = self.0.snapshot(consumer).0 {
+                // Durable at the latest when the store is closed; nobody waits for it.
+                drop(self.0.store.state().write(vec![change]));
+            }
+        });
+    }
+
+    /// Stores what has changed and ends the thread.
+    pub fn stop(&self) {
+        self.0.lock().stop = true;
+        self.0.wake.notify_one();
+        if let Some(thread) = locked(&self.0.thread, Option::take)
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that makes acks durable ended by a panic");
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        let mut routes = RouteCache::default();
+        loop {
+            let (changed, stop) = self.next();
+            if !changed.is_empty() {
+                self.store_states(changed, &mut routes);
+            }
+            if stop {
+                return;
+            }
+            for context in std::mem::take(&mut self.lock().sweeps) {
+                retire::sweep(&context);
+            }
+        }
+    }
+
+    /// Waits until there is something to store.
+    fn next(&self) -> (Vec<Arc<Consumer>>, bool) {
+        let mut inner = self.lock();
+        loop {
+            let wait = inner.due.map(|due| due.saturating_duration_since(Instant::now()));
+            if inner.stop || wait.is_some_and(|wait| inner.urgent || wait.is_zero()) {
+                (inner.urgent, inner.due) = (false, None);
+                return (std::mem::take(&mut inner.changed), inner.stop);
+            }
+            inner = match wait {
+                None => self.wake.wait(inner).unwrap_or_else(PoisonError::into_inner),
+                Some(wait) => self.wake.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+    }
+
+    fn store_states(&self, changed: Vec<Arc<Consumer>>, routes: &mut RouteCache) {
+        let mut changes = Vec::new();
+        let mut snapshots = Vec::new();
+        let mut messages = 0u32;
+        let commit = locked(&self.writing, |()| {
+            for consumer in changed {
+                messages = messages.saturating_add(pending(&consumer));
+                let (change, confirm, settled) = self.snapshot(&consumer);
+                changes.extend(change);
+                snapshots.push(Snapshot { consumer, confirm, settled });
+            }
+            (!changes.is_empty()).then(|| self.store.state().write(changes))
+        });
+        let stored = commit.map_or(Ok(()), |commit| commit.wait());
+        self.lock().tick = TICK + TICK_PER_MESSAGE * messages;
+        match stored {
+            Ok(()) => {
+                let mut batch = Batch::default();
+                for snapshot in snapshots {
+                    let context = &snapshot.consumer.context;
+                    for reply in &snapshot.confirm {
+                        let message = Message { subject: reply, reply: "", headers: &[], payload: &[] };
+                        context.account.route(context.origin, &message, routes, &mut batch);
+                    }
+                    retire::settled(&snapshot.consumer, &snapshot.settled);
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "acks could not be stored; they are not confirmed, and are tried again");
+                for snapshot in snapshots {
+                    locked(&snapshot.consumer.live, |live| {
+                        live.dirty = true;
+                        live.settled.extend(snapshot.settled);
+                    });
+                    self.note_again(snapshot.consumer);
+                }
+            }
+        }
+    }
+
+    /// Takes what must be stored of a consumer, who waits for it, and which messages it settles.
+    fn snapshot(&self, consumer: &Consumer) -> (Option<Change>, Vec<Box<str>>, Vec<u64>) {
+        let now = self.clock.now();
+        let (state, confirm, settled) = locked(&consumer.live, |live| {
+            let changed = std::mem::take(&mut live.dirty) && !live.closed;
+            let stored = changed && !live.config.mem_storage && !live.config.direct;
+            let state = stored.then(|| persist::encode(&live.delivery, now));
+            (state, std::mem::take(&mut live.confirm), std::mem::take(&mut live.settled))
+        });
+        let change = state.map(|state| Change::Put(consumer.context.acks_key(&consumer.name), Bytes::from(state)));
+        (change, confirm, settled)
+    }
+
+    fn note_again(&self, consumer: Arc<Consumer>) {
+        let mut inner = self.lock();
+        inner.due = Some(Instant::now() + inner.tick.max(TICK * 10));
+        inner.changed.push(consumer);
+    }
+}
+
+fn pending(consumer: &Consumer) -> u32 {
+    locked(&consumer.live, |live| u32::try_from(live.delivery.ack_pending()).unwrap_or(u32::MAX))
+}
