@@ -130,6 +130,11 @@ impl Consumers {
         }
     }
 
+    /// The stream's configuration, as far as consumers obey it.
+    pub fn rules(&self) -> Arc<StreamRules> {
+        self.context.rules()
+    }
+
     /// The stream's configuration has changed.
     pub fn set_rules(&self, rules: StreamRules) {
         *self.context.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);

@@ -71,12 +71,9 @@ impl Target for Inlet {
                     Some(consumer) => consumer.request(message.payload, message.reply),
                     // As if nobody had subscribed, which is how it is in nats-server.
                     None if !message.reply.is_empty() => {
-                        let answer = Message {
-                            subject: message.reply,
-                            reply: "",
-                            headers: b"NATS/1.0 503\r\n\r\n",
-                            payload: &[],
-                        };
+                        let headers = format!("NATS/1.0 503\r\nNats-Subject: {}\r\n\r\n", message.subject);
+                        let answer =
+                            Message { subject: message.reply, reply: "", headers: headers.as_bytes(), payload: &[] };
                         context.account.route(context.origin, &answer, &mut RouteCache::default(), batch);
                     }
                     None => {}

@@ -32,7 +32,7 @@ struct Bench {
     consumers: Arc<Consumers>,
     log: Log,
     store: Store,
-    _dir: Arc<tempfile::TempDir>,
+    dir: Arc<tempfile::TempDir>,
 }
 
 fn rules(retention: Retention) -> StreamRules {
@@ -56,7 +56,7 @@ impl Bench {
         let engine = Engine::start(account.clone(), store.clone()).expect("threads");
         let consumers = Consumers::open(engine.clone(), "S", None, log.clone(), rules);
         log.observe(Arc::new(Waker(Arc::downgrade(&consumers))));
-        Bench { client: LocalClient::new(account), engine, consumers, log, store, _dir: dir }
+        Bench { client: LocalClient::new(account), engine, consumers, log, store, dir }
     }
 
     fn store_message(&self, subject: &str, payload: &str) -> u64 {
@@ -93,11 +93,13 @@ impl Bench {
         self.client.request(&message.reply, &[], b"+ACK", Duration::from_secs(5)).await.expect("confirmed");
     }
 
-    /// Ends everything and opens it again on the same store.
+    /// Ends everything and opens it again from the disk.
     fn restart(self) -> Self {
-        self.consumers.shutdown(false);
-        self.engine.stop();
-        Bench::on(self._dir.clone(), self.store.clone(), self.log.clone(), rules(Retention::Limits))
+        let (dir, rules) = (self.dir.clone(), (*self.consumers.rules()).clone());
+        drop(self);
+        let store = Store::open(dir.path(), StoreOptions::default()).expect("opens again");
+        let log = store.open_log("s", LogOptions::default()).expect("the log");
+        Bench::on(dir, store, log, rules)
     }
 }
 
@@ -105,6 +107,7 @@ impl Drop for Bench {
     fn drop(&mut self) {
         self.consumers.shutdown(false);
         self.engine.stop();
+        self.store.close();
     }
 }
 
