@@ -1,2 +1,6 @@
-//! Not written yet.
+//! Streams and consumers.
+
+/// The JetStream API.
+pub mod api;
+/// Consumers.
 pub mod consumer;
