@@ -1,3 +1,135 @@
 //! Store and forward: captures subjects in a local stream and delivers each message to the hub's stream once and in order.
+//!
+//! The path of a message: a local stream captures it ([`local::LocalStream`]); once it is on disk the [`worker`] reads it,
+//! adds its id and a guard ([`message`]) and hands it to the link past the local router ([`link::HubLink`]); the hub's
+//! ack comes back through an inbox ([`answer`]); the [`machine`] moves the cursor, which is saved about once a second
+//! ([`cursor`]); then the message is dropped here. Why that is exactly once and in order stands in [`machine`].
 
+mod answer;
+mod ask;
+mod cursor;
+pub mod link;
+pub mod local;
 pub mod machine;
+mod message;
+mod positions;
+mod status;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub use status::UplinkStatus;
+
+use crate::account::{Account, LocalClient};
+use link::HubLink;
+use local::LocalStream;
+use machine::{Cursor, Phase, Settings};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::watch;
+
+/// What one uplink is made of.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The gateway's name; part of the message ids.
+    pub gateway: String,
+    /// The subjects that it captures.
+    pub filters: Arc<[String]>,
+    /// The hub's stream, if the operator names it.
+    pub hub_stream: Option<String>,
+    /// Its JetStream domain.
+    pub hub_domain: Option<String>,
+    /// The subject that the dead-letter stream captures.
+    pub dead_subject: String,
+    /// Bounds and times.
+    pub settings: Settings,
+}
+
+/// A running uplink.
+pub struct Uplink {
+    shared: Arc<Shared>,
+    local: Arc<dyn LocalStream>,
+    ended: watch::Receiver<bool>,
+}
+
+/// What the task tells those who ask.
+struct Shared {
+    snapshot: Mutex<Snapshot>,
+}
+
+struct Snapshot {
+    status: UplinkStatus,
+    phase: Phase,
+    cursor: Cursor,
+}
+
+impl Shared {
+    fn snapshot(&self) -> MutexGuard<'_, Snapshot> {
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Uplink {
+    /// Starts the uplink of `local` over `link`, on the current runtime; it ends when `shutdown` turns true.
+    pub fn run(
+        options: Options,
+        link: Arc<dyn HubLink>,
+        local: Arc<dyn LocalStream>,
+        account: Arc<Account>,
+        shutdown: watch::Receiver<bool>,
+    ) -> Arc<Self> {
+        let status =
+            UplinkStatus { name: options.name.clone(), stream: local.name().to_owned(), ..UplinkStatus::default() };
+        let snapshot = Snapshot { status, phase: Phase::Offline, cursor: Cursor::default() };
+        let shared = Arc::new(Shared { snapshot: Mutex::new(snapshot) });
+        let worker = worker::Worker::new(options, link, local.clone(), LocalClient::new(account), shared.clone());
+        let (end, ended) = watch::channel(false);
+        tokio::spawn(async move {
+            worker.run(shutdown).await;
+            end.send_replace(true);
+        });
+        Arc::new(Uplink { shared, local, ended })
+    }
+
+    /// A snapshot of what it does.
+    pub fn status(&self) -> UplinkStatus {
+        let (mut status, phase, cursor) = {
+            let snapshot = self.shared.snapshot();
+            (snapshot.status.clone(), snapshot.phase, snapshot.cursor)
+        };
+        let extent = self.local.extent();
+        let committed = *self.local.committed().borrow();
+        status.backlog_messages = committed.saturating_sub(cursor.confirmed.max(extent.first_seq.saturating_sub(1)));
+        status.state = status::words(phase, status.backlog_messages).to_owned();
+        if status.backlog_messages > 0 {
+            // Confirmed messages that are still here have about the size of those that wait.
+            let held = extent.messages.max(1);
+            let share = u128::from(extent.bytes) * u128::from(status.backlog_messages.min(held)) / u128::from(held);
+            status.backlog_bytes = u64::try_from(share).unwrap_or(u64::MAX);
+            let oldest = self.local.time_of(cursor.confirmed + 1).unwrap_or(extent.first_time);
+            let age = i128::from(unix_nanos()) - i128::from(oldest);
+            status.oldest_age = Some(Duration::from_nanos(u64::try_from(age).unwrap_or(0)).as_secs_f64());
+        }
+        status
+    }
+
+    /// Resolves when the task has ended.
+    pub async fn stopped(&self) {
+        // An error means that the task is gone, which is the same.
+        let _ = self.ended.clone().wait_for(|ended| *ended).await;
+    }
+}
+
+fn unix_nanos() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The present as RFC 3339.
+fn timestamp() -> Option<String> {
+    OffsetDateTime::from(SystemTime::now()).format(&Rfc3339).ok()
+}

@@ -221,9 +221,19 @@ impl Machine {
         self.asked && self.guard_failures < GUARD_TRIES
     }
 
+    /// The last local sequence known to be on disk.
+    pub fn committed(&self) -> u64 {
+        self.committed
+    }
+
+    /// Whether the cursor on disk is the present one.
+    pub fn saved(&self) -> bool {
+        self.saved == self.cursor
+    }
+
     /// Whether all that is committed is confirmed and the cursor is on disk.
     pub fn settled(&self) -> bool {
-        self.cursor.confirmed >= self.committed && self.saved == self.cursor
+        self.cursor.confirmed >= self.committed && self.saved()
     }
 
     /// Takes an event at `now`; what is to be done is appended to `actions`.

@@ -264,12 +264,12 @@ impl Machine {
         if self.phase != Phase::Sending || !self.in_flight.is_empty() {
             return;
         }
-        if let Some((seq, reason)) = self.unsendable.take() {
-            if seq == self.cursor.confirmed + 1 {
-                self.phase = Phase::Burying;
-                actions.push(Action::Bury { seq, reason });
-                return;
-            }
+        if let Some((seq, reason)) = self.unsendable.take()
+            && seq == self.cursor.confirmed + 1
+        {
+            self.phase = Phase::Burying;
+            actions.push(Action::Bury { seq, reason });
+            return;
         }
         if self.next > self.committed || self.head.is_some() || self.chain(now).is_some() {
             return;

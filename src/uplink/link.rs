@@ -1,0 +1,42 @@
+//! What the uplink needs of the link to the hub.
+
+use crate::account::Message;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// A connection to the hub that comes and goes. Implemented by the leaf link, and by tests.
+pub trait HubLink: Send + Sync + 'static {
+    /// Hands a message to the connection, past the local router.
+    fn publish(&self, message: &Message<'_>) -> Result<(), SendError>;
+    /// Bytes that wait to be written to the connection.
+    fn backlog_bytes(&self) -> usize;
+    /// The session as it changes.
+    fn sessions(&self) -> watch::Receiver<Session>;
+    /// Whether the hub and the configuration allow publishing to `subject`.
+    fn permits_publish(&self, subject: &str) -> bool;
+    /// The largest message (headers and payload) that the hub takes, once known.
+    fn max_payload(&self) -> Option<usize>;
+}
+
+/// The state of the link, as far as the uplink is concerned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Session {
+    /// Grows with each connection; `None` while there is none.
+    pub number: Option<u64>,
+    /// In the operator's words, for the status.
+    pub text: Arc<str>,
+}
+
+/// Why a message was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// There is no connection.
+    #[error("the link is down")]
+    Down,
+    /// Too much is waiting to be written.
+    #[error("the link is busy")]
+    Full,
+    /// The hub's permissions or the configured `export` list do not allow the subject.
+    #[error("the subject may not cross the link; check the hub user's permissions and `export` of the leaf remote")]
+    NotAllowed,
+}

@@ -1,0 +1,82 @@
+//! What is known of the hub's stream per subject, and the subjects of the messages in flight.
+
+use std::collections::{BTreeMap, HashMap};
+
+/// Most subjects remembered; beyond it all are forgotten and asked for again as they come.
+const MOST: usize = 4096;
+
+/// The positions of subjects at the hub. Bounded by [`MOST`] and by the window.
+#[derive(Default)]
+pub struct Positions {
+    known: HashMap<Box<str>, u64>,
+    in_flight: BTreeMap<u64, Box<str>>,
+}
+
+impl Positions {
+    /// Forgets everything: a new run begins.
+    pub fn clear(&mut self) {
+        self.known.clear();
+        self.in_flight.clear();
+    }
+
+    /// The position of the last message on `subject`; 0 if the subject has none.
+    pub fn get(&self, subject: &str) -> Option<u64> {
+        self.known.get(subject).copied()
+    }
+
+    /// The hub has told the position of `subject`.
+    pub fn learn(&mut self, subject: Box<str>, position: u64) {
+        if self.known.len() >= MOST {
+            self.known.clear();
+        }
+        self.known.insert(subject, position);
+    }
+
+    /// Message `seq` was sent on `subject`.
+    pub fn sent(&mut self, seq: u64, subject: Box<str>) {
+        self.in_flight.insert(seq, subject);
+    }
+
+    /// Message `seq` is at `position`; with it all before it are at the hub, at positions that nobody told.
+    pub fn stored(&mut self, seq: u64, position: u64) {
+        while let Some(first) = self.in_flight.first_entry()
+            && *first.key() <= seq
+        {
+            let (at, subject) = first.remove_entry();
+            if at == seq {
+                self.learn(subject, position);
+            } else {
+                self.known.remove(&subject);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ack_tells_its_own_position_and_voids_those_it_implies() {
+        let mut positions = Positions::default();
+        positions.learn("a".into(), 3);
+        positions.sent(7, "a".into());
+        positions.sent(8, "b".into());
+        positions.sent(9, "a".into());
+        positions.stored(8, 12);
+        assert_eq!((positions.get("a"), positions.get("b")), (None, Some(12)));
+        positions.stored(9, 13);
+        assert_eq!(positions.get("a"), Some(13));
+        positions.clear();
+        assert_eq!(positions.get("a"), None);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut positions = Positions::default();
+        for n in 0..2 * MOST as u64 {
+            positions.learn(n.to_string().into(), n);
+            assert!(positions.known.len() <= MOST);
+        }
+    }
+}

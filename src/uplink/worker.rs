@@ -1,0 +1,480 @@
+//! The uplink's task: feeds the machine with what happens and does what it wants done.
+//!
+//! Everything slow is a job beside the loop (reading a chunk of the local stream, saving the cursor, asking the hub,
+//! storing a dead letter) whose result comes back as an event. The loop sleeps until something happens; a timer runs
+//! only while the machine has a deadline or the link is too busy to take more.
+
+use super::answer::{self, AtHub};
+use super::ask::{self, HubStream, PositionAnswer, Questions, Survey, Surveyed};
+use super::link::{HubLink, SendError, Session};
+use super::local::{Chunk, LocalMessage, LocalStream, Lookup};
+use super::machine::{AckResult, Action, Cursor, Event, HubAnswer, Machine, Order};
+use super::message::{self, Ids};
+use super::positions::Positions;
+use super::{Options, Shared, cursor};
+use crate::account::{Inbox, LocalClient, Message, OwnedMessage};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+
+/// Bytes that may wait in the link before the uplink stops adding to them, so that the link's PONG never waits long.
+const PACE_BYTES: usize = 64 * 1024;
+/// How soon a busy link is looked at again.
+const PACE_INTERVAL: Duration = Duration::from_millis(5);
+/// How long a dead letter may take to be stored.
+const BURY_LIMIT: Duration = Duration::from_secs(10);
+/// Acks taken before the loop looks at anything else.
+const ACK_BATCH: usize = 256;
+
+/// What a job has done.
+enum Done {
+    Event(Event),
+    Read(Result<Chunk, String>),
+    Surveyed { run: u64, surveyed: Option<Surveyed> },
+    Positioned { run: u64, seq: u64, subject: Box<str>, answer: Option<PositionAnswer> },
+}
+
+/// Everything that the task owns.
+pub(super) struct Worker {
+    options: Options,
+    machine: Machine,
+    link: Arc<dyn HubLink>,
+    local: Arc<dyn LocalStream>,
+    client: Arc<LocalClient>,
+    inbox: Inbox,
+    inbox_prefix: String,
+    questions: Arc<Questions>,
+    ids: Ids,
+    hub: HubStream,
+    positions: Positions,
+    chunk: Chunk,
+    reading: bool,
+    /// A position is asked for as soon as its message is read.
+    unread_position: Option<(u64, u64)>,
+    surveying: Option<AbortHandle>,
+    jobs: JoinSet<Done>,
+    blocked: bool,
+    last_ack: u64,
+    refusal: Option<String>,
+    start: Instant,
+    shared: Arc<Shared>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        options: Options,
+        link: Arc<dyn HubLink>,
+        local: Arc<dyn LocalStream>,
+        client: LocalClient,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let (cursor, mut hub) = cursor::decode(local.load_cursor(), local.epoch());
+        // What the operator says about the hub goes before what was learnt.
+        hub.stream = options.hub_stream.clone().or(hub.stream);
+        hub.domain = options.hub_domain.clone().or(hub.domain);
+        let committed = *local.committed().borrow();
+        let inbox_prefix = crate::account::new_inbox();
+        // Twice the window: what is in flight, and late acks of the run before.
+        let inbox = client.subscribe(&format!("{inbox_prefix}.>"), 2 * options.settings.window + 64);
+        Worker {
+            machine: Machine::new(options.settings.clone(), cursor, committed, fastrand::u64(..)),
+            ids: Ids::new(&options.gateway, local.name(), local.epoch(), cursor.generation),
+            questions: Arc::new(Questions::new(link.clone(), &inbox_prefix)),
+            options,
+            link,
+            local,
+            client: Arc::new(client),
+            inbox,
+            inbox_prefix,
+            hub,
+            positions: Positions::default(),
+            chunk: Chunk::default(),
+            reading: false,
+            unread_position: None,
+            surveying: None,
+            jobs: JoinSet::new(),
+            blocked: false,
+            last_ack: 0,
+            refusal: None,
+            start: Instant::now(),
+            shared,
+        }
+    }
+
+    /// Runs until `shutdown`; then saves the cursor once more.
+    pub(super) async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
+        let mut committed = self.local.committed();
+        let mut sessions = self.link.sessions();
+        // Both may have changed since the worker was made.
+        let upto = *committed.borrow_and_update();
+        self.feed(Event::Committed(upto));
+        let session = sessions.borrow_and_update().clone();
+        self.session(&session);
+        loop {
+            self.fill();
+            self.publish_status();
+            let wake = self.wake();
+            tokio::select! {
+                _ = shutdown.wait_for(|end| *end) => break,
+                Ok(()) = sessions.changed() => {
+                    let session = sessions.borrow_and_update().clone();
+                    self.session(&session);
+                }
+                Some(message) = self.inbox.next() => {
+                    self.incoming(message);
+                    for _ in 1..ACK_BATCH {
+                        let Some(message) = self.inbox.try_next() else { break };
+                        self.incoming(message);
+                    }
+                }
+                Some(done) = self.jobs.join_next() => if let Ok(done) = done { self.done(done) },
+                Ok(()) = committed.changed() => {
+                    let upto = *committed.borrow_and_update();
+                    self.feed(Event::Committed(upto));
+                }
+                () = tokio::time::sleep_until(wake.unwrap_or(self.start)), if wake.is_some() => {
+                    self.blocked = false;
+                    self.feed(Event::Tick);
+                }
+                else => break,
+            }
+        }
+        self.end().await;
+    }
+
+    async fn end(mut self) {
+        self.jobs.shutdown().await;
+        if !self.machine.saved() {
+            let (local, cursor) = (self.local.clone(), self.encoded(self.machine.cursor()));
+            // A cursor that is not saved costs a question to the hub at the next start, nothing more.
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(move || local.save_cursor(cursor)).await {
+                tracing::warn!("uplink {}: cannot save the cursor: {error}", self.options.name);
+            }
+        }
+        self.publish_status();
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn wake(&self) -> Option<Instant> {
+        let deadline = self.machine.deadline().map(|deadline| self.start + deadline);
+        match (deadline, self.blocked) {
+            (deadline, true) => {
+                let pace = Instant::now() + PACE_INTERVAL;
+                Some(deadline.map_or(pace, |deadline| deadline.min(pace)))
+            }
+            (deadline, false) => deadline,
+        }
+    }
+
+    fn session(&mut self, session: &Session) {
+        self.shared.snapshot().status.link = session.text.to_string();
+        match session.number {
+            Some(number) => self.feed(Event::LinkUp(number)),
+            None => self.feed(Event::LinkDown),
+        }
+    }
+
+    fn feed(&mut self, event: Event) {
+        let mut actions = Vec::new();
+        self.machine.handle(self.now(), event, &mut actions);
+        for action in actions {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        let name = &self.options.name;
+        match action {
+            Action::AskHub { run } => self.survey(run),
+            Action::AskPosition { run, seq } => self.position(run, seq),
+            Action::SaveCursor(cursor) => self.save(cursor),
+            Action::Trim(upto) => self.local.trim(upto),
+            Action::Bury { seq, reason } => self.bury(seq, &reason),
+            Action::HubLost { from, to, gone } => tracing::warn!(
+                "uplink {name}: the hub has lost messages {from} to {to} that it had confirmed (restored from a backup?); \
+                 {} are sent again, {gone} are no longer here",
+                to + 1 - from - gone
+            ),
+            Action::LocalLost { local, hub } => {
+                tracing::warn!(
+                    "uplink {name}: the hub holds our messages up to {hub}, but the local stream ends at {local} \
+                     (restored from a backup?); goes on under new message ids"
+                );
+                let generation = self.machine.cursor().generation;
+                self.ids = Ids::new(&self.options.gateway, self.local.name(), self.local.epoch(), generation);
+            }
+        }
+    }
+
+    fn survey(&mut self, run: u64) {
+        self.positions.clear();
+        self.unread_position = None;
+        if let Some(old) = self.surveying.take() {
+            old.abort();
+        }
+        let survey = Survey {
+            questions: self.questions.clone(),
+            ids: self.ids.clone(),
+            hub: self.hub.clone(),
+            filters: self.options.filters.clone(),
+            cursor: self.machine.cursor(),
+            local_first: self.local.extent().first_seq,
+            limit: self.options.settings.ack_timeout,
+        };
+        let job = async move { Done::Surveyed { run, surveyed: survey.run().await } };
+        self.surveying = Some(self.jobs.spawn(job));
+    }
+
+    /// Gets the position of message `seq`'s subject, for which the message must be read first.
+    fn position(&mut self, run: u64, seq: u64) {
+        let subject = match self.chunk.lookup(seq) {
+            Lookup::Here(message) => message.subject.clone(),
+            Lookup::Missing(to) => return self.gap(seq, to),
+            Lookup::Unknown => {
+                self.unread_position = Some((run, seq));
+                return self.read(seq);
+            }
+        };
+        if self.positions.get(&subject).is_some() {
+            return self.feed(Event::Position { run, seq, last: None });
+        }
+        let (questions, ids, hub) = (self.questions.clone(), self.ids.clone(), self.hub.clone());
+        let limit = self.options.settings.ack_timeout;
+        self.jobs.spawn(async move {
+            let answer = ask::position(questions, ids, hub, subject.clone(), limit).await;
+            Done::Positioned { run, seq, subject, answer }
+        });
+    }
+
+    fn encoded(&self, cursor: Cursor) -> bytes::Bytes {
+        cursor::encode(self.local.epoch(), cursor, &self.hub)
+    }
+
+    fn save(&mut self, cursor: Cursor) {
+        let (local, encoded, name) = (self.local.clone(), self.encoded(cursor), self.options.name.clone());
+        self.jobs.spawn_blocking(move || match local.save_cursor(encoded) {
+            Ok(()) => Done::Event(Event::Saved(cursor)),
+            Err(error) => {
+                tracing::warn!("uplink {name}: cannot save the cursor: {error}");
+                Done::Event(Event::SaveFailed)
+            }
+        });
+    }
+
+    fn bury(&mut self, seq: u64, reason: &str) {
+        // The chunk holds the message that was refused, unless its read has been overtaken; then it is refused again.
+        let Lookup::Here(LocalMessage { subject, time, headers, payload, .. }) = self.chunk.lookup(seq) else {
+            return self.feed(Event::BuryFailed);
+        };
+        tracing::warn!("uplink {}: the hub refuses message {seq} on {subject} for good: {reason}", self.options.name);
+        let headers = message::dead_letter(headers, &self.ids, seq, *time, subject, reason);
+        let (client, payload, name) = (self.client.clone(), payload.clone(), self.options.name.clone());
+        let (subject, ids) = (self.options.dead_subject.clone(), self.ids.clone());
+        self.jobs.spawn(async move {
+            let stored = match client.request(&subject, &headers, &payload, BURY_LIMIT).await {
+                Ok(answer) => match answer::ack(&answer, &ids).result {
+                    AckResult::Stored { .. } => Ok(()),
+                    other => Err(format!("{other:?}")),
+                },
+                Err(error) => Err(error.to_string()),
+            };
+            Done::Event(match stored {
+                Ok(()) => Event::Buried(seq),
+                Err(error) => {
+                    tracing::warn!("uplink {name}: cannot store a dead letter: {error}");
+                    Event::BuryFailed
+                }
+            })
+        });
+    }
+
+    fn read(&mut self, from: u64) {
+        if !self.reading {
+            self.reading = true;
+            let (local, upto) = (self.local.clone(), self.machine.committed());
+            self.jobs.spawn_blocking(move || Done::Read(local.read(from, upto)));
+        }
+    }
+
+    fn gap(&mut self, from: u64, to: u64) {
+        let count = to - from + 1;
+        tracing::warn!(
+            "uplink {}: {count} local messages from {from} on cannot be read and are skipped",
+            self.options.name
+        );
+        self.feed(Event::Gap { from, to });
+    }
+
+    /// Sends what the machine orders while the link takes it.
+    fn fill(&mut self) {
+        while let Some(order) = self.machine.next_order(self.now()) {
+            if self.link.backlog_bytes() > PACE_BYTES {
+                self.blocked = true;
+                return;
+            }
+            match self.chunk.lookup(order.seq) {
+                Lookup::Missing(to) => self.gap(order.seq, to),
+                Lookup::Unknown => return self.read(order.seq),
+                Lookup::Here(message) => {
+                    let message = message.clone();
+                    if !self.send(order, &message) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends one message. `false` if no more can be sent now.
+    fn send(&mut self, order: Order, stored: &LocalMessage) -> bool {
+        let position = self.positions.get(&stored.subject);
+        let headers = message::outgoing(&stored.headers, &self.ids, order.seq, stored.time, order.guard, position);
+        let reply = format!("{}.{}.{}", self.inbox_prefix, order.run, order.seq);
+        let message = Message { subject: &stored.subject, reply: &reply, headers: &headers, payload: &stored.payload };
+        if let Some(most) = self.link.max_payload().filter(|most| message.size() > *most) {
+            let reason = format!("{} bytes with headers, the hub's max_payload is {most}", message.size());
+            self.feed(Event::Unsendable { seq: order.seq, reason });
+            return false;
+        }
+        match self.link.publish(&message) {
+            Ok(()) => {
+                self.positions.sent(order.seq, stored.subject.clone());
+                self.feed(Event::Sent { seq: order.seq, bytes: message.size() as u64 });
+                true
+            }
+            Err(SendError::NotAllowed) => {
+                self.refused(format!("{}: {}", stored.subject, SendError::NotAllowed));
+                self.feed(Event::Blocked);
+                false
+            }
+            Err(SendError::Down | SendError::Full) => {
+                self.blocked = true;
+                false
+            }
+        }
+    }
+
+    /// A message came to the inbox: `<prefix>.q.<id>` answers a question, `<prefix>.<run>.<seq>` a message.
+    fn incoming(&mut self, message: OwnedMessage) {
+        let Some(tail) = message.subject.strip_prefix(&*self.inbox_prefix).and_then(|tail| tail.strip_prefix('.'))
+        else {
+            return;
+        };
+        let Some((run, seq)) = tail.split_once('.') else { return };
+        let Ok(seq) = seq.parse::<u64>() else { return };
+        if run == "q" {
+            return self.questions.answered(seq, message);
+        }
+        let Ok(run) = run.parse::<u64>() else { return };
+        let ack = answer::ack(&message, &self.ids);
+        if let Some(words) = ack.refusal
+            && !matches!(ack.result, AckResult::Moved(_))
+        {
+            self.refused(words);
+        }
+        if let AckResult::Stored { position, .. } = ack.result
+            && self.machine.accepts(run)
+        {
+            self.positions.stored(seq, position);
+            self.refusal = None;
+            if let Some((stream, domain)) = ack.stream {
+                self.learn(stream, domain);
+            }
+            self.last_ack = self.last_ack.max(seq);
+        }
+        self.feed(Event::Ack { run, seq, result: ack.result });
+    }
+
+    /// The hub has told which stream took the message.
+    fn learn(&mut self, stream: String, domain: Option<String>) {
+        if self.hub.stream.as_ref() != Some(&stream) {
+            if let Some(expected) = &self.hub.stream {
+                tracing::warn!(
+                    "uplink {}: the hub stores our messages in stream {stream}, not in {expected}; check hub_stream",
+                    self.options.name
+                );
+            }
+            self.hub.stream = Some(stream);
+        }
+        if self.hub.domain.is_none() && domain.is_some() {
+            self.hub.domain = domain;
+        }
+    }
+
+    fn refused(&mut self, words: String) {
+        if self.refusal.as_ref() != Some(&words) {
+            tracing::warn!("uplink {}: {words}", self.options.name);
+            self.refusal = Some(words);
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Event(event) => self.feed(event),
+            Done::Read(Ok(chunk)) => {
+                self.reading = false;
+                self.chunk = chunk;
+                if let Some((run, seq)) = self.unread_position.take() {
+                    self.position(run, seq);
+                }
+            }
+            Done::Read(Err(error)) => {
+                self.reading = false;
+                self.unread_position = None;
+                self.refused(format!("cannot read the local stream: {error}"));
+                self.feed(Event::Blocked);
+            }
+            // Silence: the machine asks again in its own time.
+            Done::Surveyed { surveyed: None, .. } | Done::Positioned { answer: None, .. } => {}
+            Done::Surveyed { run, surveyed: Some(Surveyed { answer, stream, refusal }) } => {
+                if let Some(words) = refusal {
+                    self.refused(words);
+                }
+                if let Some(stream) = stream {
+                    self.hub.stream.get_or_insert(stream);
+                }
+                if answer == HubAnswer::Unknown {
+                    tracing::debug!("uplink {}: the hub does not tell where it stands", self.options.name);
+                }
+                self.feed(Event::Answer { run, answer });
+            }
+            Done::Positioned { run, seq, answer: Some(PositionAnswer::Last(last)), subject } => {
+                if self.machine.awaits_position(run, seq) {
+                    self.positions.learn(subject, last.as_ref().map_or(0, |last| last.position));
+                }
+                let last = last.and_then(|AtHub { position, seq }| Some((seq?, position)));
+                self.feed(Event::Position { run, seq, last });
+            }
+            Done::Positioned { run, seq, answer: Some(PositionAnswer::Refused(words)), .. } => {
+                self.refused(words);
+                if self.machine.awaits_position(run, seq) {
+                    self.feed(Event::Blocked);
+                }
+            }
+        }
+    }
+
+    fn publish_status(&self) {
+        let machine = &self.machine;
+        let mut snapshot = self.shared.snapshot();
+        snapshot.phase = machine.phase();
+        snapshot.cursor = machine.cursor();
+        let status = &mut snapshot.status;
+        status.in_flight = machine.in_flight();
+        status.window = machine.burst();
+        status.count(machine.counters());
+        status.exactly_once = if machine.reconciled() { "yes" } else { "dedup window only" };
+        status.hub_stream.clone_from(&self.hub.stream);
+        status.hub_domain.clone_from(&self.hub.domain);
+        status.refusal.clone_from(&self.refusal);
+        if self.last_ack != status.last_ack_seq {
+            status.last_ack_seq = self.last_ack;
+            status.last_ack_time = super::timestamp();
+        }
+    }
+}
