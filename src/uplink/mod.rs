@@ -14,6 +14,7 @@ pub mod machine;
 mod message;
 mod positions;
 mod status;
+pub mod stored;
 #[cfg(test)]
 mod tests;
 mod worker;

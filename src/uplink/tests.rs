@@ -307,8 +307,8 @@ async fn cuts_lost_messages_lost_acks_and_restarts_change_nothing_at_the_hub() {
             bench.until("some progress", |status| status.last_ack_seq >= target || status.backlog_messages < 100).await;
             let mut state = lock(&bench.hub.state);
             match round % 4 {
-                0 => state.mute = 20,
-                1 => state.deaf = 20,
+                0 => state.mute = 3,
+                1 => state.deaf = 3,
                 _ => {}
             }
             drop(state);

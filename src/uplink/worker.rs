@@ -32,6 +32,7 @@ const ACK_BATCH: usize = 256;
 enum Done {
     Event(Event),
     Read(Result<Chunk, String>),
+    Trimmed,
     Surveyed { run: u64, surveyed: Option<Surveyed> },
     Positioned { run: u64, seq: u64, subject: Box<str>, answer: Option<PositionAnswer> },
 }
@@ -129,7 +130,16 @@ impl Worker {
                         self.incoming(message);
                     }
                 }
-                Some(done) = self.jobs.join_next() => if let Ok(done) = done { self.done(done) },
+                Some(done) = self.jobs.join_next() => match done {
+                    Ok(done) => self.done(done),
+                    // A question that a newer one has replaced.
+                    Err(error) if error.is_cancelled() => {}
+                    Err(error) => {
+                        self.reading = false;
+                        self.refused(format!("internal error: {error}"));
+                        self.feed(Event::Blocked);
+                    }
+                },
                 Ok(()) = committed.changed() => {
                     let upto = *committed.borrow_and_update();
                     self.feed(Event::Committed(upto));
@@ -193,7 +203,13 @@ impl Worker {
             Action::AskHub { run } => self.survey(run),
             Action::AskPosition { run, seq } => self.position(run, seq),
             Action::SaveCursor(cursor) => self.save(cursor),
-            Action::Trim(upto) => self.local.trim(upto),
+            Action::Trim(upto) => {
+                let local = self.local.clone();
+                self.jobs.spawn_blocking(move || {
+                    local.trim(upto);
+                    Done::Trimmed
+                });
+            }
             Action::Bury { seq, reason } => self.bury(seq, &reason),
             Action::HubLost { from, to, gone } => tracing::warn!(
                 "uplink {name}: the hub has lost messages {from} to {to} that it had confirmed (restored from a backup?); \
@@ -416,6 +432,7 @@ impl Worker {
     fn done(&mut self, done: Done) {
         match done {
             Done::Event(event) => self.feed(event),
+            Done::Trimmed => {}
             Done::Read(Ok(chunk)) => {
                 self.reading = false;
                 self.chunk = chunk;
