@@ -305,13 +305,11 @@ async fn cuts_lost_messages_lost_acks_and_restarts_change_nothing_at_the_hub() {
             bench.hub.connect();
             let target = u64::from(next) - 100;
             bench.until("some progress", |status| status.last_ack_seq >= target || status.backlog_messages < 100).await;
-            let mut state = lock(&bench.hub.state);
             match round % 4 {
-                0 => state.mute = 3,
-                1 => state.deaf = 3,
+                0 => lock(&bench.hub.state).mute = 3,
+                1 => lock(&bench.hub.state).deaf = 3,
                 _ => {}
             }
-            drop(state);
             if round % 2 == 0 {
                 bench.hub.disconnect();
             }
