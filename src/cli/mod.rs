@@ -1,6 +1,29 @@
 //! The `leafd` program: one file per command.
 
-/// Runs the command that the arguments name; returns the exit status.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+mod args;
+mod demo;
+mod run;
+mod status;
+
+use args::{Args, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Runs the command that the arguments name; returns the exit status: 0, 1 if it failed, 2 for wrong arguments.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let result = match &args.command {
+        None | Some(Command::Run) => run::run(&args),
+        Some(Command::Status { json }) => status::status(&args, *json),
+        Some(Command::Reload) => status::reload(&args),
+        Some(Command::Check) => run::check(&args),
+        Some(Command::Demo) => demo::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("leafd: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

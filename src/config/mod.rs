@@ -1,1 +1,64 @@
-//! Not written yet.
+//! The configuration: one struct per table, read from `leafd.toml` and `conf.d/*.toml` beside it.
+//!
+//! [`load`] parses and merges the files, [`check`] looks for what does not fit together. Nothing is applied here: the
+//! daemon gets a [`Config`] that can be trusted.
+
+pub mod adapter;
+mod check;
+pub mod leaf;
+mod load;
+pub mod secret;
+mod server;
+pub mod units;
+pub mod uplink;
+
+pub use load::{ConfigError, load};
+pub use server::{JetStreamConfig, LimitsConfig, ListenConfig, LogConfig, LogLevel};
+
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The gateway's name, one subject token. Default: the host name.
+    pub server_name: String,
+    /// Where streams and state lie. Default: `$STATE_DIRECTORY`, else `$XDG_DATA_HOME/leafd` or `~/.local/share/leafd`.
+    pub data_dir: PathBuf,
+    /// Where local clients connect.
+    pub listen: ListenConfig,
+    /// What one client may use.
+    pub limits: LimitsConfig,
+    /// Streams.
+    pub jetstream: JetStreamConfig,
+    /// Logging.
+    pub log: LogConfig,
+    /// Links to hubs, and from other leaf nodes.
+    pub leaf: leaf::LeafConfig,
+    /// Store and forward.
+    pub uplink: Vec<uplink::UplinkConfig>,
+    /// Sensors.
+    pub adapter: adapter::AdaptersConfig,
+}
+
+impl Config {
+    /// The remote to which an uplink delivers; `None` if it names none and there is not exactly one.
+    pub fn remote_of(&self, uplink: &uplink::UplinkConfig) -> Option<&leaf::RemoteConfig> {
+        match (&uplink.remote, &self.leaf.remote[..]) {
+            (Some(name), remotes) => remotes.iter().find(|r| r.name == *name),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        }
+    }
+
+    /// JetStream domain.
+    pub fn domain(&self) -> &str {
+        self.jetstream.domain.as_deref().unwrap_or(&self.server_name)
+    }
+
+    /// `subject` with `{gateway}` filled in.
+    pub fn expand(&self, subject: &str) -> String {
+        subject.replace("{gateway}", &self.server_name)
+    }
+}

@@ -483,7 +483,7 @@ fn write(shared: &Shared, log: &Log) -> Result<Option<Round>, StoreError> {
             (segment.file.clone(), segment.len, segment.path.clone(), Some(segment))
         }
     };
-    let tail = file.len().map_err(|e| StoreError::io("measure", &path, e))?;
+    let tail = file.size().map_err(|e| StoreError::io("measure", &path, e))?;
     if tail > offset {
         // What a failed write left behind would be read as records after the next power cut.
         file.truncate(offset).map_err(|e| StoreError::io("cut", &path, e))?;

@@ -35,7 +35,7 @@ pub trait DiskFile: Send + Sync {
     /// Cuts or extends to `len`.
     fn truncate(&self, len: u64) -> io::Result<()>;
     /// Length in bytes.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
 }
 
 impl dyn DiskFile {
@@ -55,7 +55,7 @@ impl dyn DiskFile {
 
     /// The whole file.
     pub fn read_all(&self) -> io::Result<Vec<u8>> {
-        let mut buffer = vec![0; usize::try_from(self.len()?).map_err(io::Error::other)?];
+        let mut buffer = vec![0; usize::try_from(self.size()?).map_err(io::Error::other)?];
         let read = self.read_full(&mut buffer, 0)?;
         buffer.truncate(read);
         Ok(buffer)
@@ -116,7 +116,7 @@ impl DiskFile for RealFile {
         self.0.set_len(len)
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 }
@@ -186,7 +186,7 @@ impl DiskFile for MemoryFile {
         Ok(())
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.0.read().unwrap_or_else(PoisonError::into_inner).len() as u64)
     }
 }

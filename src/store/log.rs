@@ -3,7 +3,7 @@
 use super::commit::Shared;
 use super::io::Place;
 use super::reader::Reader;
-use super::record::{self, Next, OVERHEAD};
+use super::record::{self, OVERHEAD, View};
 use super::segment::{Item, Scanner, Segment};
 use super::subjects::{Left, Subjects};
 use super::tombstones::{Tomb, Tombstones};
@@ -142,10 +142,7 @@ pub(super) struct Entry {
 impl Staged {
     fn find(&self, seq: u64) -> Option<Stored> {
         let at = self.entries.binary_search_by_key(&seq, |e| e.seq).ok()?;
-        match record::parse(&self.buffer[self.entries[at].at..]) {
-            Next::Record(view) => Some(view.to_stored()),
-            _ => None,
-        }
+        record::parse(&self.buffer[self.entries[at].at..]).map(View::to_stored)
     }
 }
 
@@ -265,7 +262,7 @@ impl Inner {
         let staged = std::mem::take(&mut state.staged);
         for part in [Some(&staged), writing.as_deref()].into_iter().flatten() {
             for entry in part.entries.iter().rev() {
-                let Next::Record(view) = record::parse(&part.buffer[entry.at..]) else { continue };
+                let Some(view) = record::parse(&part.buffer[entry.at..]) else { continue };
                 state.subjects.undo(view.subject, entry.before);
                 state.msgs -= 1;
                 state.bytes = state.bytes.saturating_sub(entry.used as u64);

@@ -91,28 +91,15 @@ impl View<'_> {
     }
 }
 
-/// What stands at the beginning of some bytes of a segment.
-pub(super) enum Next<'a> {
-    /// A record.
-    Record(View<'a>),
-    /// Part of one: at least this many bytes are needed.
-    Short(usize),
-    /// Damage, or a torn end.
-    Bad,
-}
-
-/// Looks at the record that begins at `bytes`.
-pub(super) fn parse(bytes: &[u8]) -> Next<'_> {
+/// The record that begins at `bytes`, if it is whole and undamaged.
+pub(super) fn parse(bytes: &[u8]) -> Option<View<'_>> {
     match frame::parse(bytes) {
-        Parsed::Short(n) => Next::Short(n),
-        Parsed::Bad => Next::Bad,
-        Parsed::Whole(body, used) => match view(body, used) {
-            Some(view) => Next::Record(view),
-            None => Next::Bad,
-        },
+        Parsed::Whole(body, used) => view(body, used),
+        Parsed::Short(_) | Parsed::Bad => None,
     }
 }
 
+/// The record in the body of a frame that takes `used` bytes.
 pub(super) fn view(body: &[u8], used: usize) -> Option<View<'_>> {
     if *body.first()? != KIND {
         return None;
@@ -133,7 +120,7 @@ pub(super) fn find(bytes: &[u8], after: u64) -> Option<usize> {
         // The cheap tests first, as nearly every offset fails them.
         bytes[at + frame::PREFIX] == KIND
             && u64_at(bytes, at + frame::PREFIX + 7).is_some_and(|seq| seq > after && seq - after < 1 << 32)
-            && matches!(parse(&bytes[at..]), Next::Record(_))
+            && parse(&bytes[at..]).is_some()
     })
 }
 

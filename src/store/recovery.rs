@@ -65,7 +65,7 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions) -> Result<Stat
 fn load(state: &mut State, mut segment: Segment, id: &str, gone: &Removed, is_last: bool) -> Result<(), StoreError> {
     let path = segment.path.clone();
     let failed = |e| StoreError::io("read", &path, e);
-    let len = segment.file.len().map_err(failed)?;
+    let len = segment.file.size().map_err(failed)?;
     let mut scanner = Scanner::new(segment.file.clone(), HEADER, len, segment.base - 1, CHUNK);
     let mut cut = None;
     let mut damage = None;

@@ -82,7 +82,9 @@ fn it_opens_again_with_everything() {
     {
         let store = open(&disk);
         let log = log(&store, Limits::default());
-        (0..100).for_each(|n| drop(put(&log, "s", &n.to_string())));
+        for n in 0..100 {
+            put(&log, "s", &n.to_string());
+        }
         store.state().write(vec![Change::Put("k".into(), Bytes::from_static(b"v"))]).wait().expect("commits");
         store.barrier().wait().expect("commits");
         assert_eq!(log.remove(&[3, 5, 50]).expect("removes"), 3);
@@ -102,7 +104,9 @@ fn it_opens_again_with_everything() {
 fn limits_drop_the_oldest() {
     let store = open(&SimDisk::default());
     let log = log(&store, Limits { max_msgs: Some(10), ..Limits::default() });
-    (0..100).for_each(|n| drop(put(&log, "s", &n.to_string())));
+    for n in 0..100 {
+        put(&log, "s", &n.to_string());
+    }
     store.barrier().wait().expect("commits");
     assert_eq!((log.state().msgs, log.state().first_seq), (10, 91));
     log.set_limits(Limits { max_age: Some(Duration::ZERO), ..Limits::default() });
@@ -135,7 +139,9 @@ fn a_subject_keeps_its_last() {
 fn purges_by_filter_sequence_and_keep() {
     let store = open(&SimDisk::default());
     let log = log(&store, Limits::default());
-    (0..30).for_each(|n| drop(put(&log, &format!("k.{}", n % 3), &n.to_string())));
+    for n in 0..30 {
+        put(&log, &format!("k.{}", n % 3), &n.to_string());
+    }
     store.barrier().wait().expect("commits");
     let filter = |f: &str| Some(f.to_owned());
     assert_eq!(log.purge(&Purge { filter: filter("k.1"), below_seq: Some(15), keep: None }).expect("purges"), 5);
@@ -151,7 +157,9 @@ fn purges_by_filter_sequence_and_keep() {
 fn memory_logs_work_alike() {
     let store = open(&SimDisk::default());
     let log = store.create_log("m", LogOptions { storage: Storage::Memory, ..LogOptions::default() }).expect("creates");
-    (0..300).for_each(|n| drop(put(&log, "s", &n.to_string())));
+    for n in 0..300 {
+        put(&log, "s", &n.to_string());
+    }
     store.barrier().wait().expect("commits");
     log.trim(200);
     assert_eq!(all(&log).len(), 101);
@@ -186,7 +194,9 @@ fn a_flipped_bit_costs_one_record() {
     let disk = SimDisk::default();
     let store = open(&disk);
     let log1 = log(&store, Limits::default());
-    (0..100).for_each(|n| drop(put(&log1, "subject", &format!("payload {n}"))));
+    for n in 0..100 {
+        put(&log1, "subject", &format!("payload {n}"));
+    }
     store.barrier().wait().expect("commits");
     let (path, len) = disk.files().into_iter().find(|(p, _)| p.extension().is_some_and(|e| e == "seg")).expect("one");
     let at = (len / 2).min(1000);

@@ -1,1 +1,20 @@
-//! Not written yet.
+//! The operating system: systemd, journald, signals, control socket, disk space.
+
+pub mod control;
+pub mod logging;
+pub mod notify;
+pub mod signals;
+
+/// The machine's name up to its first dot, fit to be a subject token.
+pub fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let name = name.split('.').next().unwrap_or_default();
+    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+    if name.is_empty() { "leafd".to_owned() } else { name }
+}
+
+/// Bytes free for us on the file system of `path`.
+pub fn free_space(path: &std::path::Path) -> std::io::Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail * stat.f_frsize)
+}

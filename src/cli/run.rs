@@ -1,0 +1,31 @@
+//! `leafd run` and `leafd check`.
+
+use super::args::Args;
+use crate::daemon;
+use crate::system::logging;
+
+/// Runs the daemon until it is told to end.
+pub fn run(args: &Args) -> Result<(), String> {
+    let config = args.load()?;
+    logging::start(config.log.level);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("leafd")
+        .build()
+        .map_err(|e| format!("cannot start the runtime: {e}"))?;
+    runtime.block_on(daemon::run(config, &|| args.load())).map_err(|e| e.to_string())
+}
+
+/// Says whether the configuration is right.
+pub fn check(args: &Args) -> Result<(), String> {
+    let config = args.load()?;
+    println!(
+        "The configuration is right: {} with {} remotes, {} uplinks, {} adapters, data in {}.",
+        config.server_name,
+        config.leaf.remote.len(),
+        config.uplink.len(),
+        config.adapter.serial.len() + config.adapter.mqtt.len(),
+        config.data_dir.display()
+    );
+    Ok(())
+}

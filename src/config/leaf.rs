@@ -1,0 +1,184 @@
+//! `[[leaf.remote]]` and `[leaf.listen]`: the link to the hub, and leaf connections that others make to us.
+
+use super::secret::Secret;
+use super::units::{ByteSize, Duration};
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// `[leaf]`
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LeafConfig {
+    /// Hubs to dial.
+    pub remote: Vec<RemoteConfig>,
+    /// Where others may connect as leaf nodes; absent: nowhere.
+    pub listen: Option<ListenConfig>,
+}
+
+/// One hub: `[[leaf.remote]]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoteConfig {
+    /// Name in status, log lines and `[[uplink]] remote`.
+    pub name: String,
+    /// `tls://host:port`, or `nats-leaf://` and `nats://` for plain TCP (TLS if the hub asks for it). Default port 7422.
+    pub urls: Vec<String>,
+    /// User name.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Password of `user`.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// A token instead of user and password.
+    #[serde(default)]
+    pub token: Option<Secret>,
+    /// An nkey seed (`SU...`), which signs the hub's nonce.
+    #[serde(default)]
+    pub nkey: Option<Secret>,
+    /// A credentials file with a user JWT and its seed; read again at every dial.
+    #[serde(default)]
+    pub creds: Option<PathBuf>,
+    /// TLS; absent: the system's certificate authorities.
+    #[serde(default)]
+    pub tls: RemoteTls,
+    /// Subjects that may cross to the hub as live traffic. Nothing listed, nothing crosses.
+    #[serde(default)]
+    pub export: Vec<String>,
+    /// Subjects that may come from the hub. Nothing listed, nothing comes.
+    #[serde(default)]
+    pub import: Vec<String>,
+    /// First tokens of reply subjects. What answers a request crosses without being listed: a subscription below one of
+    /// these is announced to the other side, and only to such a subscription, never to a wider one, replies are sent.
+    #[serde(default = "reply_prefixes")]
+    pub reply_prefixes: Vec<String>,
+    /// A ping goes out after this time of silence; after two unanswered ones the link is taken down.
+    #[serde(default = "ping_interval")]
+    pub ping_interval: Duration,
+    /// Pause between dials.
+    #[serde(default)]
+    pub reconnect: Reconnect,
+    /// Bytes of live traffic that may wait for a slow link; what comes above it is dropped and counted.
+    #[serde(default = "max_pending")]
+    pub max_pending: ByteSize,
+    /// Whether the addresses of further hub nodes, as the hub announces them, are dialled too.
+    #[serde(default)]
+    pub discover: bool,
+}
+
+/// `tls` of a remote.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RemoteTls {
+    /// PEM file of the certificate authorities that sign the hub; absent: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of our certificate.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file of its key.
+    pub key_file: Option<PathBuf>,
+    /// Name to check in the hub's certificate; absent: the host of the URL.
+    pub server_name: Option<String>,
+    /// TLS before the hub's INFO (`handshake_first` at the hub).
+    pub handshake_first: bool,
+}
+
+/// `reconnect` of a remote: the pause doubles from `min` to `max` and is drawn at random below that (full jitter).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reconnect {
+    /// Bound of the first pause.
+    pub min: Duration,
+    /// Bound of the longest pause.
+    pub max: Duration,
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Reconnect {
+            min: Duration(std::time::Duration::from_millis(250)),
+            max: Duration(std::time::Duration::from_secs(30)),
+        }
+    }
+}
+
+/// `[leaf.listen]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenConfig {
+    /// Host to listen on, a name or an address.
+    #[serde(default = "listen_host")]
+    pub host: String,
+    /// Port; 0 lets the kernel choose.
+    #[serde(default = "listen_port")]
+    pub port: u16,
+    /// TLS; absent: plain.
+    #[serde(default)]
+    pub tls: Option<ListenTls>,
+    /// Who may connect; empty: anybody, for everything.
+    #[serde(default)]
+    pub users: Vec<LeafUser>,
+}
+
+/// `tls` of the listener.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenTls {
+    /// PEM file of our certificate chain.
+    pub cert_file: PathBuf,
+    /// PEM file of its key.
+    pub key_file: PathBuf,
+    /// Authorities of client certificates; set: a certificate is required.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A user of the listener.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeafUser {
+    /// User name.
+    pub user: String,
+    /// Password.
+    pub password: Secret,
+    /// Subjects that this leaf may send; absent: all.
+    #[serde(default)]
+    pub publish: Option<Vec<String>>,
+    /// Subjects that this leaf may receive; absent: all.
+    #[serde(default)]
+    pub subscribe: Option<Vec<String>>,
+}
+
+fn reply_prefixes() -> Vec<String> {
+    ["_INBOX", "_R_", "_GR_"].map(String::from).to_vec()
+}
+
+fn ping_interval() -> Duration {
+    Duration(std::time::Duration::from_secs(5))
+}
+
+fn max_pending() -> ByteSize {
+    ByteSize(8 << 20)
+}
+
+fn listen_host() -> String {
+    "127.0.0.1".into()
+}
+
+fn listen_port() -> u16 {
+    7422
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remote_with_its_defaults() {
+        let text = "[[remote]]\nname = \"hub\"\nurls = [\"tls://h:7422\"]\nuser = \"gw1\"\npassword = { env = \"P\" }\nexport = [\"a.>\"]";
+        let config: LeafConfig = toml::from_str(text).expect("valid");
+        let remote = &config.remote[0];
+        assert_eq!(remote.ping_interval.0.as_secs(), 5);
+        assert_eq!(remote.reconnect.max.0.as_secs(), 30);
+        assert!(remote.import.is_empty() && !remote.tls.handshake_first);
+        assert!(toml::from_str::<LeafConfig>("[[remote]]\nname = \"h\"\nurl = \"x\"").is_err());
+    }
+}

@@ -1,0 +1,100 @@
+//! `[listen]`, `[limits]`, `[jetstream]` and `[log]`.
+
+use super::units::{ByteSize, Duration};
+use serde::Deserialize;
+use std::time::Duration as StdDuration;
+
+/// `[listen]`: where local clients connect.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListenConfig {
+    /// Host name or address. Default: `127.0.0.1`.
+    pub host: String,
+    /// Port; 0 lets the kernel choose one, which is written to `leafd.ports` in the data directory. Default: 4222.
+    pub port: u16,
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        ListenConfig { host: "127.0.0.1".into(), port: 4222 }
+    }
+}
+
+/// `[limits]`: what one client may use.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Largest message, headers and payload. Default: 1 MB.
+    pub max_payload: ByteSize,
+    /// Longest control line. Default: 4 KB.
+    pub max_control_line: ByteSize,
+    /// Clients at a time. Default: 65536.
+    pub max_connections: usize,
+    /// Bytes that may wait for one client before it is cut off as a slow consumer. Default: 64 MB.
+    pub max_pending: ByteSize,
+    /// Idle time after which a client is pinged. Default: 2m.
+    pub ping_interval: Duration,
+    /// Unanswered pings after which a client is given up. Default: 2.
+    pub ping_max: u32,
+    /// How long a write to a client may make no progress. Default: 10s.
+    pub write_deadline: Duration,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        LimitsConfig {
+            max_payload: ByteSize(1 << 20),
+            max_control_line: ByteSize(4 << 10),
+            max_connections: 65536,
+            max_pending: ByteSize(64 << 20),
+            ping_interval: Duration(StdDuration::from_secs(120)),
+            ping_max: 2,
+            write_deadline: Duration(StdDuration::from_secs(10)),
+        }
+    }
+}
+
+/// `[jetstream]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JetStreamConfig {
+    /// Whether streams are offered. Uplinks need them. Default: true.
+    pub enabled: bool,
+    /// Domain by which others address these streams. Default: the server's name.
+    pub domain: Option<String>,
+    /// Most that file-backed streams may take. Default: 75 % of the disk's free space, what is stored already included.
+    pub max_file: Option<ByteSize>,
+    /// Most that memory-backed streams may take. Default: 64 MB.
+    pub max_memory: ByteSize,
+}
+
+impl Default for JetStreamConfig {
+    fn default() -> Self {
+        JetStreamConfig { enabled: true, domain: None, max_file: None, max_memory: ByteSize(64 << 20) }
+    }
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// Least important level that is logged. Default: info.
+    pub level: LogLevel,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What an operator must act on.
+    Error,
+    /// What an operator should know.
+    Warn,
+    /// Changes of state.
+    #[default]
+    Info,
+    /// Each connection and request.
+    Debug,
+    /// Each protocol line.
+    Trace,
+}

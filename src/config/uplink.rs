@@ -1,0 +1,59 @@
+//! `[[uplink]]`: what is stored here and forwarded to the hub.
+
+use super::units::{ByteSize, Duration};
+use serde::Deserialize;
+use std::time::Duration as StdDuration;
+
+/// One uplink.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UplinkConfig {
+    /// Name in status and logs; the local stream is called `UPLINK_<name>`.
+    pub name: String,
+    /// Subjects that it captures; wildcards are fine. They cross only through the uplink, never as live traffic as well.
+    pub subjects: Vec<String>,
+    /// Name of the remote to which it delivers. Default: the only one.
+    #[serde(default)]
+    pub remote: Option<String>,
+    /// The hub's stream. Default: learnt from the first acknowledgement.
+    #[serde(default)]
+    pub hub_stream: Option<String>,
+    /// The hub's JetStream domain. Default: none.
+    #[serde(default)]
+    pub hub_domain: Option<String>,
+    /// Messages that may be on their way unconfirmed. Default: 256.
+    #[serde(default = "window")]
+    pub window: u32,
+    /// Most that the local stream may hold. Default: 1 GB.
+    #[serde(default = "max_bytes")]
+    pub max_bytes: ByteSize,
+    /// What happens above that. Default: reject.
+    #[serde(default)]
+    pub on_full: OnFull,
+    /// How long the hub may take to confirm a message. Default: 5s.
+    #[serde(default = "ack_timeout")]
+    pub ack_timeout: Duration,
+}
+
+/// What a full uplink does with a new message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFull {
+    /// The publisher gets an error; nothing that was acknowledged is dropped.
+    #[default]
+    Reject,
+    /// The oldest go, confirmed or not; what was not confirmed counts as a gap.
+    DropOldest,
+}
+
+fn window() -> u32 {
+    256
+}
+
+fn max_bytes() -> ByteSize {
+    ByteSize(1 << 30)
+}
+
+fn ack_timeout() -> Duration {
+    Duration(StdDuration::from_secs(5))
+}

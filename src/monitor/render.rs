@@ -1,0 +1,157 @@
+//! The status as people read it.
+
+use serde_json::Value;
+use std::fmt::Write;
+
+/// Renders the answer of the control socket, a line for each part and one for each thing within it.
+pub fn render(status: &Value) -> String {
+    let mut out = String::new();
+    let process = &status["process"];
+    let _ = writeln!(
+        out,
+        "leafd {} \"{}\", process {}, up {}, {} of memory",
+        text(&process["version"]),
+        text(&status["server_name"]),
+        process["pid"],
+        duration(process["uptime"].as_f64()),
+        bytes(&process["rss"])
+    );
+    let clients = &status["clients"];
+    let _ = writeln!(
+        out,
+        "clients   {}: {} connected, {} subscriptions, {} slow consumers",
+        text(&clients["address"]),
+        clients["connections"],
+        clients["subscriptions"],
+        clients["slow_consumers"]
+    );
+    let store = &status["store"];
+    let _ = writeln!(
+        out,
+        "store     {}: {} records in {} commits, {} written{}",
+        text(&status["data_dir"]),
+        store["records"],
+        store["commits"],
+        bytes(&store["bytes_written"]),
+        store["error"].as_str().map(|e| format!("; FAILING: {e}")).unwrap_or_default()
+    );
+    for stream in list(&status["streams"]) {
+        let state = &stream["state"];
+        let _ = writeln!(
+            out,
+            "stream    {}: {} messages, {}, {} to {}",
+            text(&stream["name"]),
+            state["messages"],
+            bytes(&state["bytes"]),
+            state["first_seq"],
+            state["last_seq"]
+        );
+    }
+    for link in list(&status["links"]) {
+        let _ = writeln!(out, "link      {}", fields(link, &["name", "state"]));
+    }
+    for uplink in list(&status["uplinks"]) {
+        uplink_lines(&mut out, uplink);
+    }
+    for adapter in list(&status["adapters"]) {
+        let _ = writeln!(out, "adapter   {}", fields(adapter, &["kind", "name", "state"]));
+    }
+    out
+}
+
+fn uplink_lines(out: &mut String, uplink: &Value) {
+    let _ = writeln!(
+        out,
+        "uplink    {}: {}; link {}",
+        text(&uplink["name"]),
+        text(&uplink["state"]),
+        text(&uplink["link"])
+    );
+    let _ = writeln!(
+        out,
+        "          backlog {} messages, {}, oldest {}; last hub ack {} at sequence {}",
+        uplink["backlog_messages"],
+        bytes(&uplink["backlog_bytes"]),
+        duration(uplink["oldest_age"].as_f64()),
+        uplink["last_ack_time"].as_str().unwrap_or("never"),
+        uplink["last_ack_seq"]
+    );
+    let _ = writeln!(
+        out,
+        "          {} delivered, {} duplicates, {} resends, {} dead letters, {} gaps; exactly once: {}",
+        uplink["delivered"],
+        uplink["duplicates"],
+        uplink["resends"],
+        uplink["dead_letters"],
+        uplink["gaps"],
+        text(&uplink["exactly_once"])
+    );
+    if let Some(refusal) = uplink["refusal"].as_str() {
+        let _ = writeln!(out, "          the hub refuses: {refusal}");
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], |v| v)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("?")
+}
+
+/// The `first` fields by their values, then every other one that is a string or a number and not zero, by name.
+fn fields(value: &Value, first: &[&str]) -> String {
+    let plain = |v: &Value| match v {
+        Value::String(s) => s.clone(),
+        other => other.to_string(),
+    };
+    let mut parts: Vec<String> = first.iter().filter(|f| !value[**f].is_null()).map(|f| plain(&value[*f])).collect();
+    for (name, field) in value.as_object().into_iter().flatten() {
+        let shown = matches!(field, Value::String(s) if !s.is_empty()) || field.as_f64().is_some_and(|n| n != 0.0);
+        if shown && !first.contains(&name.as_str()) {
+            parts.push(format!("{name} {}", plain(field)));
+        }
+    }
+    parts.join(", ")
+}
+
+fn bytes(value: &Value) -> String {
+    crate::config::units::ByteSize(value.as_u64().unwrap_or(0)).to_string()
+}
+
+fn duration(seconds: Option<f64>) -> String {
+    match seconds {
+        None => "none".to_owned(),
+        Some(s) if s < 60.0 => format!("{s:.1}s"),
+        Some(s) if s < 3600.0 => format!("{}m{}s", s as u64 / 60, s as u64 % 60),
+        Some(s) => format!("{}h{}m", s as u64 / 3600, s as u64 % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn shows_what_an_operator_asks_first() {
+        let text = super::render(&serde_json::json!({
+            "server_name": "gw1", "data_dir": "/d",
+            "process": { "version": "0.1.0", "pid": 7, "uptime": 3725, "rss": 4 << 20 },
+            "clients": { "address": "127.0.0.1:4222", "connections": 2, "subscriptions": 5, "slow_consumers": 0 },
+            "store": { "records": 9, "commits": 3, "bytes_written": 2048, "error": "disk full" },
+            "streams": [{ "name": "S", "state": { "messages": 4, "bytes": 10, "first_seq": 1, "last_seq": 4 } }],
+            "links": [{ "name": "hub", "state": "down", "reason": "refused", "dropped": 0 }],
+            "uplinks": [{ "name": "t", "state": "waiting", "link": "down", "backlog_messages": 12, "backlog_bytes": 4096,
+                "oldest_age": 75.5, "last_ack_seq": 3, "delivered": 3, "duplicates": 0, "resends": 0, "dead_letters": 0,
+                "gaps": 0, "exactly_once": "yes" }],
+        }));
+        for want in [
+            "up 1h2m",
+            "FAILING: disk full",
+            "reason refused",
+            "backlog 12 messages, 4 KB, oldest 1m15s",
+            "last hub ack never",
+        ] {
+            assert!(text.contains(want), "{want} is not in\n{text}");
+        }
+        assert!(!text.contains("dropped"));
+    }
+}

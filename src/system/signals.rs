@@ -1,0 +1,40 @@
+//! Signals as events.
+
+use std::io;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What the outside wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// SIGTERM or SIGINT: end in order.
+    End,
+    /// SIGHUP: read the configuration again.
+    Reload,
+}
+
+/// The signals this process listens to.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Listens from now on.
+    pub fn new() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one.
+    pub async fn next(&mut self) -> Event {
+        tokio::select! {
+            _ = self.terminate.recv() => Event::End,
+            _ = self.interrupt.recv() => Event::End,
+            _ = self.hangup.recv() => Event::Reload,
+        }
+    }
+}
