@@ -133,8 +133,8 @@ impl HubLink for Wire {
         true
     }
 
-    fn max_payload(&self) -> Option<usize> {
-        Some(1 << 20)
+    fn hub_domain(&self) -> Option<String> {
+        None
     }
 }
 

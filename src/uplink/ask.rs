@@ -73,7 +73,7 @@ impl Questions {
         match self.link.publish(&Message { subject, reply: &reply, headers: b"", payload: body.as_bytes() }) {
             Ok(()) => Ok(pending),
             Err(SendError::NotAllowed) => Err(NoAnswer::NotAllowed),
-            Err(SendError::Down | SendError::Full) => Err(NoAnswer::Silence),
+            Err(SendError::Down | SendError::Full | SendError::TooLarge) => Err(NoAnswer::Silence),
         }
     }
 }

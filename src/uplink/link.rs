@@ -14,8 +14,8 @@ pub trait HubLink: Send + Sync + 'static {
     fn sessions(&self) -> watch::Receiver<Session>;
     /// Whether the hub and the configuration allow publishing to `subject`.
     fn permits_publish(&self, subject: &str) -> bool;
-    /// The largest message (headers and payload) that the hub takes, once known.
-    fn max_payload(&self) -> Option<usize>;
+    /// The JetStream domain of the hub, if it has one and has told.
+    fn hub_domain(&self) -> Option<String>;
 }
 
 /// The state of the link, as far as the uplink is concerned.
@@ -36,6 +36,9 @@ pub enum SendError {
     /// Too much is waiting to be written.
     #[error("the link is busy")]
     Full,
+    /// It will never be taken.
+    #[error("the message is larger than the hub's max_payload")]
+    TooLarge,
     /// The hub's permissions or the configured `export` list do not allow the subject.
     #[error("the subject may not cross the link; check the hub user's permissions and `export` of the leaf remote")]
     NotAllowed,

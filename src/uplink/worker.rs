@@ -183,6 +183,9 @@ impl Worker {
 
     fn session(&mut self, session: &Session) {
         self.shared.snapshot().status.link = session.text.to_string();
+        if session.number.is_some() && self.options.hub_domain.is_none() {
+            self.hub.domain = self.link.hub_domain().or(self.hub.domain.take());
+        }
         match session.number {
             Some(number) => self.feed(Event::LinkUp(number)),
             None => self.feed(Event::LinkDown),
@@ -352,16 +355,16 @@ impl Worker {
         let headers = message::outgoing(&stored.headers, &self.ids, order.seq, stored.time, order.guard, position);
         let reply = format!("{}.{}.{}", self.inbox_prefix, order.run, order.seq);
         let message = Message { subject: &stored.subject, reply: &reply, headers: &headers, payload: &stored.payload };
-        if let Some(most) = self.link.max_payload().filter(|most| message.size() > *most) {
-            let reason = format!("{} bytes with headers, the hub's max_payload is {most}", message.size());
-            self.feed(Event::Unsendable { seq: order.seq, reason });
-            return false;
-        }
         match self.link.publish(&message) {
             Ok(()) => {
                 self.positions.sent(order.seq, stored.subject.clone());
                 self.feed(Event::Sent { seq: order.seq, bytes: message.size() as u64 });
                 true
+            }
+            Err(SendError::TooLarge) => {
+                let reason = format!("{} ({} bytes with headers)", SendError::TooLarge, message.size());
+                self.feed(Event::Unsendable { seq: order.seq, reason });
+                false
             }
             Err(SendError::NotAllowed) => {
                 self.refused(format!("{}: {}", stored.subject, SendError::NotAllowed));
