@@ -1,1 +1,24 @@
-//! Not written yet.
+//! The link to the hub, and leaf connections that others make to us (nats-server's leafnode protocol).
+//!
+//! A link dials (`dial`), shows who it is (`auth`), and runs a `session` for as long as the connection lasts. A connection
+//! that is up is a `peer`: a target in the account's router for what the other side wants, and an announcer of what we
+//! want (`interest`), both narrowed by `permissions`. The accepting side differs only in its handshake.
+
+mod auth;
+mod backoff;
+mod dial;
+mod info;
+mod interest;
+mod link;
+mod listen;
+mod peer;
+mod permissions;
+mod session;
+mod status;
+mod wire;
+
+pub use dial::Identity;
+pub use link::{Link, LinkError};
+pub use listen::{LeafStatus, ListenError, Listener};
+pub use permissions::SubjectPermission;
+pub use status::{LinkState, LinkStatus};

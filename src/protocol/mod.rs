@@ -4,6 +4,7 @@ mod connect;
 mod error;
 pub mod headers;
 mod info;
+pub mod leaf;
 pub mod number;
 mod parser;
 

@@ -4,6 +4,7 @@ pub mod control;
 pub mod logging;
 pub mod notify;
 pub mod signals;
+pub mod tls;
 
 /// The machine's name up to its first dot, fit to be a subject token.
 pub fn host_name() -> String {

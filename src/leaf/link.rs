@@ -1,0 +1,401 @@
+//! The link to a hub: dials its addresses in turn for ever, and keeps one session at a time.
+//!
+//! What crosses: live traffic through the account's router, in both directions, under the operator's `export` and
+//! `import` lists narrowed by what the hub's INFO allows; and what an uplink hands to [`Link::publish`], under the
+//! hub's permissions alone. As between nats-servers of different domains, `$JS.API.>`, `$KV.>` and `$OBJ.>` never cross
+//! as live traffic, nor does our own domain's API outwards; a domain's API (`$JS.<domain>.API.>`) crosses if it is listed.
+
+use super::backoff::Backoff;
+use super::dial::{self, Dialled, Identity, Url, advice};
+use super::info::LeafInfo;
+use super::interest::loop_subject;
+use super::peer::{Counters, NotSent, Peer, Rules};
+use super::permissions::Filter;
+use super::session::{Control, Session};
+use super::status::{LinkState, LinkStatus, seconds};
+use crate::account::{Account, Message};
+use crate::config::leaf::RemoteConfig;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+use tokio::sync::watch;
+
+/// [`Link::publish`] answers `Full` above this many unsent bytes, so that pings and commands do not queue behind a backlog.
+const MAX_DIRECT: usize = 256 * 1024;
+/// A connection that lasted this long makes the next pause short again.
+const STABLE: Duration = Duration::from_secs(10);
+/// Pause after a loop or a duplicate name, as nats-server's `leafNodeReconnectDelayAfterLoopDetected`.
+const LOOP_PAUSE: Duration = Duration::from_secs(30);
+/// Most addresses taken from the hub's INFO.
+const MAX_DISCOVERED: usize = 16;
+/// Never as live traffic while the domains differ (nats-server `denyAllClientJs`), nor the system's own subjects.
+const DENIED: [&str; 4] = ["$JS.API.>", "$KV.>", "$OBJ.>", "$SYS.>"];
+
+/// The link to one hub.
+pub struct Link {
+    config: RemoteConfig,
+    account: Arc<Account>,
+    identity: Identity,
+    withheld: Vec<String>,
+    loop_subject: String,
+    state: watch::Sender<LinkState>,
+    current: Mutex<Current>,
+    counters: Arc<Counters>,
+    sessions: AtomicU64,
+    stopped: watch::Sender<bool>,
+}
+
+/// What is known of the present connection, or of the last one.
+#[derive(Default)]
+struct Current {
+    peer: Option<Arc<Peer>>,
+    hub: LeafInfo,
+    url: String,
+    rtt: Option<Duration>,
+}
+
+/// Why a message was not handed to the hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// No connection.
+    #[error("the link to the hub is down")]
+    Down,
+    /// The hub's permissions do not allow the subject.
+    #[error(
+        "the hub does not allow this user to publish the subject; add it to the user's publish permissions at the hub"
+    )]
+    NotAllowed,
+    /// Too much waits in the outbound buffer; try again when it has drained.
+    #[error("the link is busy")]
+    Full,
+    /// Larger than the hub's `max_payload`.
+    #[error("the message is larger than the hub's max_payload")]
+    TooLarge,
+}
+
+impl Link {
+    /// Starts dialling. `withheld` are the subjects that uplinks own: they never cross as live traffic.
+    pub fn start(
+        account: Arc<Account>,
+        config: RemoteConfig,
+        identity: Identity,
+        withheld: Vec<String>,
+        shutdown: watch::Receiver<bool>,
+    ) -> Arc<Link> {
+        let down = LinkState::Down { since: SystemTime::now(), reason: "not connected yet".into(), next_dial: None };
+        let link = Arc::new(Link {
+            config,
+            loop_subject: loop_subject(&account),
+            account,
+            identity,
+            withheld,
+            state: watch::Sender::new(down),
+            current: Mutex::default(),
+            counters: Arc::default(),
+            sessions: AtomicU64::new(0),
+            stopped: watch::Sender::new(false),
+        });
+        let task = link.clone();
+        tokio::spawn(async move {
+            task.run(shutdown).await;
+            task.stopped.send_replace(true);
+        });
+        link
+    }
+
+    /// The configured name.
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Hands a message straight to the hub, past the local router and the operator's lists. It leaves with whatever else
+    /// is waiting; order is kept.
+    pub fn publish(&self, message: &Message<'_>) -> Result<(), LinkError> {
+        let peer = self.current().peer.clone().ok_or(LinkError::Down)?;
+        peer.send_direct(message, MAX_DIRECT).map_err(|error| match error {
+            NotSent::NotAllowed => LinkError::NotAllowed,
+            NotSent::Full => LinkError::Full,
+            NotSent::TooLarge => LinkError::TooLarge,
+        })
+    }
+
+    /// Whether the link is up, and changes of that.
+    pub fn state(&self) -> watch::Receiver<LinkState> {
+        self.state.subscribe()
+    }
+
+    /// Bytes not yet written.
+    pub fn backlog_bytes(&self) -> usize {
+        self.current().peer.as_ref().map_or(0, |peer| peer.out.waiting())
+    }
+
+    /// Whether the hub allows us to publish the literal `subject`; unknown, hence `true`, while the link is down.
+    pub fn permits_publish(&self, subject: &str) -> bool {
+        self.current().peer.as_ref().is_none_or(|peer| peer.rules().peer_export.allows(subject))
+    }
+
+    /// The hub's JetStream domain as it said last; empty if it has none or is not known yet.
+    pub fn hub_domain(&self) -> String {
+        self.current().hub.domain.clone()
+    }
+
+    /// A snapshot.
+    pub fn status(&self) -> LinkStatus {
+        let state = self.state.borrow().clone();
+        let (up, since, reason, next_dial) = match state {
+            LinkState::Up { since, .. } => (true, since, String::new(), None),
+            LinkState::Down { since, reason, next_dial } => (false, since, reason, next_dial),
+        };
+        let current = self.current();
+        let rules =
+            current.peer.as_ref().map(|p| p.rules()).unwrap_or_else(|| Arc::new(self.rules(&LeafInfo::default())));
+        let list = |filter: &Filter| filter.allow.iter().map(|s| s.to_string()).collect();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        LinkStatus {
+            name: self.config.name.clone(),
+            up,
+            since: seconds(since),
+            reason,
+            next_dial: next_dial.map(seconds),
+            hub_name: current.hub.server_name.clone(),
+            hub_version: current.hub.version.clone(),
+            hub_domain: current.hub.domain.clone(),
+            hub_url: current.url.clone(),
+            rtt_ms: current.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
+            sent: count(&self.counters.sent),
+            sent_bytes: count(&self.counters.sent_bytes),
+            received: count(&self.counters.received),
+            received_bytes: count(&self.counters.received_bytes),
+            reconnects: count(&self.sessions).saturating_sub(1),
+            dropped: count(&self.counters.dropped),
+            refused: count(&self.counters.refused),
+            interest: current.peer.as_ref().map_or(0, |peer| peer.announced_len()),
+            waiting_bytes: current.peer.as_ref().map_or(0, |peer| peer.out.waiting()),
+            export: list(&rules.send),
+            import: list(&rules.announce),
+        }
+    }
+
+    /// Waits until the link has ended, after shutdown.
+    pub async fn stopped(&self) {
+        let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rules(&self, hub: &LeafInfo) -> Rules {
+        let config = &self.config;
+        let mut denied: Vec<String> = DENIED.map(String::from).to_vec();
+        let announce = Filter::new(&config.import, &config.reply_prefixes, &denied, hub.import.as_ref());
+        denied.extend(self.identity.domain.iter().map(|domain| format!("$JS.{domain}.API.>")));
+        denied.extend(self.withheld.iter().cloned());
+        Rules {
+            send: Filter::new(&config.export, &config.reply_prefixes, &denied, hub.export.as_ref()),
+            receive: announce.clone(),
+            announce,
+            peer_export: hub.export.clone().unwrap_or_default(),
+        }
+    }
+
+    async fn run(&self, mut shutdown: watch::Receiver<bool>) {
+        let name = &self.config.name;
+        let reconnect = self.config.reconnect;
+        let mut backoff = Backoff::new(reconnect.min.0, reconnect.max.0, fastrand::u64(..));
+        let mut urls = self.urls();
+        fastrand::shuffle(&mut urls);
+        let mut last_reason = String::new();
+        for turn in 0.. {
+            let began = tokio::time::Instant::now();
+            let reason = match urls.get(turn % urls.len().max(1)) {
+                None => "no valid URL is configured".to_owned(),
+                Some(url) => {
+                    let end = shutdown.clone();
+                    tokio::select! {
+                        reason = self.session(url, end) => format!("{url}: {reason}"),
+                        _ = shutdown.wait_for(|end| *end) => return,
+                    }
+                }
+            };
+            if *shutdown.borrow() {
+                return;
+            }
+            if began.elapsed() >= STABLE {
+                backoff.reset();
+            }
+            let mut pause = backoff.pause();
+            if reason.contains("Loop detected") || reason.contains("Duplicate Remote") {
+                pause = LOOP_PAUSE;
+            }
+            // A hub that is gone for a day must not fill the log with the same line.
+            if reason != last_reason {
+                tracing::warn!("leaf remote {name:?}: {reason}; dialling goes on");
+            } else {
+                tracing::debug!("leaf remote {name:?}: {reason}; next dial in {pause:?}");
+            }
+            self.down(&reason, Some(SystemTime::now() + pause));
+            last_reason = reason;
+            if self.config.discover {
+                self.discovered(&mut urls);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = shutdown.wait_for(|end| *end) => return,
+            }
+            self.down(&last_reason, None);
+        }
+    }
+
+    fn urls(&self) -> Vec<Url> {
+        let parsed = self.config.urls.iter().map(|text| Url::parse(text));
+        parsed
+            .filter_map(|url| url.inspect_err(|e| tracing::error!("leaf remote {:?}: {e}", self.config.name)).ok())
+            .collect()
+    }
+
+    /// Adds the addresses that the hub has announced; they take the TLS setting of the configured ones.
+    fn discovered(&self, urls: &mut Vec<Url>) {
+        let tls = urls.iter().any(|url| url.tls);
+        for text in self.current().hub.leafnode_urls.iter().flatten().take(MAX_DISCOVERED) {
+            if let Ok(mut url) = Url::parse(&format!("nats-leaf://{text}")) {
+                url.tls = tls;
+                if !urls.contains(&url) && urls.len() < MAX_DISCOVERED {
+                    urls.push(url);
+                }
+            }
+        }
+    }
+
+    /// Notes that the link is down; `since` stays that of the first failure.
+    fn down(&self, reason: &str, next_dial: Option<SystemTime>) {
+        self.state.send_modify(|state| {
+            let since = match state {
+                LinkState::Down { since, .. } => *since,
+                LinkState::Up { .. } => SystemTime::now(),
+            };
+            *state = LinkState::Down { since, reason: reason.to_owned(), next_dial };
+        });
+    }
+
+    /// One connection from dial to end; returns why it ended.
+    async fn session(&self, url: &Url, shutdown: watch::Receiver<bool>) -> String {
+        let Dialled { socket, buffer, info } =
+            match dial::dial(url, &self.config, &self.identity, self.account.name()).await {
+                Ok(dialled) => dialled,
+                Err(error) => return error.to_string(),
+            };
+        let (reader, out, writer) = socket.split();
+        let max_live = self.config.max_pending.as_usize();
+        let peer = Peer::new(self.account.clone(), out.clone(), true, max_live, self.counters.clone());
+        if let Ok(limit @ 1..) = usize::try_from(info.max_payload) {
+            peer.max_payload.store(limit, Ordering::Relaxed);
+        }
+        peer.start(self.rules(&info), &self.loop_subject);
+        // Takes the peer out of the account and the link down however the session ends.
+        let guard = Established { link: self, peer: peer.clone(), writer };
+        let session = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
+        tracing::info!(
+            "leaf remote {:?}: connected to {} ({} {})",
+            self.config.name,
+            url,
+            info.server_name,
+            info.version
+        );
+        let hub_name = info.server_name.clone();
+        let hub = info.clone();
+        *self.current() = Current { peer: Some(peer.clone()), hub: info, url: url.to_string(), rtt: None };
+        self.state.send_replace(LinkState::Up {
+            since: SystemTime::now(),
+            hub_name,
+            hub_url: url.to_string(),
+            session,
+        });
+        let mut control = HubControl { link: self, peer: peer.clone(), hub, refused: false };
+        let session =
+            Session { peer, loop_subject: &self.loop_subject, ping_interval: self.config.ping_interval.0, shutdown };
+        let reason = session.run(reader, buffer, &mut control).await;
+        drop(guard);
+        reason
+    }
+}
+
+/// An established connection; dropping it undoes what [`Link::session`] has set up.
+struct Established<'a> {
+    link: &'a Link,
+    peer: Arc<Peer>,
+    writer: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Established<'_> {
+    fn drop(&mut self) {
+        self.link.current().peer = None;
+        self.link.down("the connection ended", None);
+        self.peer.end();
+        self.peer.out.close(crate::server::outbound::CloseReason::ClientClosed);
+        // What is pending goes out as far as the socket takes it; the task ends by itself within its deadline.
+        if self.writer.is_finished() {
+            self.writer.abort();
+        }
+    }
+}
+
+/// How the link takes what the hub says beside messages.
+struct HubControl<'a> {
+    link: &'a Link,
+    peer: Arc<Peer>,
+    hub: LeafInfo,
+    /// A message against the import list was logged already.
+    refused: bool,
+}
+
+impl Control for HubControl<'_> {
+    fn info(&mut self, json: &[u8]) -> Result<(), String> {
+        let info: LeafInfo = serde_json::from_slice(json).map_err(|e| format!("its INFO is not valid: {e}"))?;
+        let name = &self.link.config.name;
+        if info.ldm {
+            if self.link.config.urls.len() > 1 {
+                return Err("the hub is about to shut down (lame duck)".into());
+            }
+            tracing::warn!("leaf remote {name:?}: the hub is about to shut down (lame duck)");
+        }
+        if let Some(urls) = info.leafnode_urls.as_ref().filter(|urls| !urls.is_empty()) {
+            self.link.current().hub.leafnode_urls = Some(urls.clone());
+        }
+        // As in nats-server: an INFO without permissions leaves them as they are.
+        let changed = (info.import.is_some() || info.export.is_some())
+            && (info.import != self.hub.import || info.export != self.hub.export);
+        if changed {
+            tracing::info!("leaf remote {name:?}: the hub has changed this leaf's permissions");
+            self.hub.import = info.import;
+            self.hub.export = info.export;
+            self.peer.start(self.link.rules(&self.hub), &self.link.loop_subject);
+        }
+        Ok(())
+    }
+
+    fn error(&mut self, text: &str) -> Result<(), String> {
+        let line = format!("the hub says {text:?}: {}", advice(text));
+        let fatal =
+            ["Authorization", "Authentication", "Loop detected", "Duplicate Remote", "Stale", "Expired", "Revoked"];
+        if fatal.iter().any(|word| text.contains(word)) {
+            return Err(line);
+        }
+        tracing::warn!("leaf remote {:?}: {line}", self.link.config.name);
+        Ok(())
+    }
+
+    fn round_trip(&mut self, time: Duration) {
+        self.link.current().rtt = Some(time);
+    }
+
+    fn refused(&mut self, subject: &str) {
+        if !self.refused {
+            tracing::warn!(
+                "leaf remote {:?}: the hub sent {subject:?}, which the import list does not allow; not taken (logged once)",
+                self.link.config.name
+            );
+            self.refused = true;
+        }
+    }
+}

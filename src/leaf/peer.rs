@@ -1,0 +1,280 @@
+//! One leaf connection that is up, as either side has it: a target of the peer's interest, and the announcer of ours.
+//!
+//! The reading side hands the peer's operations to [`Peer::subscribe`], [`Peer::unsubscribe`] and [`Peer::message`];
+//! the router calls `deliver` for what the peer wants. All writing goes through the connection's bounded
+//! [`Outbound`] buffer, so that order is kept: the interest in a reply subject is announced before the request is sent.
+
+use super::interest::{Announced, HUB_SID, Key, LOOP_PREFIX, Watcher};
+use super::permissions::{Filter, SubjectPermission};
+use crate::account::{Account, Batch, Message, Origin, RouteCache, Subscription, Target, TargetId, TargetKind};
+use crate::protocol::leaf::push_message;
+use crate::server::outbound::Outbound;
+use crate::subject::{is_valid, is_valid_literal};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use tokio::sync::Notify;
+
+/// Most subscriptions that a peer may hold with us; more are refused with a log line.
+const MAX_SUBSCRIPTIONS: usize = 1 << 20;
+
+type Interest = HashMap<Key, Vec<Arc<Subscription>>>;
+
+/// What may cross, in both directions.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Messages that we may send, and interest of the peer that we take.
+    pub send: Filter,
+    /// Interest that we announce.
+    pub announce: Filter,
+    /// Messages that we take.
+    pub receive: Filter,
+    /// What the peer itself allows us to send, for [`Peer::send_direct`].
+    pub peer_export: SubjectPermission,
+}
+
+/// Counters of one connection, messages and their bytes.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Sent.
+    pub sent: AtomicU64,
+    /// Bytes of headers and payload sent.
+    pub sent_bytes: AtomicU64,
+    /// Received.
+    pub received: AtomicU64,
+    /// Bytes of headers and payload received.
+    pub received_bytes: AtomicU64,
+    /// Not sent because too much was waiting, or because the peer takes no message of that size.
+    pub dropped: AtomicU64,
+    /// Received against the permissions, and not taken.
+    pub refused: AtomicU64,
+}
+
+/// A leaf connection that is up.
+pub struct Peer {
+    /// Its id in the account.
+    pub id: TargetId,
+    /// Whether the other side is a hub, as against a leaf that connected to us.
+    pub peer_is_hub: bool,
+    /// The outbound buffer.
+    pub out: Arc<Outbound>,
+    /// Told when [`Outbound::flush`] has to be called by the connection's task.
+    pub flush_soon: Notify,
+    account: Arc<Account>,
+    rules: RwLock<Arc<Rules>>,
+    announced: Mutex<Announced>,
+    /// The peer's interest: as it named it, and the narrowed subscriptions that stand for it.
+    subs: Mutex<Interest>,
+    /// Bytes that may wait before live traffic is dropped.
+    max_live: usize,
+    /// The largest message that the peer takes.
+    pub max_payload: AtomicUsize,
+    counters: Arc<Counters>,
+}
+
+/// Why [`Peer::send_direct`] did not send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotSent {
+    /// The peer does not allow the subject.
+    NotAllowed,
+    /// Too much is waiting.
+    Full,
+    /// Larger than the peer takes.
+    TooLarge,
+}
+
+impl Peer {
+    /// A connection whose `out` is being written by its task; [`Peer::start`] makes it part of the account.
+    pub fn new(
+        account: Arc<Account>,
+        out: Arc<Outbound>,
+        peer_is_hub: bool,
+        max_live: usize,
+        counters: Arc<Counters>,
+    ) -> Arc<Self> {
+        Arc::new(Peer {
+            id: TargetId::next(),
+            peer_is_hub,
+            out,
+            flush_soon: Notify::new(),
+            account,
+            rules: RwLock::default(),
+            announced: Mutex::default(),
+            subs: Mutex::default(),
+            max_live,
+            max_payload: AtomicUsize::new(usize::MAX),
+            counters,
+        })
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn announced(&self) -> MutexGuard<'_, Announced> {
+        self.announced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts `rules` in force: announces interest under them for the first time, or what has changed, and narrows the
+    /// peer's interest anew. `loop_subject` is our own loop detection subject.
+    pub fn start(self: &Arc<Self>, rules: Rules, loop_subject: &str) {
+        let filter = rules.announce.clone();
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        self.account.unwatch(self.id);
+        let before = self.announced().restart(filter);
+        self.account.watch(self.id, Arc::new(Watcher(Arc::downgrade(self))));
+        {
+            let mut announced = self.announced();
+            announced.change(loop_subject, None, true, &mut Vec::new());
+            let lines = announced.resume(&before);
+            // Under the lock, so that no later change overtakes it.
+            self.append(|out| out.extend_from_slice(&lines));
+        }
+        let keys: Vec<_> = self.subs().keys().cloned().collect();
+        for (subject, queue) in keys {
+            self.unsubscribe(&subject, queue.as_deref());
+            self.subscribe(&subject, queue.as_deref());
+        }
+    }
+
+    /// Leaves the account.
+    pub fn end(&self) {
+        self.account.unwatch(self.id);
+        let subs = std::mem::take(&mut *self.subs());
+        for sub in subs.values().flatten() {
+            self.account.unsubscribe(sub);
+        }
+    }
+
+    fn subs(&self) -> MutexGuard<'_, Interest> {
+        self.subs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the peer of one more (or less) subscription of ours. Called under the index's lock, so the connection's task
+    /// does the writing.
+    pub fn announce(&self, subject: &str, queue: Option<&str>, more: bool) {
+        let mut lines = Vec::new();
+        let mut announced = self.announced();
+        announced.change(subject, queue, more, &mut lines);
+        if !lines.is_empty() {
+            self.append(|out| out.extend_from_slice(&lines));
+        }
+    }
+
+    /// Subjects announced to the peer.
+    pub fn announced_len(&self) -> usize {
+        self.announced().len()
+    }
+
+    fn append(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.out.append(write) {
+            self.flush_soon.notify_one();
+        }
+    }
+
+    /// `LS+`: the peer wants `subject`; what it may not have is left out.
+    pub fn subscribe(self: &Arc<Self>, subject: &str, queue: Option<&str>) {
+        let key = (Box::from(subject), queue.map(Box::from));
+        if !is_valid(subject) || self.subs().contains_key(&key) {
+            return;
+        }
+        if self.subs().len() >= MAX_SUBSCRIPTIONS {
+            tracing::warn!(
+                "leaf connection {}: more than {MAX_SUBSCRIPTIONS} subscriptions, {subject} is left out",
+                self.id.get()
+            );
+            return;
+        }
+        let parts =
+            if subject.starts_with(LOOP_PREFIX) { vec![subject.into()] } else { self.rules().send.narrow(subject) };
+        let sid = if self.peer_is_hub { HUB_SID } else { "leaf" };
+        let subs: Vec<_> =
+            parts.iter().map(|part| Arc::new(Subscription::new(part, queue, sid, self.clone()))).collect();
+        self.subs().insert(key, subs.clone());
+        for sub in subs {
+            self.account.subscribe(sub);
+        }
+    }
+
+    /// `LS-`
+    pub fn unsubscribe(&self, subject: &str, queue: Option<&str>) {
+        let gone = self.subs().remove(&(Box::from(subject), queue.map(Box::from)));
+        for sub in gone.iter().flatten() {
+            self.account.unsubscribe(sub);
+        }
+    }
+
+    /// A message from the peer: routed if it may come, counted if not; returns whether it was taken.
+    pub fn message(&self, message: &Message<'_>, queues: &[&str], cache: &mut RouteCache, batch: &mut Batch) -> bool {
+        let counters = &self.counters;
+        if !is_valid_literal(message.subject) || !self.rules().receive.allows(message.subject) {
+            counters.refused.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        counters.received.fetch_add(1, Ordering::Relaxed);
+        counters.received_bytes.fetch_add(message.size() as u64, Ordering::Relaxed);
+        // Without a named group none is ours to serve: the sender has chosen the members.
+        self.account.route_queues(Origin { id: self.id, echo: false }, message, queues, cache, batch);
+        true
+    }
+
+    /// Sends past the router and the operator's lists, if the peer allows the subject and at most `max_waiting` bytes wait.
+    pub fn send_direct(&self, message: &Message<'_>, max_waiting: usize) -> Result<(), NotSent> {
+        if !is_valid_literal(message.subject) || !self.rules().peer_export.allows(message.subject) {
+            return Err(NotSent::NotAllowed);
+        }
+        if message.size() > self.max_payload.load(Ordering::Relaxed) {
+            return Err(NotSent::TooLarge);
+        }
+        if self.out.waiting() > max_waiting {
+            return Err(NotSent::Full);
+        }
+        self.append(|out| push_message(out, message.subject, message.reply, &[], message.headers, message.payload));
+        self.count_sent(message);
+        Ok(())
+    }
+
+    fn count_sent(&self, message: &Message<'_>) {
+        self.counters.sent.fetch_add(1, Ordering::Relaxed);
+        self.counters.sent_bytes.fetch_add(message.size() as u64, Ordering::Relaxed);
+    }
+}
+
+impl Target for Peer {
+    fn id(&self) -> TargetId {
+        self.id
+    }
+
+    fn kind(&self) -> TargetKind {
+        TargetKind::Leaf
+    }
+
+    fn deliver(
+        &self,
+        this: &Arc<dyn Target>,
+        _: &Subscription,
+        queues: &[&str],
+        message: &Message<'_>,
+        batch: &mut Batch,
+    ) {
+        if !self.rules().send.allows(message.subject) {
+            return;
+        }
+        if message.size() > self.max_payload.load(Ordering::Relaxed) || self.out.waiting() > self.max_live {
+            self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let touch = self
+            .out
+            .append(|out| push_message(out, message.subject, message.reply, queues, message.headers, message.payload));
+        self.count_sent(message);
+        if touch {
+            batch.touch(this);
+        }
+    }
+
+    fn flush(&self) {
+        self.out.flush();
+    }
+}

@@ -1,0 +1,172 @@
+//! The life of a leaf connection after its handshake: read a buffer, act on every operation in it, flush once; ping what
+//! is silent, and give it up when it stays so. The same for both sides.
+
+use super::peer::Peer;
+use super::wire::{Reader, limits};
+use crate::account::{Batch, Message, RouteCache};
+use crate::protocol::leaf::{LeafOp, LeafParser};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
+use tokio::sync::watch;
+
+/// Unanswered pings after which a peer is given up.
+const MAX_PINGS: u32 = 2;
+const FIRST_READ: usize = 4 * 1024;
+const LARGEST_READ: usize = 64 * 1024;
+/// How long reading waits for congested subscribers after each buffer, so that a slow client slows the peer down before
+/// it is cut off.
+const STALL_LIMIT: Duration = Duration::from_millis(10);
+
+/// What the two sides treat differently. An error ends the connection and is its reason.
+pub trait Control: Send {
+    /// `INFO`, its JSON.
+    fn info(&mut self, json: &[u8]) -> Result<(), String>;
+    /// `-ERR`
+    fn error(&mut self, text: &str) -> Result<(), String>;
+    /// A PONG came this long after its PING.
+    fn round_trip(&mut self, time: Duration);
+    /// A message came that the permissions do not allow.
+    fn refused(&mut self, subject: &str);
+}
+
+/// What a session needs beside its socket.
+pub struct Session<'a> {
+    /// The connection in the account.
+    pub peer: Arc<Peer>,
+    /// Our loop detection subject.
+    pub loop_subject: &'a str,
+    /// Time of silence after which a ping goes out.
+    pub ping_interval: Duration,
+    /// Ends the session.
+    pub shutdown: watch::Receiver<bool>,
+}
+
+/// Signs of life, written by the reader and read by the timer.
+#[derive(Default)]
+struct Life {
+    reads: AtomicU64,
+    pinged: Mutex<Option<Instant>>,
+}
+
+impl Session<'_> {
+    /// Runs until the connection ends; returns why. `buffer` holds what the handshake read beyond its own.
+    pub async fn run(mut self, mut reader: Reader, buffer: Vec<u8>, control: &mut dyn Control) -> String {
+        let (peer, interval, life) = (self.peer.clone(), self.ping_interval, Life::default());
+        let mut shutdown = self.shutdown.clone();
+        let read = self.read(&mut reader, buffer, control, &life);
+        tokio::pin!(read);
+        let mut timer = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
+        let (mut unanswered, mut seen) = (0, 0);
+        // The handshake's interest may be waiting already.
+        peer.out.flush();
+        loop {
+            tokio::select! {
+                reason = &mut read => return reason,
+                reason = peer.out.wait_closed() => return reason.to_string(),
+                _ = shutdown.wait_for(|end| *end) => return "this daemon ends".into(),
+                () = peer.flush_soon.notified() => peer.out.flush(),
+                _ = timer.tick() => {
+                    let reads = life.reads.load(Ordering::Relaxed);
+                    if reads != seen {
+                        (seen, unanswered) = (reads, 0);
+                    }
+                    if unanswered >= MAX_PINGS {
+                        return format!("nothing came for {:.1} s", interval.as_secs_f64() * f64::from(MAX_PINGS + 1));
+                    }
+                    unanswered += 1;
+                    *life.pinged.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+                    peer.out.send(b"PING\r\n");
+                }
+            }
+        }
+    }
+
+    async fn read(
+        &mut self,
+        reader: &mut Reader,
+        mut buffer: Vec<u8>,
+        control: &mut dyn Control,
+        life: &Life,
+    ) -> String {
+        let (mut parser, mut cache) = (LeafParser::default(), RouteCache::default());
+        loop {
+            let mut batch = Batch::default();
+            let result = self.handle(&mut parser, &buffer, &mut cache, &mut batch, control, life);
+            let congested: Vec<_> = batch.touched().iter().filter_map(|t| t.congestion()).collect();
+            batch.flush();
+            match result {
+                Ok(used) => drop(buffer.drain(..used)),
+                Err(reason) => return reason,
+            }
+            let until = tokio::time::Instant::now() + STALL_LIMIT;
+            for relieved in congested {
+                let _ = tokio::time::timeout_at(until, relieved.notified()).await;
+            }
+            let filled = buffer.len() == buffer.capacity();
+            if buffer.is_empty() && buffer.capacity() > LARGEST_READ {
+                buffer = Vec::new();
+            }
+            let grown =
+                if filled { buffer.capacity() * 2 } else { LARGEST_READ.min(buffer.capacity().max(FIRST_READ)) };
+            let want = grown.max(parser.wanted());
+            if buffer.capacity() < want {
+                buffer.reserve_exact(want - buffer.len());
+            }
+            match reader.read_buf(&mut buffer).await {
+                Ok(0) => return "the other side closed the connection".into(),
+                Ok(_) => drop(life.reads.fetch_add(1, Ordering::Relaxed)),
+                Err(error) => return format!("reading failed: {error}"),
+            }
+        }
+    }
+
+    /// Acts on every whole operation in `buffer`; returns how many bytes those took.
+    fn handle(
+        &mut self,
+        parser: &mut LeafParser,
+        buffer: &[u8],
+        cache: &mut RouteCache,
+        batch: &mut Batch,
+        control: &mut dyn Control,
+        life: &Life,
+    ) -> Result<usize, String> {
+        let mut at = 0;
+        loop {
+            let (op, used) = match parser.next(&buffer[at..], &limits()) {
+                Ok(Some(next)) => next,
+                Ok(None) => return Ok(at),
+                Err(error) => {
+                    let start = String::from_utf8_lossy(&buffer[at..buffer.len().min(at + 64)]).into_owned();
+                    return Err(format!("it sent what is no leaf node protocol ({error}): {start:?}"));
+                }
+            };
+            at += used;
+            match op {
+                LeafOp::Message { subject, reply, queues, headers, payload } => {
+                    let message = Message { subject, reply, headers, payload };
+                    if !self.peer.message(&message, &queues, cache, batch) {
+                        control.refused(subject);
+                    }
+                }
+                LeafOp::Subscribe { subject, .. } if subject == self.loop_subject => {
+                    self.peer.out.send(b"-ERR 'Loop detected for leafnode account'\r\n");
+                    return Err("Loop detected: this server is reached through the other side as well; remove one of the leaf connections".into());
+                }
+                LeafOp::Subscribe { subject, queue } => self.peer.subscribe(subject, queue),
+                LeafOp::Unsubscribe { subject, queue } => self.peer.unsubscribe(subject, queue),
+                LeafOp::Ping => self.peer.out.send(b"PONG\r\n"),
+                LeafOp::Pong => {
+                    let sent = life.pinged.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    if let Some(sent) = sent {
+                        control.round_trip(sent.elapsed());
+                    }
+                }
+                LeafOp::Info(json) => control.info(json)?,
+                LeafOp::Error(text) => control.error(text)?,
+                LeafOp::Connect(_) | LeafOp::Ok => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! TLS configurations from PEM files, for rustls with the ring provider.
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Files of one TLS side.
+#[derive(Clone, Debug, Default)]
+pub struct TlsFiles {
+    /// Certificate authorities of the other side.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate chain.
+    pub cert_file: Option<PathBuf>,
+    /// Its key.
+    pub key_file: Option<PathBuf>,
+}
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A PEM file that cannot be used.
+    #[error("cannot use the PEM file {path}: {reason}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Only one of certificate and key is set.
+    #[error("cert_file and key_file belong together: set both or none")]
+    Half,
+    /// The system has no certificate authorities.
+    #[error("the system has no certificate authorities; set tls.ca_file, or install the ca-certificates package")]
+    NoRoots,
+    /// Refused by rustls.
+    #[error("certificate and key cannot be used: {0}")]
+    Rustls(#[from] rustls::Error),
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let failed = |reason: String| TlsError::File { path: path.to_owned(), reason };
+    let all = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|e| failed(e.to_string()))?;
+    if all.is_empty() { Err(failed("there is no certificate in it".into())) } else { Ok(all) }
+}
+
+fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|e| TlsError::File { path: path.to_owned(), reason: e.to_string() })?;
+    }
+    Ok(roots)
+}
+
+fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|e| TlsError::File { path: path.to_owned(), reason: e.to_string() })
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// The dialling side: checks the other side against `ca_file` or the system's authorities, and shows our certificate if
+/// there is one.
+pub fn client(files: &TlsFiles) -> Result<Arc<ClientConfig>, TlsError> {
+    let roots = match &files.ca_file {
+        Some(path) => authorities(path)?,
+        None => {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                return Err(TlsError::NoRoots);
+            }
+            roots
+        }
+    };
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    Ok(Arc::new(match (&files.cert_file, &files.key_file) {
+        (Some(cert), Some(own)) => builder.with_client_auth_cert(certificates(cert)?, key(own)?)?,
+        (None, None) => builder.with_no_client_auth(),
+        _ => return Err(TlsError::Half),
+    }))
+}
+
+/// The accepting side; with `ca_file` the other side must show a certificate.
+pub fn server(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+    let (Some(cert), Some(own)) = (&files.cert_file, &files.key_file) else { return Err(TlsError::Half) };
+    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let builder = match &files.ca_file {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(path)?), provider())
+                .build()
+                .map_err(|e| TlsError::File { path: path.clone(), reason: e.to_string() })?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    Ok(Arc::new(builder.with_single_cert(certificates(cert)?, key(own)?)?))
+}
