@@ -139,6 +139,11 @@ impl Link {
         self.current().hub.domain.clone()
     }
 
+    /// The largest message (headers and payload, bytes) that the hub takes; `None` before the first connection.
+    pub fn max_payload(&self) -> Option<usize> {
+        usize::try_from(self.current().hub.max_payload).ok().filter(|limit| *limit > 0)
+    }
+
     /// A snapshot.
     pub fn status(&self) -> LinkStatus {
         let state = self.state.borrow().clone();
