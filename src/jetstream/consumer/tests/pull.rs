@@ -56,6 +56,7 @@ async fn bytes_limit_a_request() {
     let bench = Bench::new();
     bench.store_message("a.1", &"x".repeat(500));
     bench.store_message("a.1", "y");
+    bench.store.barrier().await.expect("durable");
     bench.create(pulled("c"));
     let mut small = bench.pull("c", r#"{"batch":1,"max_bytes":100}"#);
     let refused = "409 Message Size Exceeds MaxBytes | Nats-Pending-Messages: 1 | Nats-Pending-Bytes: 100";
