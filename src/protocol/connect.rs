@@ -13,10 +13,13 @@ pub struct Connect {
     /// The client wants TLS.
     pub tls_required: bool,
     /// Name the application gave itself.
+    #[serde(deserialize_with = "null_as_empty")]
     pub name: String,
     /// Client library's language.
+    #[serde(deserialize_with = "null_as_empty")]
     pub lang: String,
     /// Client library's version.
+    #[serde(deserialize_with = "null_as_empty")]
     pub version: String,
     /// 1: understands asynchronous INFO.
     pub protocol: i32,
@@ -38,6 +41,11 @@ pub struct Connect {
     pub nkey: Option<String>,
     /// Signature of the nonce.
     pub sig: Option<String>,
+}
+
+/// Reads `null`, which async-nats sends for a name that is not set, as Go does.
+fn null_as_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Option::<String>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 impl Default for Connect {
