@@ -27,19 +27,20 @@ pub struct Ask {
     pub heartbeat: Option<Ticks>,
 }
 
+/// The JSON form. async-nats sends `null` for what is not asked for.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Json<'a> {
-    expires: i64,
-    batch: i64,
-    max_bytes: i64,
-    no_wait: bool,
-    idle_heartbeat: i64,
-    min_pending: i64,
-    min_ack_pending: i64,
+    expires: Option<i64>,
+    batch: Option<i64>,
+    max_bytes: Option<i64>,
+    no_wait: Option<bool>,
+    idle_heartbeat: Option<i64>,
+    min_pending: Option<i64>,
+    min_ack_pending: Option<i64>,
     #[serde(borrow)]
-    id: std::borrow::Cow<'a, str>,
-    priority: i64,
+    id: Option<std::borrow::Cow<'a, str>>,
+    priority: Option<i64>,
 }
 
 impl Ask {
@@ -51,37 +52,40 @@ impl Ask {
             Some(b'{') => serde_json::from_slice(text).map_err(|error| Status::BadRequest(error.to_string()))?,
             _ => {
                 let batch = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-                Json { batch, ..Json::default() }
+                Json { batch: Some(batch), ..Json::default() }
             }
         };
-        if json.idle_heartbeat > 0 && json.idle_heartbeat.saturating_mul(2) > json.expires {
+        let or_zero = |field: Option<i64>| field.unwrap_or(0);
+        let (batch, max_bytes) = (or_zero(json.batch), or_zero(json.max_bytes));
+        let (expires, heartbeat) = (or_zero(json.expires), or_zero(json.idle_heartbeat));
+        if heartbeat > 0 && heartbeat.saturating_mul(2) > expires {
             return Err(bad("heartbeat value too large"));
         }
-        if config.max_request_batch > 0 && json.batch > config.max_request_batch {
+        if config.max_request_batch > 0 && batch > config.max_request_batch {
             return Err(Status::MaxRequestBatch(config.max_request_batch));
         }
-        if config.max_request_expires > 0 && json.expires > config.max_request_expires {
+        if config.max_request_expires > 0 && expires > config.max_request_expires {
             return Err(Status::MaxRequestExpires(config.max_request_expires));
         }
-        if config.max_request_max_bytes > 0 && json.max_bytes > config.max_request_max_bytes {
+        if config.max_request_max_bytes > 0 && max_bytes > config.max_request_max_bytes {
             return Err(Status::MaxRequestMaxBytes(config.max_request_max_bytes));
         }
-        if json.min_pending != 0 || json.min_ack_pending != 0 {
+        if or_zero(json.min_pending) != 0 || or_zero(json.min_ack_pending) != 0 {
             return Err(bad("Not a Overflow Priority consumer"));
         }
-        if !json.id.is_empty() {
+        if json.id.is_some_and(|id| !id.is_empty()) {
             return Err(bad("Not a Pinned Client Priority consumer"));
         }
-        if !(0..=9).contains(&json.priority) {
+        if !(0..=9).contains(&or_zero(json.priority)) {
             return Err(bad("Priority must be between 0 and 9"));
         }
         let positive = |n: i64| u64::try_from(n).ok().filter(|n| *n > 0);
         Ok(Ask {
-            batch: positive(json.batch).unwrap_or(1),
-            max_bytes: positive(json.max_bytes),
-            expires: (json.expires != 0).then_some(json.expires.max(0) as u64),
-            no_wait: json.no_wait,
-            heartbeat: positive(json.idle_heartbeat),
+            batch: positive(batch).unwrap_or(1),
+            max_bytes: positive(max_bytes),
+            expires: (expires != 0).then_some(expires.max(0) as u64),
+            no_wait: json.no_wait.unwrap_or(false),
+            heartbeat: positive(heartbeat),
         })
     }
 }
@@ -326,6 +330,8 @@ mod tests {
         let expected =
             Ask { batch: 10, max_bytes: Some(64), expires: Some(5000), no_wait: true, heartbeat: Some(2500) };
         assert_eq!(full, expected);
+        let rust = r#"{"batch":7,"no_wait":true,"max_bytes":0,"min_pending":null,"min_ack_pending":null,"group":null}"#;
+        assert_eq!(ask(rust), Ask { batch: 7, no_wait: true, ..Ask::default() });
     }
 
     #[test]
