@@ -1,6 +1,31 @@
-//! Streams and consumers.
+//! Streams and consumers of an account, and the JetStream API that manages them.
+//!
+//! A [`Stream`] subscribes its subjects in the account's router. What is published there is checked and appended to its
+//! log (`desk`); when the commit thread has it on disk, the publisher gets its PubAck and the consumers are woken.
+//! [`JetStream`] holds the streams and the catalogue, [`api`] answers requests.
 
 /// The JetStream API.
 pub mod api;
+mod catalogue;
+pub mod config;
 /// Consumers.
 pub mod consumer;
+mod dedup;
+mod desk;
+mod error;
+mod headers;
+mod info;
+mod manager;
+mod stream;
+mod upkeep;
+mod usage;
+mod validate;
+
+pub use config::StreamConfig;
+pub use error::{ApiError, JetStreamError};
+pub use info::{AccountInfo, StreamInfo, StreamState};
+pub use manager::{JetStream, Options};
+pub use stream::Stream;
+
+#[cfg(test)]
+mod tests;

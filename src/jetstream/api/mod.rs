@@ -1,4 +1,179 @@
-//! The JetStream API: one file per family of requests.
+//! The JetStream API: requests on `$JS.API.>` and `$JS.<domain>.API.>`, answered in nats-server's shapes
+//! (`server/jetstream_api.go`).
+//!
+//! ```text
+//! request ─> Inlet (copies, bounded queue) ─> one task, in order ─> stream | message | consumer ─> answer by the router
+//! direct get ─> direct::Desk (bounded queue) ─> a thread of its own, as it reads from disk
+//! ```
 
 /// `$JS.API.CONSUMER.>`.
 pub mod consumer;
+mod direct;
+mod json;
+mod message;
+mod stream;
+
+use super::error::ApiError;
+use super::manager::JetStream;
+use super::stream::Stream;
+use crate::account::{
+    Account, Batch, Message, Origin, OwnedMessage, RouteCache, Subscription, Target, TargetId, TargetKind,
+};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use tokio::sync::mpsc;
+
+/// Requests that may wait (nats-server's `JSDefaultRequestQueueLimit`); beyond that they are refused.
+const QUEUE: usize = 10_000;
+
+/// What is served; other subjects below `$JS.API` have nobody who listens.
+const SUBJECTS: [&str; 10] = [
+    "INFO",
+    "STREAM.>",
+    "CONSUMER.CREATE.>",
+    "CONSUMER.DURABLE.>",
+    "CONSUMER.NAMES.*",
+    "CONSUMER.LIST.*",
+    "CONSUMER.INFO.*.*",
+    "CONSUMER.DELETE.*.*",
+    "CONSUMER.LEADER.STEPDOWN.*.*",
+    "CONSUMER.PAUSE.*.*",
+];
+
+/// The running API; ends when dropped.
+pub(super) struct Api {
+    account: Arc<Account>,
+    prefixes: Vec<String>,
+    subs: Vec<Arc<Subscription>>,
+    direct: direct::Server,
+}
+
+impl Api {
+    /// Starts the task on the current runtime.
+    pub fn start(jetstream: &Arc<JetStream>) -> std::io::Result<Self> {
+        let account = jetstream.account().clone();
+        let mut prefixes = vec!["$JS.API.".to_owned()];
+        if let Some(domain) = &jetstream.options().domain {
+            prefixes.push(format!("$JS.{domain}.API."));
+        }
+        let (sender, requests) = mpsc::channel(QUEUE);
+        let inlet: Arc<dyn Target> =
+            Arc::new(Inlet { id: TargetId::next(), account: account.clone(), origin: jetstream.origin(), sender });
+        let mut subs = Vec::new();
+        for (at, prefix) in prefixes.iter().enumerate() {
+            let spaces: &[&str] = if at == 0 { &[] } else { &["$KV.>", "$OBJ.>"] };
+            for subject in SUBJECTS.iter().chain(spaces) {
+                let sub = Arc::new(Subscription::new(&format!("{prefix}{subject}"), None, "", inlet.clone()));
+                account.subscribe(sub.clone());
+                subs.push(sub);
+            }
+        }
+        tokio::spawn(serve(Arc::downgrade(jetstream), requests));
+        Ok(Api { direct: direct::Server::start(account.clone(), jetstream.origin())?, account, prefixes, subs })
+    }
+
+    /// Answers direct gets of `stream` if it allows them, or no more.
+    pub fn serve_direct(&self, stream: &Arc<Stream>) {
+        self.direct.serve(stream, &self.prefixes);
+    }
+
+    /// The stream is gone.
+    pub fn end_direct(&self, stream: &str) {
+        self.direct.end(stream);
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.subs.iter().for_each(|sub| self.account.unsubscribe(sub));
+    }
+}
+
+/// Takes requests in.
+struct Inlet {
+    id: TargetId,
+    account: Arc<Account>,
+    origin: Origin,
+    sender: mpsc::Sender<OwnedMessage>,
+}
+
+impl Target for Inlet {
+    fn id(&self) -> TargetId {
+        self.id
+    }
+
+    fn kind(&self) -> TargetKind {
+        TargetKind::Local
+    }
+
+    fn deliver(&self, _: &Arc<dyn Target>, _: &Subscription, _: &[&str], message: &Message<'_>, batch: &mut Batch) {
+        let mut cache = RouteCache::default();
+        // Clients that speak to a domain publish into its buckets through this prefix.
+        if let Some((_, subject)) = message.subject.split_once(".API.$") {
+            let subject = format!("${subject}");
+            self.account.route(self.origin, &Message { subject: &subject, ..*message }, &mut cache, batch);
+            return;
+        }
+        if self.sender.try_send(message.to_owned()).is_err() && !message.reply.is_empty() {
+            let error = ApiError::new(429, 10167, "too many requests");
+            let payload = json::envelope::<()>("system_overloaded", Err(error), None);
+            let answer = Message { subject: message.reply, reply: "", headers: &[], payload: &payload };
+            self.account.route(self.origin, &answer, &mut cache, batch);
+        }
+    }
+}
+
+async fn serve(jetstream: Weak<JetStream>, mut requests: mpsc::Receiver<OwnedMessage>) {
+    let mut cache = RouteCache::default();
+    while let Some(request) = requests.recv().await {
+        let Some(jetstream) = jetstream.upgrade() else { return };
+        jetstream.requests.fetch_add(1, Ordering::Relaxed);
+        let Some(payload) = answer(&jetstream, &request).await else { continue };
+        if payload.windows(ERROR.len().min(payload.len())).take(200).any(|window| window == ERROR) {
+            jetstream.errors.fetch_add(1, Ordering::Relaxed);
+        }
+        if !request.reply.is_empty() {
+            let message = Message { subject: &request.reply, reply: "", headers: &[], payload: &payload };
+            jetstream.account().route(jetstream.origin(), &message, &mut cache, &mut Batch::default());
+        }
+    }
+}
+
+/// How an error stands in an answer, directly behind its type.
+const ERROR: &[u8] = b"_response\",\"error\":{";
+
+async fn answer(jetstream: &Arc<JetStream>, request: &OwnedMessage) -> Option<Vec<u8>> {
+    let (_, rest) = request.subject.split_once(".API.")?;
+    if let Some(rest) = rest.strip_prefix("CONSUMER.") {
+        let found = jetstream.clone();
+        let streams = move |name: &str| found.stream(name).map(|stream| stream.consumers().clone());
+        return consumer::answer(rest, &request.payload, &streams).await;
+    }
+    // All that may read from disk, or waits for it, is done where that holds up nobody.
+    let (owned, rest, payload) = (jetstream.clone(), rest.to_owned(), request.payload.clone());
+    let handled = tokio::task::spawn_blocking(move || handle(&owned, &rest, &payload)).await;
+    handled.ok().flatten()
+}
+
+fn handle(jetstream: &JetStream, rest: &str, payload: &[u8]) -> Option<Vec<u8>> {
+    let tokens: Vec<&str> = rest.split('.').collect();
+    match tokens.as_slice() {
+        ["INFO"] => {
+            let outcome = json::expect_empty(payload).map(|()| jetstream.account_info());
+            Some(json::envelope("account_info_response", outcome, None))
+        }
+        ["STREAM", "MSG", verb, name] => message::answer(jetstream, verb, name, payload),
+        ["STREAM", "LEADER", "STEPDOWN", _] => {
+            let error = ApiError::new(503, 10010, "JetStream clustering support required");
+            Some(json::envelope::<()>("stream_leader_stepdown_response", Err(error), None))
+        }
+        ["STREAM", verb @ ("SNAPSHOT" | "RESTORE"), _] => {
+            let verb = verb.to_lowercase();
+            let error = ApiError::general(format!("stream {verb} is not supported by leafd yet"));
+            Some(json::envelope::<()>(&format!("stream_{verb}_response"), Err(error), None))
+        }
+        ["STREAM", verb @ ("NAMES" | "LIST")] => stream::answer(jetstream, verb, "", payload),
+        ["STREAM", verb, name] => stream::answer(jetstream, verb, name, payload),
+        _ => None,
+    }
+}

@@ -1,0 +1,74 @@
+//! Reading requests as Go reads them, and the envelope of answers.
+
+use crate::jetstream::error::ApiError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+#[derive(Serialize)]
+struct Envelope<'a, T: Serialize> {
+    r#type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ApiError>,
+    #[serde(flatten)]
+    body: Option<T>,
+    #[serde(flatten)]
+    always: Option<Value>,
+}
+
+/// The answer of the given kind. `always` is what nats-server writes beside an error too.
+pub(super) fn envelope<T: Serialize>(kind: &str, outcome: Result<T, ApiError>, always: Option<Value>) -> Vec<u8> {
+    let kind = format!("io.nats.jetstream.api.v1.{kind}");
+    let (error, body, always) = match outcome {
+        Ok(body) => (None, Some(body), None),
+        Err(error) => (Some(error), None, always),
+    };
+    serde_json::to_vec(&Envelope { r#type: &kind, error, body, always }).unwrap_or_default()
+}
+
+/// Whether the request says nothing.
+pub(super) fn is_empty(payload: &[u8]) -> bool {
+    matches!(payload.trim_ascii(), b"" | b"{}" | b"null")
+}
+
+/// Refuses a request that says something.
+pub(super) fn expect_empty(payload: &[u8]) -> Result<(), ApiError> {
+    match is_empty(payload) {
+        true => Ok(()),
+        false => Err(ApiError::new(400, 10038, "expected an empty request payload")),
+    }
+}
+
+fn invalid(text: impl std::fmt::Display) -> ApiError {
+    ApiError::new(400, 10025, format!("invalid JSON: {text}"))
+}
+
+/// A request as a JSON object in which `null` is the same as absent.
+pub(super) fn object(payload: &[u8]) -> Result<Value, ApiError> {
+    let mut value: Value = serde_json::from_slice(payload).map_err(invalid)?;
+    drop_nulls(&mut value);
+    Ok(value)
+}
+
+/// A request read from its object; unknown fields are refused by name.
+pub(super) fn typed<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
+    serde_json::from_value(value).map_err(|error| {
+        let text = error.to_string();
+        match text.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) {
+            Some((field, _)) => invalid(format!("json: unknown field {field:?}")),
+            None => invalid(text),
+        }
+    })
+}
+
+/// A request that may be empty.
+pub(super) fn optional<T: DeserializeOwned + Default>(payload: &[u8]) -> Result<T, ApiError> {
+    if payload.trim_ascii().is_empty() { Ok(T::default()) } else { typed(object(payload)?) }
+}
+
+fn drop_nulls(value: &mut Value) {
+    if let Value::Object(fields) = value {
+        fields.retain(|_, field| !field.is_null());
+        fields.values_mut().for_each(drop_nulls);
+    }
+}

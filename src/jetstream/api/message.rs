@@ -1,0 +1,142 @@
+//! `$JS.API.STREAM.MSG.{GET,DELETE}`, and the look-up of one message that direct gets share.
+
+use super::json;
+use crate::jetstream::consumer::config::Timestamp;
+use crate::jetstream::error::ApiError;
+use crate::jetstream::manager::JetStream;
+use crate::store::{Log, StoreError, Stored};
+use crate::subject;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+/// Which message is wanted.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct GetRequest {
+    pub seq: u64,
+    pub last_by_subj: String,
+    pub next_by_subj: String,
+    pub start_time: Option<Timestamp>,
+    pub no_hdr: bool,
+    pub batch: u64,
+    pub max_bytes: u64,
+    pub multi_last: Vec<String>,
+    pub up_to_seq: u64,
+    pub up_to_time: Option<Timestamp>,
+}
+
+impl GetRequest {
+    /// Whether it names nothing.
+    pub fn is_empty(&self) -> bool {
+        self.seq == 0 && self.last_by_subj.is_empty() && self.next_by_subj.is_empty() && self.start_time.is_none()
+    }
+
+    /// Whether it contradicts itself.
+    pub fn is_contradictory(&self) -> bool {
+        let last = !self.last_by_subj.is_empty();
+        last && (self.seq > 0 || !self.next_by_subj.is_empty() || self.start_time.is_some())
+            || self.seq > 0 && self.start_time.is_some()
+    }
+
+    /// Whether it asks for several messages.
+    pub fn is_batch(&self) -> bool {
+        self.batch > 0 || self.max_bytes > 0 || !self.multi_last.is_empty()
+    }
+
+    /// The message, if there is one.
+    pub fn find(&self, log: &Log) -> Result<Option<Stored>, StoreError> {
+        if !self.last_by_subj.is_empty() {
+            return last(log, &self.last_by_subj);
+        }
+        let from = self.start_time.map_or(self.seq, |time| log.seq_at(time.0));
+        if self.next_by_subj.is_empty() && self.start_time.is_none() {
+            return log.read(from);
+        }
+        let filter = if self.next_by_subj.is_empty() { ">" } else { &self.next_by_subj };
+        let mut reader = log.reader();
+        reader.seek(from.max(1));
+        reader.next(&|stored| subject::matches(filter, stored))
+    }
+}
+
+/// The last message on a subject, wildcards allowed.
+pub(super) fn last(log: &Log, filter: &str) -> Result<Option<Stored>, StoreError> {
+    let seq = match subject::is_literal(filter) {
+        true => log.subject_info(filter).map(|info| info.last),
+        false => log.last_for(filter),
+    };
+    seq.map_or(Ok(None), |seq| log.read(seq))
+}
+
+#[derive(Serialize)]
+struct Found {
+    message: Shown,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    subject: Box<str>,
+    seq: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    hdrs: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    data: String,
+    time: Timestamp,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct DeleteRequest {
+    seq: u64,
+    /// Accepted; leafd does not overwrite removed messages in either case.
+    #[serde(rename = "no_erase")]
+    _no_erase: bool,
+}
+
+/// Answers the verb; blocks while the disk is waited for. `None`: there is no such verb.
+pub(super) fn answer(jetstream: &JetStream, verb: &str, name: &str, payload: &[u8]) -> Option<Vec<u8>> {
+    Some(match verb {
+        "GET" => json::envelope("stream_msg_get_response", get(jetstream, name, payload), None),
+        "DELETE" => json::envelope("stream_msg_delete_response", delete(jetstream, name, payload), None),
+        _ => return None,
+    })
+}
+
+fn get(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<Found, ApiError> {
+    if payload.trim_ascii().is_empty() {
+        return Err(ApiError::bad_request());
+    }
+    let request: GetRequest = json::optional(payload)?;
+    if request.is_empty() || request.is_contradictory() || request.is_batch() {
+        return Err(ApiError::bad_request());
+    }
+    let stream = jetstream.find(name)?;
+    let stored = request.find(stream.log()).map_err(ApiError::general)?.ok_or_else(ApiError::no_message)?;
+    let hdrs = if request.no_hdr { String::new() } else { STANDARD.encode(&stored.headers) };
+    let data = STANDARD.encode(&stored.payload);
+    let message = Shown { subject: stored.subject, seq: stored.seq, hdrs, data, time: Timestamp(stored.time) };
+    Ok(Found { message })
+}
+
+fn delete(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<serde_json::Value, ApiError> {
+    if payload.trim_ascii().is_empty() {
+        return Err(ApiError::bad_request());
+    }
+    let request: DeleteRequest = json::optional(payload)?;
+    let stream = jetstream.find(name)?;
+    let config = stream.config();
+    if config.sealed {
+        return Err(ApiError::new(400, 10109, "invalid operation on sealed stream"));
+    }
+    if config.deny_delete {
+        return Err(ApiError::new(500, 10057, "message delete not permitted"));
+    }
+    let failed = |error: StoreError| ApiError::new(500, 10057, error.to_string());
+    jetstream.store().barrier().wait().map_err(failed)?;
+    if !stream.delete_message(request.seq).map_err(failed)? {
+        return Err(ApiError::new(500, 10057, "no message found"));
+    }
+    jetstream.store().barrier().wait().map_err(failed)?;
+    Ok(serde_json::json!({ "success": true }))
+}

@@ -1,0 +1,186 @@
+//! `$JS.API.STREAM.{CREATE,UPDATE,INFO,NAMES,LIST,DELETE,PURGE}`.
+
+use super::json;
+use crate::jetstream::config::StreamConfig;
+use crate::jetstream::error::ApiError;
+use crate::jetstream::info::{ClusterInfo, StreamInfo};
+use crate::jetstream::manager::JetStream;
+use crate::store::Purge;
+use crate::subject;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+const MAX_NAMES: usize = 1024;
+const MAX_LISTED: usize = 256;
+/// Subjects in one answer to INFO (nats-server's `JSMaxSubjectDetails`).
+const MAX_SUBJECTS: usize = 100_000;
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct InfoRequest {
+    offset: usize,
+    deleted_details: bool,
+    subjects_filter: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ListRequest {
+    offset: usize,
+    subject: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PurgeRequest {
+    seq: u64,
+    filter: String,
+    keep: u64,
+}
+
+#[derive(Serialize)]
+struct Made {
+    #[serde(flatten)]
+    info: StreamInfo,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    did_create: bool,
+}
+
+#[derive(Serialize)]
+struct Page<T> {
+    total: usize,
+    offset: usize,
+    limit: usize,
+    #[serde(flatten)]
+    body: T,
+}
+
+#[derive(Serialize)]
+struct Listed<T> {
+    streams: Vec<T>,
+}
+
+/// Answers the verb; blocks while the disk is waited for. `None`: there is no such verb.
+pub(super) fn answer(jetstream: &JetStream, verb: &str, name: &str, payload: &[u8]) -> Option<Vec<u8>> {
+    let page = || Some(json!({ "total": 0, "offset": 0, "limit": 0 }));
+    Some(match verb {
+        "CREATE" => json::envelope("stream_create_response", make(jetstream, name, payload, true), None),
+        "UPDATE" => json::envelope("stream_update_response", make(jetstream, name, payload, false), None),
+        "INFO" => json::envelope("stream_info_response", info(jetstream, name, payload), page()),
+        "NAMES" => {
+            let outcome = list(jetstream, payload, MAX_NAMES, |_, stream| stream.name().to_owned());
+            json::envelope("stream_names_response", outcome, page())
+        }
+        "LIST" => {
+            let outcome = list(jetstream, payload, MAX_LISTED, |jetstream, stream| jetstream.info(stream));
+            json::envelope("stream_list_response", outcome, page())
+        }
+        "DELETE" => json::envelope("stream_delete_response", delete(jetstream, name, payload), None),
+        "PURGE" => {
+            let outcome = purge(jetstream, name, payload);
+            json::envelope("stream_purge_response", outcome, Some(json!({ "purged": 0 })))
+        }
+        _ => return None,
+    })
+}
+
+fn make(jetstream: &JetStream, name: &str, payload: &[u8], new: bool) -> Result<Made, ApiError> {
+    let mut value = json::object(payload)?;
+    let pedantic = value.as_object_mut().and_then(|fields| fields.remove("pedantic"));
+    let pedantic = pedantic.is_some_and(|pedantic| pedantic == true);
+    let config: StreamConfig = json::typed(value)?;
+    if config.name != name {
+        return Err(ApiError::new(400, 10056, "stream name in subject does not match request"));
+    }
+    let stream = if new { jetstream.create(config, pedantic)? } else { jetstream.update(config, pedantic)? };
+    jetstream.store().barrier().wait().map_err(ApiError::store_failed)?;
+    Ok(Made { info: jetstream.info(&stream).with_server_metadata(), did_create: new })
+}
+
+fn info(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<Page<StreamInfo>, ApiError> {
+    let request: InfoRequest = json::optional(payload)?;
+    let stream = jetstream.find(name)?;
+    // Counts what the asker has just published, after the limits have been applied to it.
+    jetstream.store().barrier().wait().map_err(ApiError::general)?;
+    let mut info = jetstream.info(&stream).with_server_metadata();
+    info.cluster = Some(ClusterInfo { leader: jetstream.options().server_name.clone() });
+    if request.deleted_details {
+        info.state.deleted = Some(deleted(&stream, &info)?).filter(|deleted| !deleted.is_empty());
+    }
+    if request.subjects_filter.is_empty() {
+        return Ok(Page { total: 0, offset: 0, limit: 0, body: info });
+    }
+    let mut subjects = stream.log().subjects(&request.subjects_filter);
+    let total = subjects.len();
+    subjects.sort_by(|a, b| a.0.cmp(&b.0));
+    let offset = request.offset.min(total);
+    let page: BTreeMap<_, _> =
+        subjects.into_iter().skip(offset).take(MAX_SUBJECTS).map(|(subject, info)| (subject, info.count)).collect();
+    info.state.subjects = Some(page).filter(|page| !page.is_empty());
+    Ok(Page { total, offset, limit: MAX_SUBJECTS, body: info })
+}
+
+/// The sequences that are gone between first and last, at most [`MAX_SUBJECTS`] of them.
+fn deleted(stream: &crate::jetstream::Stream, info: &StreamInfo) -> Result<Vec<u64>, ApiError> {
+    let mut gone = Vec::new();
+    if info.state.num_deleted == 0 {
+        return Ok(gone);
+    }
+    let mut reader = stream.log().reader();
+    let mut expected = info.state.first_seq;
+    reader.seek(expected);
+    while let Some(stored) = reader.next(&|_| true).map_err(ApiError::general)? {
+        gone.extend((expected..stored.seq).take(MAX_SUBJECTS - gone.len()));
+        expected = stored.seq + 1;
+    }
+    Ok(gone)
+}
+
+fn list<T>(
+    jetstream: &JetStream,
+    payload: &[u8],
+    limit: usize,
+    show: impl Fn(&JetStream, &crate::jetstream::Stream) -> T,
+) -> Result<Page<Listed<T>>, ApiError> {
+    let request: ListRequest = json::optional(payload)?;
+    let mut streams = jetstream.streams();
+    if !request.subject.is_empty() {
+        streams.retain(|stream| stream.config().subjects.iter().any(|s| subject::overlap(s, &request.subject)));
+    }
+    let (total, offset) = (streams.len(), request.offset.min(streams.len()));
+    let streams = streams.iter().skip(offset).take(limit).map(|stream| show(jetstream, stream)).collect();
+    Ok(Page { total, offset, limit, body: Listed { streams } })
+}
+
+fn delete(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<serde_json::Value, ApiError> {
+    json::expect_empty(payload)?;
+    jetstream.delete_stream(name)?;
+    jetstream.store().barrier().wait().map_err(ApiError::general)?;
+    Ok(json!({ "success": true }))
+}
+
+fn purge(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<serde_json::Value, ApiError> {
+    let request: PurgeRequest = json::optional(payload)?;
+    if request.seq > 0 && request.keep > 0 {
+        return Err(ApiError::bad_request());
+    }
+    let stream = jetstream.find(name)?;
+    let config = stream.config();
+    if config.sealed {
+        return Err(ApiError::new(400, 10109, "invalid operation on sealed stream"));
+    }
+    if config.deny_purge {
+        return Err(ApiError::new(500, 10110, "stream purge not permitted"));
+    }
+    // A purge takes what is committed: have that be all that the asker knows of.
+    jetstream.store().barrier().wait().map_err(ApiError::general)?;
+    let purge = Purge {
+        filter: Some(request.filter).filter(|filter| !filter.is_empty()),
+        below_seq: Some(request.seq).filter(|seq| *seq > 0),
+        keep: Some(request.keep).filter(|keep| *keep > 0),
+    };
+    let purged = stream.purge(&purge).map_err(|error| ApiError::new(500, 10110, error.to_string()))?;
+    jetstream.store().barrier().wait().map_err(ApiError::general)?;
+    Ok(json!({ "success": true, "purged": purged }))
+}

@@ -1,0 +1,52 @@
+//! The catalogue of streams in the state log, under `stream/<account>/<name>`.
+
+use super::config::StreamConfig;
+use super::consumer::config::Timestamp;
+use crate::store::{Change, Commit, Store};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// A stream as the catalogue keeps it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Entry {
+    pub config: StreamConfig,
+    pub created: Timestamp,
+    /// Which log of the store is its own.
+    pub log: String,
+    /// Random, made once.
+    pub epoch: String,
+}
+
+impl Entry {
+    /// For a new stream. The log's name tells an operator whose it is, and is never used again.
+    pub fn new(account: &str, config: StreamConfig) -> Self {
+        let epoch = format!("{:016x}", fastrand::u64(..));
+        let plain = |text: &str| -> String {
+            text.chars().map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' }).take(64).collect()
+        };
+        let log = format!("{}.{}.{epoch}", plain(account), plain(&config.name));
+        Entry { config, created: Timestamp::now(), log, epoch }
+    }
+}
+
+fn key(account: &str, stream: &str) -> String {
+    format!("stream/{account}/{stream}")
+}
+
+/// Writes an entry; durable when the commit resolves.
+pub(super) fn put(store: &Store, account: &str, entry: &Entry) -> Result<Commit, serde_json::Error> {
+    let json = serde_json::to_vec(entry)?;
+    Ok(store.state().write(vec![Change::Put(key(account, &entry.config.name), Bytes::from(json))]))
+}
+
+/// Removes an entry.
+pub(super) fn remove(store: &Store, account: &str, stream: &str) -> Commit {
+    store.state().write(vec![Change::Delete(key(account, stream))])
+}
+
+/// All entries of an account by stream name; those that cannot be read with the reason.
+pub(super) fn scan(store: &Store, account: &str) -> Vec<(String, Result<Entry, serde_json::Error>)> {
+    let prefix = key(account, "");
+    let entries = store.state().scan(&prefix);
+    entries.into_iter().map(|(key, value)| (key[prefix.len()..].to_owned(), serde_json::from_slice(&value))).collect()
+}

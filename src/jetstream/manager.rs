@@ -1,0 +1,336 @@
+//! The streams of an account: recovered at the start, made, changed and removed.
+
+use super::api::Api;
+use super::catalogue::{self, Entry};
+use super::config::{StorageType, StreamConfig, limit};
+use super::consumer::Engine;
+use super::error::{ApiError, JetStreamError};
+use super::info::{AccountInfo, AccountLimits, ApiStats, StreamInfo};
+use super::stream::{Shared, Stream, log_options};
+use super::upkeep::Upkeep;
+use super::usage::Usage;
+use super::validate;
+use crate::account::{Account, Batch, Message, Origin, RouteCache, TargetId};
+use crate::store::{Store, StoreError};
+use crate::subject;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+/// What JetStream is told by the configuration.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The JetStream domain.
+    pub domain: Option<String>,
+    /// The server's name.
+    pub server_name: String,
+    /// Bytes on disk at most.
+    pub max_file: u64,
+    /// Bytes in memory at most.
+    pub max_memory: u64,
+}
+
+/// JetStream of one account.
+pub struct JetStream {
+    shared: Arc<Shared>,
+    store: Store,
+    options: Options,
+    streams: RwLock<BTreeMap<String, Arc<Stream>>>,
+    /// Streams whose log or catalogue entry cannot be read, and why.
+    offline: BTreeMap<String, String>,
+    /// Held while streams are made, changed or removed, so that checks and changes are one.
+    changing: Mutex<()>,
+    api: Mutex<Option<Api>>,
+    origin: Origin,
+    /// API requests, and those answered by an error.
+    pub(super) requests: AtomicU64,
+    pub(super) errors: AtomicU64,
+}
+
+impl JetStream {
+    /// Opens the streams that the catalogue has for `account`, and serves the API from tasks on the current runtime.
+    /// A stream that cannot be opened is reported and stays away; the others go on.
+    ///
+    /// # Errors
+    /// No threads could be started.
+    pub fn start(account: Arc<Account>, store: Store, options: Options) -> Result<Arc<JetStream>, JetStreamError> {
+        let shared = Arc::new(Shared {
+            engine: Engine::start(account.clone(), store.clone())?,
+            usage: Arc::new(Usage::new(options.max_file, options.max_memory)),
+            upkeep: Upkeep::start()?,
+            domain: options.domain.clone(),
+            account,
+        });
+        let (streams, offline) = recover(&shared, &store);
+        let jetstream = Arc::new(JetStream {
+            shared,
+            store,
+            options,
+            streams: RwLock::new(streams),
+            offline,
+            changing: Mutex::new(()),
+            api: Mutex::default(),
+            origin: Origin { id: TargetId::next(), echo: true },
+            requests: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+        });
+        let api = Api::start(&jetstream)?;
+        for stream in jetstream.streams() {
+            api.serve_direct(&stream);
+        }
+        *jetstream.api() = Some(api);
+        Ok(jetstream)
+    }
+
+    /// The stream of that name.
+    pub fn stream(&self, name: &str) -> Option<Arc<Stream>> {
+        self.streams.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// All streams by name.
+    pub fn streams(&self) -> Vec<Arc<Stream>> {
+        self.streams.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The stream, or why there is none.
+    pub(super) fn find(&self, name: &str) -> Result<Arc<Stream>, ApiError> {
+        self.check_online(name)?;
+        self.stream(name).ok_or_else(ApiError::stream_not_found)
+    }
+
+    fn check_online(&self, name: &str) -> Result<(), ApiError> {
+        match self.offline.get(name) {
+            Some(reason) => Err(ApiError::new(500, 10194, format!("stream is offline: {reason}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a stream; the same configuration again gives the stream that exists. It captures from now on, and is
+    /// durable no later than the first message that it acknowledges; await [`Store::barrier`] to know that it is.
+    ///
+    /// # Errors
+    /// nats-server's, for a configuration that cannot be had.
+    pub fn create_stream(&self, config: StreamConfig) -> Result<Arc<Stream>, ApiError> {
+        self.create(config, false)
+    }
+
+    pub(super) fn create(&self, mut config: StreamConfig, pedantic: bool) -> Result<Arc<Stream>, ApiError> {
+        if config.sealed {
+            return Err(ApiError::config("stream configuration for create can not be sealed"));
+        }
+        validate::check(&mut config, pedantic)?;
+        let _changing = self.changing();
+        self.check_online(&config.name)?;
+        if let Some(existing) = self.stream(&config.name) {
+            return match *existing.config() == config {
+                true => Ok(existing),
+                false => Err(ApiError::new(400, 10058, "stream name already in use with a different configuration")),
+            };
+        }
+        self.check_resources(&config)?;
+        self.check_overlap(&config)?;
+        let failed = |error: StoreError| ApiError::new(500, 10049, format!("error creating store for stream: {error}"));
+        let entry = Entry::new(self.shared.account.name(), config);
+        let log = self.store.create_log(&entry.log, log_options(&entry.config)).map_err(failed)?;
+        // Nobody waits for this commit: what the stream acknowledges is committed after it.
+        catalogue::put(&self.store, self.shared.account.name(), &entry).map_err(ApiError::general)?;
+        let stream = Stream::open(self.shared.clone(), entry, log).map_err(failed)?;
+        self.insert(&stream);
+        self.advise("CREATED", "create", stream.name());
+        Ok(stream)
+    }
+
+    /// Changes a stream. Durable as with [`JetStream::create_stream`].
+    ///
+    /// # Errors
+    /// nats-server's, for a change that cannot be had.
+    pub fn update_stream(&self, config: StreamConfig) -> Result<Arc<Stream>, ApiError> {
+        self.update(config, false)
+    }
+
+    pub(super) fn update(&self, mut config: StreamConfig, pedantic: bool) -> Result<Arc<Stream>, ApiError> {
+        let _changing = self.changing();
+        let stream = self.find(&config.name)?;
+        let old = stream.config();
+        validate::check(&mut config, pedantic)?;
+        validate::check_update(&old, &mut config)?;
+        if *old == config {
+            return Ok(stream);
+        }
+        self.check_resources(&config)?;
+        self.check_overlap(&config)?;
+        let entry = Entry { config: config.clone(), ..stream.entry() };
+        catalogue::put(&self.store, self.shared.account.name(), &entry).map_err(ApiError::general)?;
+        stream.reconfigure(config);
+        if let Some(api) = &*self.api() {
+            api.serve_direct(&stream);
+        }
+        self.advise("UPDATED", "update", stream.name());
+        Ok(stream)
+    }
+
+    /// Removes a stream with all its messages and consumers.
+    ///
+    /// # Errors
+    /// There is none of that name, or its files cannot be removed.
+    pub fn delete_stream(&self, name: &str) -> Result<(), ApiError> {
+        let _changing = self.changing();
+        let stream = self.find(name)?;
+        self.streams.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        if let Some(api) = &*self.api() {
+            api.end_direct(name);
+        }
+        drop(catalogue::remove(&self.store, self.shared.account.name(), name));
+        stream.close(true);
+        let removed = self.store.remove_log(&stream.entry().log);
+        removed.map_err(|error| ApiError::new(500, 10050, error.to_string()))?;
+        self.advise("DELETED", "delete", name);
+        Ok(())
+    }
+
+    /// What the account uses and may use. Reads from disk.
+    pub fn account_info(&self) -> AccountInfo {
+        let (storage, memory) = self.shared.usage.recount();
+        let streams = self.streams();
+        AccountInfo {
+            memory,
+            storage,
+            reserved_memory: self.reserved(StorageType::Memory, ""),
+            reserved_storage: self.reserved(StorageType::File, ""),
+            streams: streams.len(),
+            consumers: streams.iter().map(|stream| stream.consumers().count()).sum(),
+            limits: AccountLimits::default(),
+            domain: self.options.domain.clone(),
+            api: ApiStats {
+                level: 5,
+                total: self.requests.load(Ordering::Relaxed),
+                errors: self.errors.load(Ordering::Relaxed),
+            },
+        }
+    }
+
+    /// What STREAM.INFO tells of a stream. Reads from disk.
+    pub fn info(&self, stream: &Stream) -> StreamInfo {
+        StreamInfo::of(stream, self.options.domain.clone())
+    }
+
+    /// Ends the API and all streams; what was acknowledged is stored before this returns. Blocks.
+    pub fn shutdown(&self) {
+        drop(self.api().take());
+        let streams = std::mem::take(&mut *self.streams.write().unwrap_or_else(PoisonError::into_inner));
+        streams.values().for_each(|stream| stream.close(false));
+        self.shared.engine.stop();
+    }
+
+    /// The account that it serves.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.shared.account
+    }
+
+    /// The options that it was started with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    fn api(&self) -> MutexGuard<'_, Option<Api>> {
+        self.api.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn insert(&self, stream: &Arc<Stream>) {
+        let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
+        streams.insert(stream.name().to_owned(), stream.clone());
+        drop(streams);
+        if let Some(api) = &*self.api() {
+            api.serve_direct(stream);
+        }
+    }
+
+    fn reserved(&self, storage: StorageType, except: &str) -> u64 {
+        let streams = self.streams();
+        let configs = streams.iter().filter(|stream| stream.name() != except).map(|stream| stream.config());
+        configs.filter(|config| config.storage == storage).filter_map(|config| limit(config.max_bytes)).sum()
+    }
+
+    fn check_resources(&self, config: &StreamConfig) -> Result<(), ApiError> {
+        let reserved = self.reserved(config.storage, &config.name);
+        let wanted = limit(config.max_bytes).unwrap_or(0);
+        if reserved.saturating_add(wanted) <= self.shared.usage.most(config.storage) {
+            return Ok(());
+        }
+        Err(match config.storage {
+            StorageType::File => ApiError::new(500, 10047, "insufficient storage resources available"),
+            StorageType::Memory => ApiError::new(500, 10028, "insufficient memory resources available"),
+        })
+    }
+
+    fn check_overlap(&self, config: &StreamConfig) -> Result<(), ApiError> {
+        let others = self.streams().into_iter().filter(|other| other.name() != config.name).map(|other| other.config());
+        for other in others {
+            let overlaps = |ours: &String| other.subjects.iter().any(|theirs| subject::overlap(ours, theirs));
+            if config.subjects.iter().any(overlaps) {
+                return Err(ApiError::new(400, 10065, "subjects overlap with an existing stream"));
+            }
+        }
+        Ok(())
+    }
+
+    fn advise(&self, event: &str, action: &str, stream: &str) {
+        let subject = format!("$JS.EVENT.ADVISORY.STREAM.{event}.{stream}");
+        if !self.account().has_interest(&subject, None) {
+            return;
+        }
+        let mut advisory = serde_json::json!({
+            "type": "io.nats.jetstream.advisory.v1.stream_action",
+            "id": format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
+            "timestamp": super::consumer::config::Timestamp::now(),
+            "stream": stream,
+            "action": action,
+        });
+        if let Some(domain) = &self.options.domain {
+            advisory["domain"] = domain.as_str().into();
+        }
+        let payload = advisory.to_string();
+        let message = Message { subject: &subject, reply: "", headers: &[], payload: payload.as_bytes() };
+        self.account().route(self.origin, &message, &mut RouteCache::default(), &mut Batch::default());
+    }
+}
+
+type Recovered = (BTreeMap<String, Arc<Stream>>, BTreeMap<String, String>);
+
+fn recover(shared: &Arc<Shared>, store: &Store) -> Recovered {
+    let (mut streams, mut offline) = (BTreeMap::new(), BTreeMap::new());
+    for (name, entry) in catalogue::scan(store, shared.account.name()) {
+        match entry.map_err(|error| error.to_string()).and_then(|entry| open(shared, store, entry)) {
+            Ok(stream) => {
+                streams.insert(name, stream);
+            }
+            Err(reason) => {
+                tracing::error!(stream = name, reason, "the stream cannot be opened; the others go on");
+                offline.insert(name, reason);
+            }
+        }
+    }
+    (streams, offline)
+}
+
+fn open(shared: &Arc<Shared>, store: &Store, entry: Entry) -> Result<Arc<Stream>, String> {
+    let options = log_options(&entry.config);
+    let log = match entry.config.storage {
+        StorageType::File => store.open_log(&entry.log, options),
+        // What was in memory is gone; the stream is there again, empty.
+        StorageType::Memory => store.create_log(&entry.log, options),
+    };
+    log.and_then(|log| Stream::open(shared.clone(), entry, log)).map_err(|error| error.to_string())
+}

@@ -1,0 +1,423 @@
+//! A stream: captures what is published on its subjects, keeps it in its log, and acknowledges when it is on disk.
+//!
+//! ```text
+//! publish ─> deliver ─> Desk (checks, append, wait in order) ─> log ─> commit thread ─> committed ─> PubAcks, consumers
+//!                └─> refused: answered at once                              └─> failed ─> errors
+//! ```
+
+use super::catalogue::Entry;
+use super::config::{Discard, StorageType, StreamConfig, limit};
+use super::consumer::config::Timestamp;
+use super::consumer::{self, Consumers, Engine, StreamRules};
+use super::desk::{Desk, Due, Kind, Pending, Surroundings, Verdict};
+use super::error::ApiError;
+use super::upkeep::{Job, Upkeep};
+use super::usage::Usage;
+use crate::account::{Account, Batch, Message, Origin, RouteCache, Subscription, Target, TargetId, TargetKind};
+use crate::protocol::headers;
+use crate::store::{CommitObserver, Limits, Log, LogOptions, Purge, Storage, StoreError, Sync};
+use std::fmt::Write;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// What the streams of an account share.
+pub(super) struct Shared {
+    pub account: Arc<Account>,
+    pub engine: Arc<Engine>,
+    pub usage: Arc<Usage>,
+    pub upkeep: Upkeep,
+    pub domain: Option<String>,
+}
+
+/// A stream.
+pub struct Stream {
+    id: TargetId,
+    shared: Arc<Shared>,
+    name: Box<str>,
+    entry: Entry,
+    config: RwLock<Arc<StreamConfig>>,
+    log: Log,
+    consumers: Arc<Consumers>,
+    desk: Mutex<Desk>,
+    /// The commit thread's own buffers.
+    outgoing: Mutex<Outgoing>,
+    /// `{"stream":"NAME", "domain":"D", "seq":`
+    ack_prefix: String,
+    committed: watch::Sender<u64>,
+    captures: Mutex<Vec<Arc<Subscription>>>,
+}
+
+#[derive(Default)]
+struct Outgoing {
+    due: Due,
+    json: String,
+    cache: RouteCache,
+}
+
+struct Observer(Weak<Stream>);
+
+impl CommitObserver for Observer {
+    fn committed(&self, upto: u64) {
+        if let Some(stream) = self.0.upgrade() {
+            stream.on_committed(upto);
+        }
+    }
+
+    fn failed(&self, from: u64, error: &StoreError) {
+        if let Some(stream) = self.0.upgrade() {
+            stream.on_failed(from, error);
+        }
+    }
+}
+
+/// Nanoseconds since this process first asked; never goes back.
+fn monotonic() -> i64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    i64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// How the log of a stream with `config` is to be kept.
+pub(super) fn log_options(config: &StreamConfig) -> LogOptions {
+    let storage = match config.storage {
+        StorageType::File => Storage::File,
+        StorageType::Memory => Storage::Memory,
+    };
+    LogOptions { storage, sync: Sync::Durable, limits: limits(config), first_seq: config.first_seq.max(1) }
+}
+
+/// Where new messages give way, the desk refuses them and the log must not drop old ones.
+fn limits(config: &StreamConfig) -> Limits {
+    let drops = config.discard == Discard::Old;
+    Limits {
+        max_msgs: limit(config.max_msgs).filter(|_| drops),
+        max_bytes: limit(config.max_bytes).filter(|_| drops),
+        max_age: limit(config.max_age).map(Duration::from_nanos),
+        max_msgs_per_subject: limit(config.max_msgs_per_subject).filter(|_| !config.discard_new_per_subject),
+    }
+}
+
+fn rules(config: &StreamConfig) -> StreamRules {
+    StreamRules {
+        subjects: config.subjects.clone(),
+        retention: match config.retention {
+            super::config::Retention::Limits => consumer::Retention::Limits,
+            super::config::Retention::Interest => consumer::Retention::Interest,
+            super::config::Retention::WorkQueue => consumer::Retention::WorkQueue,
+        },
+        max_consumers: config.max_consumers,
+        max_ack_pending: config.consumer_limits.max_ack_pending,
+        inactive_threshold: config.consumer_limits.inactive_threshold,
+    }
+}
+
+impl Stream {
+    /// Opens a stream on its log and begins to capture. Reads the duplicate window back from the log, so it may take
+    /// a moment; not for the async runtime.
+    pub(super) fn open(shared: Arc<Shared>, entry: Entry, log: Log) -> Result<Arc<Self>, StoreError> {
+        let config = Arc::new(entry.config.clone());
+        let desk = recover_desk(config.clone(), &log)?;
+        let json_name = serde_json::Value::from(config.name.as_str());
+        let domain =
+            shared.domain.as_ref().map(|domain| format!("\"domain\":{}, ", serde_json::Value::from(domain.as_str())));
+        let consumers =
+            Consumers::open(shared.engine.clone(), &config.name, shared.domain.clone(), log.clone(), rules(&config));
+        let stream = Arc::new(Stream {
+            id: TargetId::next(),
+            name: config.name.as_str().into(),
+            ack_prefix: format!("{{\"stream\":{json_name}, {}\"seq\":", domain.unwrap_or_default()),
+            committed: watch::Sender::new(log.committed()),
+            captures: Mutex::default(),
+            outgoing: Mutex::default(),
+            desk: Mutex::new(desk),
+            config: RwLock::new(config.clone()),
+            consumers,
+            entry,
+            log,
+            shared,
+        });
+        stream.log.observe(Arc::new(Observer(Arc::downgrade(&stream))));
+        stream.shared.usage.watch(&stream.name, config.storage, &stream.log);
+        stream.capture(&config.subjects);
+        Ok(stream)
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The configuration as it stands.
+    pub fn config(&self) -> Arc<StreamConfig> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The messages.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The account that it belongs to.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.shared.account
+    }
+
+    /// A random id made when the stream was created: tells it from an earlier stream of the same name.
+    pub fn epoch(&self) -> &str {
+        &self.entry.epoch
+    }
+
+    /// When it was created.
+    pub fn created(&self) -> Timestamp {
+        self.entry.created
+    }
+
+    /// Follows the last committed sequence.
+    pub fn committed(&self) -> watch::Receiver<u64> {
+        self.committed.subscribe()
+    }
+
+    /// Its consumers.
+    pub fn consumers(&self) -> &Arc<Consumers> {
+        &self.consumers
+    }
+
+    pub(super) fn entry(&self) -> Entry {
+        Entry { config: (*self.config()).clone(), ..self.entry.clone() }
+    }
+
+    /// Puts a checked configuration in force.
+    pub(super) fn reconfigure(self: &Arc<Self>, config: StreamConfig) {
+        let config = Arc::new(config);
+        let mut desk = self.desk();
+        desk.config = config.clone();
+        desk.dedup.set_window(config.duplicate_window);
+        drop(desk);
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config.clone();
+        self.log.set_limits(limits(&config));
+        self.consumers.set_rules(rules(&config));
+        self.capture(&config.subjects);
+    }
+
+    /// Purges; returns how many messages went.
+    pub fn purge(&self, purge: &Purge) -> Result<u64, StoreError> {
+        let purged = self.log.purge(purge)?;
+        self.consumers.on_removed(self.log.state().first_seq);
+        Ok(purged)
+    }
+
+    /// Deletes one message; returns whether it was there.
+    pub fn delete_message(&self, seq: u64) -> Result<bool, StoreError> {
+        let removed = self.log.remove(&[seq])? > 0;
+        self.consumers.on_removed(self.log.state().first_seq);
+        Ok(removed)
+    }
+
+    /// Ends the stream. With `deleted` it is gone for good, and those who wait for a commit are told so.
+    pub(super) fn close(&self, deleted: bool) {
+        self.capture_none();
+        self.consumers.shutdown(deleted);
+        if deleted {
+            let mut due = Due::default();
+            self.desk().close(&mut due);
+            self.answer_all(&due, &ApiError::stream_not_found());
+            self.shared.usage.forget(&self.name);
+        }
+    }
+
+    fn capture(self: &Arc<Self>, subjects: &[String]) {
+        let mut captures = self.captures.lock().unwrap_or_else(PoisonError::into_inner);
+        captures.retain(|capture| {
+            let stays = subjects.iter().any(|subject| **subject == *capture.subject);
+            if !stays {
+                self.shared.account.unsubscribe(capture);
+            }
+            stays
+        });
+        for subject in subjects {
+            if !captures.iter().any(|capture| *capture.subject == **subject) {
+                let capture = Arc::new(Subscription::new(subject, None, "", self.clone()));
+                self.shared.account.subscribe(capture.clone());
+                captures.push(capture);
+            }
+        }
+    }
+
+    fn capture_none(&self) {
+        let captures = std::mem::take(&mut *self.captures.lock().unwrap_or_else(PoisonError::into_inner));
+        captures.iter().for_each(|capture| self.shared.account.unsubscribe(capture));
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { id: self.id, echo: true }
+    }
+
+    fn on_committed(self: &Arc<Self>, upto: u64) {
+        let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Outgoing { due, json, cache } = &mut *outgoing;
+        due.entries.clear();
+        due.replies.clear();
+        self.desk().take_committed(upto, due);
+        let mut batch = Batch::default();
+        let mut at = 0;
+        for Pending { seq, reply_len, kind } in due.entries.drain(..) {
+            let reply = std::str::from_utf8(&due.replies[at..at + reply_len]).unwrap_or_default();
+            at += reply_len;
+            let purge = match kind {
+                Kind::Stored => {
+                    self.ack(reply, seq, false, json, cache, &mut batch);
+                    continue;
+                }
+                Kind::Duplicate(original) => {
+                    self.ack(reply, original, true, json, cache, &mut batch);
+                    continue;
+                }
+                Kind::Rollup(filter) => {
+                    Some(Purge { filter: filter.map(String::from), below_seq: Some(seq), keep: None })
+                }
+                Kind::Unwanted => None,
+            };
+            self.shared.upkeep.run(Job { stream: self.clone(), seq, reply: reply.into(), purge });
+        }
+        batch.flush();
+        drop(outgoing);
+        self.consumers.on_committed(upto);
+        self.committed.send_replace(upto);
+    }
+
+    /// Removes what a committed message replaces, or itself if nobody wants it, and acknowledges it.
+    pub(super) fn finish(&self, seq: u64, reply: &str, purge: Option<&Purge>) {
+        let outcome = match purge {
+            Some(purge) => self.purge(purge).map(|_| ()),
+            None => self.log.remove(&[seq]).map(|_| ()),
+        };
+        if let Err(error) = outcome {
+            tracing::error!(%error, stream = %self.name, seq, "what a message replaces could not be removed");
+        }
+        let (mut json, mut cache) = (String::new(), RouteCache::default());
+        self.ack(reply, seq, false, &mut json, &mut cache, &mut Batch::default());
+    }
+
+    fn on_failed(&self, from: u64, error: &StoreError) {
+        let mut due = Due::default();
+        if self.desk().take_failed(from, &mut due) {
+            let last = self.log.read(from.saturating_sub(1)).ok().flatten();
+            let id = last.as_ref().and_then(|last| headers::get(&last.headers, "Nats-Msg-Id")).unwrap_or_default();
+            let mut desk = self.desk();
+            if desk.last_seq + 1 == from {
+                id.clone_into(&mut desk.last_msg_id);
+            }
+        }
+        tracing::error!(%error, stream = %self.name, from, refused = due.entries.len(), "messages could not be stored");
+        self.answer_all(&due, &ApiError::store_failed(error));
+    }
+
+    fn answer_all(&self, due: &Due, error: &ApiError) {
+        let (mut cache, mut batch) = (RouteCache::default(), Batch::default());
+        let mut at = 0;
+        for entry in &due.entries {
+            let reply = std::str::from_utf8(&due.replies[at..at + entry.reply_len]).unwrap_or_default();
+            at += entry.reply_len;
+            self.refuse(reply, error, &mut cache, &mut batch);
+        }
+    }
+
+    fn ack(
+        &self,
+        reply: &str,
+        seq: u64,
+        duplicate: bool,
+        json: &mut String,
+        cache: &mut RouteCache,
+        batch: &mut Batch,
+    ) {
+        if reply.is_empty() {
+            return;
+        }
+        json.clear();
+        json.push_str(&self.ack_prefix);
+        let end = if duplicate { ",\"duplicate\": true}" } else { "}" };
+        // Writing to a string cannot fail.
+        let _ = write!(json, "{seq}{end}");
+        let message = Message { subject: reply, reply: "", headers: &[], payload: json.as_bytes() };
+        self.shared.account.route(self.origin(), &message, cache, batch);
+    }
+
+    fn refuse(&self, reply: &str, error: &ApiError, cache: &mut RouteCache, batch: &mut Batch) {
+        if reply.is_empty() {
+            return;
+        }
+        let json = serde_json::json!({ "error": error, "stream": &*self.name, "seq": 0 }).to_string();
+        let message = Message { subject: reply, reply: "", headers: &[], payload: json.as_bytes() };
+        self.shared.account.route(self.origin(), &message, cache, batch);
+    }
+}
+
+impl Target for Stream {
+    fn id(&self) -> TargetId {
+        self.id
+    }
+
+    fn kind(&self) -> TargetKind {
+        TargetKind::Local
+    }
+
+    fn deliver(&self, _: &Arc<dyn Target>, _: &Subscription, _: &[&str], message: &Message<'_>, batch: &mut Batch) {
+        let now = if message.headers.is_empty() { 0 } else { monotonic() };
+        let mut failed = Due::default();
+        let mut desk = self.desk();
+        if desk.closed {
+            return;
+        }
+        let wanted = !desk.keeps_by_interest() || self.consumers.want(message.subject);
+        let around = Surroundings { log: &self.log, usage: &self.shared.usage, now, wanted };
+        let verdict = desk.publish(message, &around, &mut failed);
+        let reply = if desk.config.no_ack { "" } else { message.reply };
+        drop(desk);
+        match verdict {
+            Verdict::Waits => {}
+            Verdict::Duplicate(seq) => {
+                self.ack(reply, seq, true, &mut String::new(), &mut RouteCache::default(), batch)
+            }
+            Verdict::Refused(error) => self.refuse(reply, &error, &mut RouteCache::default(), batch),
+        }
+        if !failed.entries.is_empty() {
+            self.answer_all(&failed, &ApiError::store_failed("the disk did not take the message"));
+        }
+    }
+}
+
+/// The intake as it was: last message id, and the ids stored within the duplicate window of the last message's time
+/// (not of now: the time without power does not count).
+fn recover_desk(config: Arc<StreamConfig>, log: &Log) -> Result<Desk, StoreError> {
+    let state = log.state();
+    let mut desk = Desk::new(config.clone(), state.last_seq);
+    if state.msgs == 0 {
+        return Ok(desk);
+    }
+    let now = monotonic();
+    let mut reader = log.reader();
+    reader.seek(log.seq_at(state.last_time.saturating_sub(config.duplicate_window)));
+    loop {
+        match reader.next(&|_| true) {
+            Ok(Some(stored)) => {
+                let id = headers::get(&stored.headers, "Nats-Msg-Id").unwrap_or_default();
+                if !id.is_empty() {
+                    desk.dedup.insert(id, stored.seq, now.saturating_sub(state.last_time.saturating_sub(stored.time)));
+                }
+                if stored.seq == state.last_seq {
+                    id.clone_into(&mut desk.last_msg_id);
+                }
+            }
+            Ok(None) => return Ok(desk),
+            Err(error @ StoreError::Damaged { .. }) => {
+                tracing::warn!(%error, stream = config.name, "a damaged message is left out of the duplicate window");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}

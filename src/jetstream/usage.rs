@@ -1,0 +1,94 @@
+//! How much an account's streams store, against what they may. Counted up at each publish and set right from the logs
+//! when a limit seems to be reached, so that the publish path adds one number.
+
+use super::config::StorageType;
+use crate::store::Log;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+const RECOUNT: Duration = Duration::from_millis(100);
+
+/// Bytes used and allowed, for disk and memory.
+pub(super) struct Usage {
+    file: Meter,
+    memory: Meter,
+    logs: Mutex<BTreeMap<String, (StorageType, Log)>>,
+    counted: Mutex<Option<Instant>>,
+}
+
+struct Meter {
+    most: u64,
+    used: AtomicU64,
+}
+
+impl Usage {
+    /// Limits in bytes.
+    pub fn new(max_file: u64, max_memory: u64) -> Self {
+        let meter = |most| Meter { most, used: AtomicU64::new(0) };
+        Usage { file: meter(max_file), memory: meter(max_memory), logs: Mutex::default(), counted: Mutex::default() }
+    }
+
+    fn meter(&self, storage: StorageType) -> &Meter {
+        match storage {
+            StorageType::File => &self.file,
+            StorageType::Memory => &self.memory,
+        }
+    }
+
+    /// The limit.
+    pub fn most(&self, storage: StorageType) -> u64 {
+        self.meter(storage).most
+    }
+
+    /// Whether `size` more bytes may be stored.
+    pub fn admits(&self, storage: StorageType, size: u64) -> bool {
+        let meter = self.meter(storage);
+        let fits = || meter.used.load(Ordering::Relaxed).saturating_add(size) <= meter.most;
+        if fits() {
+            return true;
+        }
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if counted.is_none_or(|at| at.elapsed() >= RECOUNT) {
+            self.recount();
+            *counted = Some(Instant::now());
+        }
+        fits()
+    }
+
+    /// Counts what was stored.
+    pub fn add(&self, storage: StorageType, size: u64) {
+        self.meter(storage).used.fetch_add(size, Ordering::Relaxed);
+    }
+
+    /// Counts a stream's log from now on.
+    pub fn watch(&self, stream: &str, storage: StorageType, log: &Log) {
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        logs.insert(stream.to_owned(), (storage, log.clone()));
+        drop(logs);
+        self.recount();
+    }
+
+    /// The stream is gone.
+    pub fn forget(&self, stream: &str) {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).remove(stream);
+        self.recount();
+    }
+
+    /// Bytes stored on disk and in memory, as the logs say.
+    pub fn recount(&self) -> (u64, u64) {
+        let logs: Vec<(StorageType, Log)> =
+            self.logs.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let (mut file, mut memory) = (0, 0);
+        for (storage, log) in logs {
+            match storage {
+                StorageType::File => file += log.state().bytes,
+                StorageType::Memory => memory += log.state().bytes,
+            }
+        }
+        self.file.used.store(file, Ordering::Relaxed);
+        self.memory.used.store(memory, Ordering::Relaxed);
+        (file, memory)
+    }
+}
