@@ -117,17 +117,14 @@ impl Desk {
         let wishes = if message.headers.is_empty() { Wishes::default() } else { headers::parse(message.headers) };
         if !message.headers.is_empty() {
             self.check_expectations(&wishes, message, around)?;
-            if !wishes.msg_id.is_empty() {
-                if let Some(seq) = self.dedup.find(wishes.msg_id, around.now) {
-                    return Ok(self.duplicate(seq, reply, around.log));
-                }
+            let original = if wishes.msg_id.is_empty() { None } else { self.dedup.find(wishes.msg_id, around.now) };
+            if let Some(seq) = original {
+                return Ok(self.duplicate(seq, reply, around.log));
             }
             self.check_last_id_and_rollup(&wishes)?;
         }
-        if let Some(most) = limit(config.max_msg_size) {
-            if message.size() as u64 > most {
-                return Err(ApiError::new(400, 10054, "message size exceeds maximum allowed"));
-            }
+        if limit(config.max_msg_size).is_some_and(|most| message.size() as u64 > most) {
+            return Err(ApiError::new(400, 10054, "message size exceeds maximum allowed"));
         }
         if message.headers.len() > MAX_HEADERS {
             return Err(ApiError::new(400, 10097, "header size exceeds maximum allowed of 64k"));
