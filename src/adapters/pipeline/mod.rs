@@ -1,0 +1,4 @@
+//! The pure steps around an adapter: framing, and subjects from templates.
+
+pub mod framing;
+pub mod subject;
