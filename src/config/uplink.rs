@@ -35,6 +35,24 @@ pub struct UplinkConfig {
     pub ack_timeout: Duration,
 }
 
+impl UplinkConfig {
+    /// The name of the local stream.
+    pub fn stream(&self) -> String {
+        format!("UPLINK_{}", self.stem())
+    }
+
+    /// The name of the stream of dead letters.
+    pub fn dead_stream(&self) -> String {
+        format!("DEAD_{}", self.stem())
+    }
+
+    /// The name with whatever a stream's name cannot have replaced.
+    fn stem(&self) -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+        self.name.chars().map(plain).collect()
+    }
+}
+
 /// What a full uplink does with a new message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]

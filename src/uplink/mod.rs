@@ -8,17 +8,20 @@
 mod answer;
 mod ask;
 mod cursor;
+mod leaf;
 pub mod link;
 pub mod local;
 pub mod machine;
 mod message;
 mod positions;
+mod start;
 mod status;
 pub mod stored;
 #[cfg(test)]
 mod tests;
 mod worker;
 
+pub use start::StartError;
 pub use status::UplinkStatus;
 
 use crate::account::{Account, LocalClient};

@@ -1,0 +1,112 @@
+//! From an `[[uplink]]` table to a running uplink: the local streams, and the parts connected.
+
+use super::link::HubLink;
+use super::machine::Settings;
+use super::stored::StoredStream;
+use super::{Options, Uplink};
+use crate::account::Account;
+use crate::config::uplink::{OnFull, UplinkConfig};
+use crate::jetstream::config::{Discard, StorageType, StreamConfig};
+use crate::jetstream::{JetStream, Stream};
+use crate::store::Store;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Most bytes of dead letters; the oldest go first.
+const DEAD_BYTES: i64 = 64 << 20;
+/// Most messages in flight, whatever is configured: each holds a place in the ack inbox.
+const MOST_IN_FLIGHT: usize = 4096;
+/// Bytes in flight for each message of the window.
+const BYTES_PER_MESSAGE: u64 = 16 * 1024;
+
+/// Why an uplink could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The local stream cannot be had.
+    #[error("uplink {name}: cannot have the local stream {stream}: {words}")]
+    Stream {
+        /// The uplink.
+        name: String,
+        /// The stream.
+        stream: String,
+        /// JetStream's words.
+        words: String,
+    },
+}
+
+impl Uplink {
+    /// Starts the uplink of `config` at the gateway called `gateway`, on the current runtime. Its local streams are made
+    /// or updated first, so that on return its subjects are captured.
+    ///
+    /// # Errors
+    /// A local stream cannot be had.
+    pub fn start(
+        config: &UplinkConfig,
+        gateway: &str,
+        jetstream: &Arc<JetStream>,
+        link: Arc<dyn HubLink>,
+        account: Arc<Account>,
+        store: Store,
+        shutdown: watch::Receiver<bool>,
+    ) -> Result<Arc<Uplink>, StartError> {
+        let dead_subject = format!("$LEAFD.DEAD.{}", config.dead_stream());
+        have_stream(config, jetstream, StreamConfig {
+            name: config.dead_stream(),
+            description: format!("what the hub refused of uplink {}", config.name),
+            subjects: vec![dead_subject.clone()],
+            max_bytes: DEAD_BYTES,
+            storage: StorageType::File,
+            ..StreamConfig::default()
+        })?;
+        let stream = have_stream(config, jetstream, StreamConfig {
+            name: config.stream(),
+            description: format!("waits for the hub: uplink {}", config.name),
+            subjects: config.subjects.clone(),
+            max_bytes: i64::try_from(config.max_bytes.0).unwrap_or(i64::MAX),
+            discard: match config.on_full {
+                OnFull::Reject => Discard::New,
+                OnFull::DropOldest => Discard::Old,
+            },
+            storage: StorageType::File,
+            ..StreamConfig::default()
+        })?;
+        let local = StoredStream::new(
+            &config.name,
+            stream.name(),
+            stream.epoch(),
+            store,
+            stream.log().clone(),
+            stream.committed(),
+        );
+        let window = usize::try_from(config.window).unwrap_or(MOST_IN_FLIGHT).clamp(1, MOST_IN_FLIGHT);
+        let options = Options {
+            name: config.name.clone(),
+            gateway: gateway.to_owned(),
+            filters: config.subjects.clone().into(),
+            hub_stream: config.hub_stream.clone().filter(|stream| !stream.is_empty()),
+            hub_domain: config.hub_domain.clone().filter(|domain| !domain.is_empty()),
+            dead_subject,
+            settings: Settings {
+                window,
+                window_bytes: window as u64 * BYTES_PER_MESSAGE,
+                ack_timeout: config.ack_timeout.0,
+                ..Settings::default()
+            },
+        };
+        Ok(Uplink::run(options, link, Arc::new(local), account, shutdown))
+    }
+}
+
+/// The stream of that configuration: as it is, changed, or new.
+fn have_stream(config: &UplinkConfig, jetstream: &JetStream, wanted: StreamConfig) -> Result<Arc<Stream>, StartError> {
+    let name = wanted.name.clone();
+    let stream = match jetstream.stream(&name) {
+        Some(_) => jetstream.update_stream(wanted),
+        None => jetstream.create_stream(wanted),
+    };
+    stream.map_err(|error| StartError::Stream {
+        name: config.name.clone(),
+        stream: name,
+        words: error.to_string(),
+    })
+}
