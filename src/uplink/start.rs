@@ -50,26 +50,34 @@ impl Uplink {
         shutdown: watch::Receiver<bool>,
     ) -> Result<Arc<Uplink>, StartError> {
         let dead_subject = format!("$LEAFD.DEAD.{}", config.dead_stream());
-        have_stream(config, jetstream, StreamConfig {
-            name: config.dead_stream(),
-            description: format!("what the hub refused of uplink {}", config.name),
-            subjects: vec![dead_subject.clone()],
-            max_bytes: DEAD_BYTES,
-            storage: StorageType::File,
-            ..StreamConfig::default()
-        })?;
-        let stream = have_stream(config, jetstream, StreamConfig {
-            name: config.stream(),
-            description: format!("waits for the hub: uplink {}", config.name),
-            subjects: config.subjects.clone(),
-            max_bytes: i64::try_from(config.max_bytes.0).unwrap_or(i64::MAX),
-            discard: match config.on_full {
-                OnFull::Reject => Discard::New,
-                OnFull::DropOldest => Discard::Old,
+        have_stream(
+            config,
+            jetstream,
+            StreamConfig {
+                name: config.dead_stream(),
+                description: format!("what the hub refused of uplink {}", config.name),
+                subjects: vec![dead_subject.clone()],
+                max_bytes: DEAD_BYTES,
+                storage: StorageType::File,
+                ..StreamConfig::default()
             },
-            storage: StorageType::File,
-            ..StreamConfig::default()
-        })?;
+        )?;
+        let stream = have_stream(
+            config,
+            jetstream,
+            StreamConfig {
+                name: config.stream(),
+                description: format!("waits for the hub: uplink {}", config.name),
+                subjects: config.subjects.clone(),
+                max_bytes: i64::try_from(config.max_bytes.0).unwrap_or(i64::MAX),
+                discard: match config.on_full {
+                    OnFull::Reject => Discard::New,
+                    OnFull::DropOldest => Discard::Old,
+                },
+                storage: StorageType::File,
+                ..StreamConfig::default()
+            },
+        )?;
         let local = StoredStream::new(
             &config.name,
             stream.name(),
@@ -104,9 +112,5 @@ fn have_stream(config: &UplinkConfig, jetstream: &JetStream, wanted: StreamConfi
         Some(_) => jetstream.update_stream(wanted),
         None => jetstream.create_stream(wanted),
     };
-    stream.map_err(|error| StartError::Stream {
-        name: config.name.clone(),
-        stream: name,
-        words: error.to_string(),
-    })
+    stream.map_err(|error| StartError::Stream { name: config.name.clone(), stream: name, words: error.to_string() })
 }
