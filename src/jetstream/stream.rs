@@ -42,7 +42,7 @@ pub struct Stream {
     desk: Mutex<Desk>,
     /// The commit thread's own buffers.
     outgoing: Mutex<Outgoing>,
-    /// `{"stream":"NAME", "domain":"D", "seq":`
+    /// `{"stream":"NAME","domain":"D","seq":`
     ack_prefix: String,
     committed: watch::Sender<u64>,
     captures: Mutex<Vec<Arc<Subscription>>>,
@@ -53,6 +53,14 @@ struct Outgoing {
     due: Due,
     json: String,
     cache: RouteCache,
+}
+
+/// The answer to a publish that was not stored.
+#[derive(serde::Serialize)]
+struct Refused<'a> {
+    error: &'a ApiError,
+    stream: &'a str,
+    seq: u64,
 }
 
 struct Observer(Weak<Stream>);
@@ -119,13 +127,13 @@ impl Stream {
         let desk = recover_desk(config.clone(), &log)?;
         let json_name = serde_json::Value::from(config.name.as_str());
         let domain =
-            shared.domain.as_ref().map(|domain| format!("\"domain\":{}, ", serde_json::Value::from(domain.as_str())));
+            shared.domain.as_ref().map(|domain| format!("\"domain\":{},", serde_json::Value::from(domain.as_str())));
         let consumers =
             Consumers::open(shared.engine.clone(), &config.name, shared.domain.clone(), log.clone(), rules(&config));
         let stream = Arc::new(Stream {
             id: TargetId::next(),
             name: config.name.as_str().into(),
-            ack_prefix: format!("{{\"stream\":{json_name}, {}\"seq\":", domain.unwrap_or_default()),
+            ack_prefix: format!("{{\"stream\":{json_name},{}\"seq\":", domain.unwrap_or_default()),
             committed: watch::Sender::new(log.committed()),
             captures: Mutex::default(),
             outgoing: Mutex::default(),
@@ -351,7 +359,7 @@ impl Stream {
         if reply.is_empty() {
             return;
         }
-        let json = serde_json::json!({ "error": error, "stream": &*self.name, "seq": 0 }).to_string();
+        let json = serde_json::to_string(&Refused { error, stream: &self.name, seq: 0 }).unwrap_or_default();
         let message = Message { subject: reply, reply: "", headers: &[], payload: json.as_bytes() };
         self.shared.account.route(self.origin(), &message, cache, batch);
     }

@@ -158,10 +158,7 @@ async fn answer(jetstream: &Arc<JetStream>, request: &OwnedMessage) -> Option<Ve
 fn handle(jetstream: &JetStream, rest: &str, payload: &[u8]) -> Option<Vec<u8>> {
     let tokens: Vec<&str> = rest.split('.').collect();
     match tokens.as_slice() {
-        ["INFO"] => {
-            let outcome = json::expect_empty(payload).map(|()| jetstream.account_info());
-            Some(json::envelope("account_info_response", outcome, None))
-        }
+        ["INFO"] => Some(json::envelope("account_info_response", Ok(jetstream.account_info()), None)),
         ["STREAM", "MSG", verb, name] => message::answer(jetstream, verb, name, payload),
         ["STREAM", "LEADER", "STEPDOWN", _] => {
             let error = ApiError::new(503, 10010, "JetStream clustering support required");
