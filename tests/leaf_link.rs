@@ -361,6 +361,39 @@ async fn a_hub_that_restarts_is_found_again_and_its_new_permissions_are_kept() {
     assert_eq!(gw.link.status().reconnects, 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn bursts_and_large_messages_arrive_whole_and_in_order() {
+    let Some(binary) = binary() else { return };
+    let mut hub = Hub::new(binary, true);
+    hub.start();
+    let app = hub.client().await;
+    let ca = format!("tls = {{ ca_file = {:?} }}", hub.dir.path().join("cert.pem"));
+    let gw = gateway(remote(&format!("tls://localhost:{}", hub.leaf_port), &ca), &[]);
+    let mut commands = gw.client.subscribe("p.gw1.cmd.burst", 20_000);
+    let mut probe = gw.client.subscribe("p.gw1.cmd.probe", 64);
+    gw.up().await;
+    until_heard(&app, "p.gw1.cmd.probe", &mut probe).await;
+    let sizes = |n: usize| if n % 1000 == 999 { 900_000 } else { n % 300 };
+    let send = async {
+        for n in 0..10_000 {
+            let payload = vec![n as u8; sizes(n)];
+            app.publish("p.gw1.cmd.burst", payload.into()).await.expect("published");
+        }
+        app.flush().await.expect("flushed");
+    };
+    let receive = async {
+        for n in 0..10_000 {
+            let message = commands.next().await.expect("a message");
+            assert_eq!(
+                (message.payload.len(), message.payload.first().copied().unwrap_or(n as u8)),
+                (sizes(n), n as u8)
+            );
+        }
+    };
+    within(async { tokio::join!(send, receive) }).await;
+    assert_eq!(gw.link.status().reconnects, 0);
+}
+
 /// A hub that answers every connection with `speech` and counts them.
 async fn liar(speech: &'static [u8]) -> (u16, watch::Receiver<u32>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");

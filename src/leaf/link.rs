@@ -15,6 +15,7 @@ use super::session::{Control, Session};
 use super::status::{LinkState, LinkStatus, seconds};
 use crate::account::{Account, Message};
 use crate::config::leaf::RemoteConfig;
+use crate::server::outbound::CloseReason;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -26,6 +27,8 @@ const MAX_DIRECT: usize = 256 * 1024;
 const STABLE: Duration = Duration::from_secs(10);
 /// Pause after a loop or a duplicate name, as nats-server's `leafNodeReconnectDelayAfterLoopDetected`.
 const LOOP_PAUSE: Duration = Duration::from_secs(30);
+/// How long the writer of an ended connection is waited for.
+const WRITER_LIMIT: Duration = Duration::from_secs(1);
 /// Most addresses taken from the hub's INFO.
 const MAX_DISCOVERED: usize = 16;
 /// Never as live traffic while the domains differ (nats-server `denyAllClientJs`), nor the system's own subjects.
@@ -298,7 +301,7 @@ impl Link {
         }
         peer.start(self.rules(&info), &self.loop_subject);
         // Takes the peer out of the account and the link down however the session ends.
-        let guard = Established { link: self, peer: peer.clone(), writer };
+        let guard = Established { link: self, peer: peer.clone() };
         let session = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
         tracing::info!(
             "leaf remote {:?}: connected to {} ({} {})",
@@ -317,10 +320,18 @@ impl Link {
             session,
         });
         let mut control = HubControl { link: self, peer: peer.clone(), hub, refused: false };
-        let session =
-            Session { peer, loop_subject: &self.loop_subject, ping_interval: self.config.ping_interval.0, shutdown };
+        let session = Session {
+            peer,
+            loop_subject: &self.loop_subject,
+            ping_interval: self.config.ping_interval.0,
+            max_payload: self.max_payload().unwrap_or_default(),
+            shutdown,
+        };
         let reason = session.run(reader, buffer, &mut control).await;
         drop(guard);
+        // What was pending has gone out as far as the socket took it; the writer ends by itself, at the latest after its
+        // deadline, and must not hold up the next dial.
+        let _ = tokio::time::timeout(WRITER_LIMIT, writer).await;
         reason
     }
 }
@@ -329,7 +340,6 @@ impl Link {
 struct Established<'a> {
     link: &'a Link,
     peer: Arc<Peer>,
-    writer: tokio::task::JoinHandle<()>,
 }
 
 impl Drop for Established<'_> {
@@ -337,11 +347,7 @@ impl Drop for Established<'_> {
         self.link.current().peer = None;
         self.link.down("the connection ended", None);
         self.peer.end();
-        self.peer.out.close(crate::server::outbound::CloseReason::ClientClosed);
-        // What is pending goes out as far as the socket takes it; the task ends by itself within its deadline.
-        if self.writer.is_finished() {
-            self.writer.abort();
-        }
+        self.peer.out.close(CloseReason::ClientClosed);
     }
 }
 

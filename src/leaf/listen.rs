@@ -309,7 +309,13 @@ impl Shared {
         let guard = Connected { shared: self, id, peer: peer.clone() };
         tracing::info!("leaf node {address}: connected ({} {})", connect.name, connect.version);
         let mut control = LeafControl { peer: peer.clone(), address };
-        let session = Session { peer, loop_subject: &self.loop_subject, ping_interval: PING_INTERVAL, shutdown };
+        let session = Session {
+            peer,
+            loop_subject: &self.loop_subject,
+            ping_interval: PING_INTERVAL,
+            max_payload: self.max_payload,
+            shutdown,
+        };
         let reason = session.run(reader, buffer, &mut control).await;
         drop(guard);
         reason

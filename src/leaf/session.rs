@@ -39,6 +39,8 @@ pub struct Session<'a> {
     pub loop_subject: &'a str,
     /// Time of silence after which a ping goes out.
     pub ping_interval: Duration,
+    /// Largest message that is taken, bytes.
+    pub max_payload: usize,
     /// Ends the session.
     pub shutdown: watch::Receiver<bool>,
 }
@@ -92,6 +94,7 @@ impl Session<'_> {
     ) -> String {
         let (mut parser, mut cache) = (LeafParser::default(), RouteCache::default());
         loop {
+            let filled = buffer.len() == buffer.capacity();
             let mut batch = Batch::default();
             let result = self.handle(&mut parser, &buffer, &mut cache, &mut batch, control, life);
             let congested: Vec<_> = batch.touched().iter().filter_map(|t| t.congestion()).collect();
@@ -104,13 +107,13 @@ impl Session<'_> {
             for relieved in congested {
                 let _ = tokio::time::timeout_at(until, relieved.notified()).await;
             }
-            let filled = buffer.len() == buffer.capacity();
-            if buffer.is_empty() && buffer.capacity() > LARGEST_READ {
+            // The buffer follows the traffic: large while it fills up, as large as the message that is coming in, and small
+            // again once it is quiet. A line may be longer than the largest read; the parser bounds it.
+            if buffer.is_empty() && (buffer.capacity() > LARGEST_READ || !filled) {
                 buffer = Vec::new();
             }
-            let grown =
-                if filled { buffer.capacity() * 2 } else { LARGEST_READ.min(buffer.capacity().max(FIRST_READ)) };
-            let want = grown.max(parser.wanted());
+            let grown = if filled { (buffer.capacity() * 2).clamp(FIRST_READ, LARGEST_READ) } else { FIRST_READ };
+            let want = grown.max(parser.wanted()).max(buffer.len() + FIRST_READ);
             if buffer.capacity() < want {
                 buffer.reserve_exact(want - buffer.len());
             }
@@ -134,7 +137,7 @@ impl Session<'_> {
     ) -> Result<usize, String> {
         let mut at = 0;
         loop {
-            let (op, used) = match parser.next(&buffer[at..], &limits()) {
+            let (op, used) = match parser.next(&buffer[at..], &limits(self.max_payload)) {
                 Ok(Some(next)) => next,
                 Ok(None) => return Ok(at),
                 Err(error) => {

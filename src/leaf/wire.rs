@@ -12,16 +12,18 @@ use tokio::task::JoinHandle;
 /// Longest line of a peer: an INFO with many permissions.
 const CONTROL_LINE: usize = 1 << 20;
 /// Largest message that we take from a peer, whatever it says of itself.
-pub const MAX_PAYLOAD: usize = 64 << 20;
+const MAX_PAYLOAD: usize = 64 << 20;
+/// Taken whatever the peer says, as it is nats-server's default.
+const MIN_PAYLOAD: usize = 1 << 20;
 /// How long a step of the handshake may take.
 pub const STEP_LIMIT: Duration = Duration::from_secs(5);
 /// More than any burst of interest; above it the connection is closed as a slow consumer.
 const MAX_PENDING: usize = 64 << 20;
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Limits of the parser towards a peer.
-pub fn limits() -> Limits {
-    Limits { control_line: CONTROL_LINE, payload: MAX_PAYLOAD }
+/// Limits of the parser towards a peer that says it takes (and hence sends) messages of `max_payload` bytes.
+pub fn limits(max_payload: usize) -> Limits {
+    Limits { control_line: CONTROL_LINE, payload: max_payload.clamp(MIN_PAYLOAD, MAX_PAYLOAD) }
 }
 
 /// A byte stream, plain or TLS.
@@ -98,7 +100,7 @@ impl Socket {
     async fn receive_unlimited(&mut self, buffer: &mut Vec<u8>) -> Result<Greeting, WireError> {
         let mut parser = LeafParser::default();
         loop {
-            if let Some((op, used)) = parser.next(buffer, &limits())? {
+            if let Some((op, used)) = parser.next(buffer, &limits(0))? {
                 let greeting = match op {
                     LeafOp::Info(json) => Greeting::Info(json.to_vec()),
                     LeafOp::Connect(json) => Greeting::Connect(json.to_vec()),
