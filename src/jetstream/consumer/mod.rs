@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`state`] decides what may be delivered and is pure; [`pull`] and [`push`] decide to whom; [`live`] holds them under one
-//! lock; [`run`] reads and routes on the threads of [`deliver`]; [`writer`] makes acks durable. [`Consumers`] is what a
+//! lock; [`run`] (with `read`) reads and routes on the threads of [`deliver`]; [`writer`] makes acks durable. [`Consumers`] is what a
 //! stream sees of all this, [`Engine`] what the account's streams share.
 
 pub mod ack;
@@ -26,6 +26,7 @@ pub mod persist;
 mod position;
 pub mod pull;
 pub mod push;
+mod read;
 mod retire;
 pub mod run;
 mod start;

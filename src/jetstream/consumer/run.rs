@@ -4,23 +4,22 @@
 
 use super::backlog::Backlog;
 use super::config::AckPolicy;
-use super::context::{Filter, locked};
+use super::context::locked;
 use super::deliver::{After, Scratch, Slot, Work};
 use super::live::{Consumer, Live, Mode};
-use super::position::Positions;
 use super::pull::Statuses;
+use super::read::{Found, Item, Plan};
 use super::state::{Pair, Ticks};
 use super::status::Status;
 use super::validate::Retention;
 use crate::account::{Batch, Message};
-use crate::store::{StoreError, Stored};
-use bytes::Bytes;
+use crate::store::Stored;
 use std::sync::Arc;
 
 /// Messages of one run at most, so that other consumers have their turn.
 const MAX_MESSAGES: usize = 256;
 /// Bytes of one run at most; one message may exceed it.
-const MAX_BYTES: usize = 1 << 20;
+pub(super) const MAX_BYTES: usize = 1 << 20;
 /// Rest of a consumer whose receiver cannot keep up.
 const SLOW_REST: Ticks = 2_000_000;
 /// Rest after the store could not be read.
@@ -29,49 +28,16 @@ const ERROR_REST: Ticks = 1_000_000_000;
 /// Buffers that a delivery thread uses for every run.
 #[derive(Default)]
 pub struct Buffers {
-    items: Vec<Item>,
+    pub(super) items: Vec<Item>,
     outs: Vec<Out>,
     ack: String,
     header: Vec<u8>,
-    due: Vec<u64>,
-}
-
-/// A message that may be delivered by this run; without content if the stream no longer has it.
-struct Item {
-    seq: u64,
-    redelivery: bool,
-    stored: Option<Stored>,
+    pub(super) due: Vec<u64>,
 }
 
 enum Out {
     Message { item: usize, to: Arc<str>, number: u64, deliveries: u64, pending: u64 },
     Status { to: Arc<str>, status: Status, reply: Box<str> },
-}
-
-/// What the first look found.
-struct Plan {
-    filter: Arc<Filter>,
-    headers_only: bool,
-    /// Sequences to read one by one (last-per-subject).
-    picks: Vec<u64>,
-    next: u64,
-    /// Messages never delivered that may be now.
-    new: usize,
-    /// Messages that follow what is read here: picks left over, and what comes after them.
-    resume: u64,
-    picks_left: u64,
-    backlog: Backlog,
-}
-
-/// What reading found.
-struct Found {
-    /// The stream was read to its end, which was here.
-    end: Option<u64>,
-    /// Messages that pass the filter from the first new one on.
-    pending: u64,
-    /// What that was worked out from.
-    backlog: Backlog,
-    failed: bool,
 }
 
 /// What the second look left to do.
@@ -175,103 +141,6 @@ impl Consumer {
             return None;
         }
         plan
-    }
-
-    /// Reads what the plan asks for.
-    fn read(self: &Arc<Self>, plan: &Plan, buffers: &mut Buffers, positions: &mut Positions) -> Found {
-        let mut found = Found { end: None, pending: 0, backlog: plan.backlog, failed: false };
-        if let Err(error) = self.try_read(plan, buffers, positions, &mut found) {
-            let (stream, consumer) = (&self.context.stream, &self.name);
-            tracing::error!(%error, %stream, %consumer, "messages could not be read; the consumer tries again in a second");
-            found.failed = true;
-        }
-        if plan.headers_only {
-            for stored in buffers.items.iter_mut().filter_map(|item| item.stored.as_mut()) {
-                stored.headers = headers_with_size(&stored.headers, stored.payload.len());
-                stored.payload = Bytes::new();
-            }
-        }
-        let new = buffers.items.iter().filter(|item| !item.redelivery).count() as u64;
-        if found.end.is_some() {
-            found.pending = new;
-        } else if !buffers.items.is_empty() {
-            let from = if plan.picks_left > 0 { plan.resume + 1 } else { plan.next };
-            let after = found.backlog.at(&self.context.log, &plan.filter, from);
-            found.pending = plan.picks_left + after.max(if plan.picks_left > 0 { 0 } else { new });
-        }
-        found
-    }
-
-    fn try_read(
-        self: &Arc<Self>,
-        plan: &Plan,
-        buffers: &mut Buffers,
-        positions: &mut Positions,
-        found: &mut Found,
-    ) -> Result<(), StoreError> {
-        let log = &self.context.log;
-        let mut bytes = 0;
-        for seq in &buffers.due {
-            let stored = log.read(*seq)?;
-            bytes += stored.as_ref().map_or(0, |s| s.headers.len() + s.payload.len());
-            buffers.items.push(Item { seq: *seq, redelivery: true, stored });
-            if bytes >= MAX_BYTES {
-                return Ok(());
-            }
-        }
-        if plan.new == 0 {
-            return Ok(());
-        }
-        if plan.picks_left > 0 {
-            for seq in &plan.picks {
-                let stored = log.read(*seq)?;
-                bytes += stored.as_ref().map_or(0, |s| s.headers.len() + s.payload.len());
-                buffers.items.push(Item { seq: *seq, redelivery: false, stored });
-                if bytes >= MAX_BYTES {
-                    break;
-                }
-            }
-            return Ok(());
-        }
-        let committed = log.committed();
-        let mut next = plan.next;
-        if let Filter::Subject(subject) = &*plan.filter {
-            match log.subject_info(subject).filter(|info| info.last >= next) {
-                Some(info) => next = next.max(info.first),
-                None => {
-                    found.end = Some(committed);
-                    return Ok(());
-                }
-            }
-        }
-        if next > committed {
-            found.end = Some(committed);
-            return Ok(());
-        }
-        let mut position = positions.take(self, log);
-        let mut read = Ok(());
-        for _ in 0..plan.new {
-            match position.read(next, &|subject| plan.filter.matches(subject)) {
-                Ok(Some(stored)) => {
-                    next = stored.seq + 1;
-                    bytes += stored.headers.len() + stored.payload.len();
-                    buffers.items.push(Item { seq: stored.seq, redelivery: false, stored: Some(stored) });
-                }
-                Ok(None) => {
-                    found.end = Some(committed);
-                    break;
-                }
-                Err(error) => {
-                    read = Err(error);
-                    break;
-                }
-            }
-            if bytes >= MAX_BYTES {
-                break;
-            }
-        }
-        positions.keep(self, position);
-        read
     }
 
     /// The second look: hands messages to requests or to the deliver subject, and says what is left to do.
@@ -513,16 +382,6 @@ fn put_statuses(outs: &mut Vec<Out>, statuses: &mut Statuses) {
     outs.extend(statuses.drain(..).map(|(to, status)| Out::Status { to, status, reply: "".into() }));
 }
 
-/// The header block of a delivery without its body: the stored headers, and how long the body is.
-fn headers_with_size(headers: &[u8], size: usize) -> Bytes {
-    let mut block = match headers.strip_suffix(b"\r\n") {
-        Some(open) => open.to_vec(),
-        None => b"NATS/1.0\r\n".to_vec(),
-    };
-    block.extend_from_slice(format!("Nats-Msg-Size: {size}\r\n\r\n").as_bytes());
-    block.into()
-}
-
 /// `$JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time>.<pending>`
 fn write_ack_subject(out: &mut String, prefix: &str, numbers: [u64; 5]) {
     out.clear();
@@ -559,14 +418,5 @@ mod tests {
         write_ack_subject(&mut subject, "$JS.ACK.S.C.", [1, 20, u64::MAX, 0, 7]);
         assert_eq!(subject, format!("$JS.ACK.S.C.1.20.{}.0.7", u64::MAX));
         assert!(super::super::ack::parse_subject(&subject).is_some());
-    }
-
-    #[test]
-    fn a_body_left_out_is_told_by_its_size() {
-        assert_eq!(&*headers_with_size(b"", 12), b"NATS/1.0\r\nNats-Msg-Size: 12\r\n\r\n");
-        assert_eq!(
-            &*headers_with_size(b"NATS/1.0\r\nA: b\r\n\r\n", 0),
-            b"NATS/1.0\r\nA: b\r\nNats-Msg-Size: 0\r\n\r\n"
-        );
     }
 }
