@@ -3,19 +3,19 @@
 //! Started from the disk outwards (store, streams, listeners), so that nothing is taken in before it can be kept; ended
 //! from the outside inwards, so that everything taken in is on disk and answered first.
 
-use crate::account::Account;
+mod parts;
+
 use crate::config::Config;
 use crate::monitor::ProcessStatus;
-use crate::protocol::Limits;
-use crate::server::{Ending, Listening, Server, ServerOptions};
-use crate::store::{Store, StoreError, StoreOptions};
+use crate::store::{Store, StoreError};
 use crate::system::control::{self, Request};
 use crate::system::notify;
 use crate::system::signals::{Event, Signals};
+use parts::Parts;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
+use std::time::Instant;
+use tokio::sync::mpsc;
 
 /// Reads the configuration again.
 pub type Reload<'a> = &'a dyn Fn() -> Result<Config, String>;
@@ -29,6 +29,15 @@ pub enum StartError {
     /// The client listener.
     #[error(transparent)]
     Server(#[from] crate::server::StartError),
+    /// Streams.
+    #[error(transparent)]
+    JetStream(#[from] crate::jetstream::JetStreamError),
+    /// The leaf-node listener.
+    #[error(transparent)]
+    Leaf(#[from] crate::leaf::ListenError),
+    /// An uplink.
+    #[error(transparent)]
+    Uplink(#[from] crate::uplink::StartError),
     /// A file of ours in the data directory.
     #[error("cannot write {path}: {error}", path = path.display())]
     File {
@@ -54,7 +63,7 @@ pub async fn run(config: Config, reload: Reload<'_>) -> Result<(), StartError> {
         Ok(listener) => drop(tokio::spawn(control::serve(listener, asked))),
         Err(error) => tracing::warn!("no control socket, so `leafd status` will not work: {error}"),
     }
-    let watchdog = tokio::spawn(watch_over(daemon.store.clone()));
+    let watchdog = tokio::spawn(watch_over(daemon.parts.store.clone()));
     notify::ready("serving");
     tracing::info!("Server is ready");
     loop {
@@ -62,13 +71,13 @@ pub async fn run(config: Config, reload: Reload<'_>) -> Result<(), StartError> {
             event = signals.next() => match event {
                 Event::End => break,
                 Event::Reload => {
-                    let _ = daemon.reload(reload);
+                    let _ = daemon.reload(reload).await;
                 }
             },
             Some((request, answer)) = requests.recv() => {
                 let reply = match request {
                     Request::Status => daemon.status(),
-                    Request::Reload => match daemon.reload(reload) {
+                    Request::Reload => match daemon.reload(reload).await {
                         Ok(result) => json!({ "result": result }),
                         Err(error) => json!({ "error": error }),
                     },
@@ -98,53 +107,32 @@ async fn watch_over(store: Store) {
 struct Daemon {
     config: Config,
     started: Instant,
-    store: Store,
-    clients: Listening,
-    intake: watch::Sender<bool>,
-    connections: watch::Sender<bool>,
+    parts: Parts,
 }
 
 impl Daemon {
     async fn start(config: Config) -> Result<Daemon, StartError> {
         let started = Instant::now();
-        let store = Store::open(&config.data_dir, StoreOptions::default())?;
-        tracing::info!("Storing in {}", config.data_dir.display());
-        let account = Account::new("$G");
-        let (intake, intake_ends) = watch::channel(false);
-        let (connections, connections_end) = watch::channel(false);
-        let server = Server::bind(server_options(&config), account.clone()).await?;
-        let address = server.address();
-        let clients = server.start(Ending { intake: intake_ends, connections: connections_end });
-        tracing::info!("Listening for client connections on {address}");
-        let daemon = Daemon { config, started, store, clients, intake, connections };
-        daemon.write_ports()?;
-        Ok(daemon)
-    }
-
-    /// Says on which ports we listen, in the form of nats-server's ports file.
-    fn write_ports(&self) -> Result<(), StartError> {
-        let path = self.config.data_dir.join("leafd.ports");
-        let ports = json!({ "nats": [format!("nats://{}", self.clients.status().address)] });
-        // By way of a new name, so that nobody reads half of it.
-        let new = path.with_extension("new");
-        let written = std::fs::write(&new, ports.to_string()).and_then(|()| std::fs::rename(&new, &path));
-        written.map_err(|error| StartError::File { path, error })
+        let parts = Parts::start(&config).await?;
+        parts::write_ports(&config.data_dir, &parts.ports())?;
+        Ok(Daemon { config, started, parts })
     }
 
     fn status(&self) -> Value {
-        json!({
-            "server_name": self.config.server_name,
-            "data_dir": self.config.data_dir,
-            "process": ProcessStatus::now(self.started),
-            "clients": self.clients.status(),
-            "store": self.store.stats(),
-        })
+        let mut status = self.parts.status();
+        status["server_name"] = json!(self.config.server_name);
+        status["data_dir"] = json!(self.config.data_dir);
+        status["process"] = json!(ProcessStatus::now(self.started));
+        status
     }
 
     /// Reads the configuration again and applies what can be changed while running; says what came of it.
-    fn reload(&mut self, read: Reload<'_>) -> Result<String, String> {
+    async fn reload(&mut self, read: Reload<'_>) -> Result<String, String> {
         notify::reloading();
-        let result = read().and_then(|new| self.apply(new));
+        let result = match read() {
+            Ok(new) => self.apply(new).await,
+            Err(error) => Err(error),
+        };
         match &result {
             Ok(what) => tracing::info!("configuration read again: {what}"),
             Err(error) => tracing::error!("the configuration is not taken over, the old one goes on: {error}"),
@@ -153,28 +141,22 @@ impl Daemon {
         result
     }
 
-    fn apply(&mut self, new: Config) -> Result<String, String> {
+    async fn apply(&mut self, new: Config) -> Result<String, String> {
         let fixed = fixed_changes(&self.config, &new);
         if !fixed.is_empty() {
             return Err(format!("{} can only change with a restart", fixed.join(", ")));
         }
+        let (ended, started) = self.parts.adapters.reload(&new.adapter).await;
         self.config = new;
-        Ok("nothing has changed".to_owned())
+        Ok(match (ended, started) {
+            (0, 0) => "nothing has changed".to_owned(),
+            _ => format!("{ended} adapters ended, {started} started"),
+        })
     }
 
-    /// Ends in order: no intake, everything on disk, every answer out, then the connections.
     async fn end(self) {
         tracing::info!("ending: no more is taken in");
-        let _ = self.intake.send(true);
-        // What was read but not yet staged is staged when its connection's task has seen the end.
-        tokio::task::yield_now().await;
-        if let Err(error) = self.store.barrier().await {
-            tracing::error!("not everything could be written: {error}");
-        }
-        let _ = self.connections.send(true);
-        self.clients.stopped().await;
-        let store = self.store;
-        let _ = tokio::task::spawn_blocking(move || store.close()).await;
+        self.parts.end().await;
         tracing::info!("ended in order");
     }
 }
@@ -195,29 +177,5 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<&'static str> {
     note("[log]", old.log != new.log);
     note("[leaf]", old.leaf != new.leaf);
     note("[[uplink]]", old.uplink != new.uplink);
-    note("[adapter]", old.adapter != new.adapter);
     changed
-}
-
-fn server_options(config: &Config) -> ServerOptions {
-    let limits = &config.limits;
-    ServerOptions {
-        server_id: server_id(),
-        server_name: config.server_name.clone(),
-        host: config.listen.host.clone(),
-        port: config.listen.port,
-        limits: Limits { control_line: limits.max_control_line.as_usize(), payload: limits.max_payload.as_usize() },
-        max_connections: limits.max_connections,
-        max_pending: limits.max_pending.as_usize(),
-        write_deadline: limits.write_deadline.0.max(Duration::from_millis(1)),
-        ping_interval: limits.ping_interval.0.max(Duration::from_millis(1)),
-        ping_max: limits.ping_max,
-        jetstream_domain: config.jetstream.enabled.then(|| config.domain().to_owned()),
-    }
-}
-
-/// An id of this process in the form of a server nkey: `N` and 55 characters of base 32.
-fn server_id() -> String {
-    const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-    std::iter::once('N').chain((0..55).map(|_| char::from(BASE32[fastrand::usize(..32)]))).collect()
 }

@@ -1,0 +1,211 @@
+//! The parts of the daemon, in the order in which they are started and ended.
+
+use super::StartError;
+use crate::account::Account;
+use crate::adapters::{AdapterContext, Adapters};
+use crate::config::Config;
+use crate::jetstream::{self, JetStream};
+use crate::leaf::{Identity, Link, Listener};
+use crate::protocol::Limits;
+use crate::server::{Ending, Listening, Server, ServerOptions};
+use crate::store::{Store, StoreOptions};
+use crate::system;
+use crate::uplink::Uplink;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Everything that runs.
+pub(super) struct Parts {
+    pub store: Store,
+    pub adapters: Adapters,
+    jetstream: Option<Arc<JetStream>>,
+    clients: Listening,
+    leafs: Option<Listener>,
+    links: Vec<Arc<Link>>,
+    uplinks: Vec<Arc<Uplink>>,
+    ends: Ends,
+}
+
+/// Told `true` one after the other when the daemon ends.
+struct Ends {
+    intake: watch::Sender<bool>,
+    uplinks: watch::Sender<bool>,
+    links: watch::Sender<bool>,
+    connections: watch::Sender<bool>,
+}
+
+impl Parts {
+    /// Starts everything, from the disk outwards.
+    pub async fn start(config: &Config) -> Result<Parts, StartError> {
+        let ends = Ends {
+            intake: watch::Sender::new(false),
+            uplinks: watch::Sender::new(false),
+            links: watch::Sender::new(false),
+            connections: watch::Sender::new(false),
+        };
+        let identity = Identity {
+            server_name: config.server_name.clone(),
+            server_id: server_id(),
+            domain: config.jetstream.enabled.then(|| config.domain().to_owned()),
+            jetstream: config.jetstream.enabled,
+        };
+        let store = Store::open(&config.data_dir, StoreOptions::default())?;
+        tracing::info!("Storing in {}", config.data_dir.display());
+        let account = Account::new("$G");
+        let server = Server::bind(server_options(config, &identity), account.clone()).await?;
+        let jetstream = match config.jetstream.enabled {
+            true => Some(JetStream::start(account.clone(), store.clone(), jetstream_options(config))?),
+            false => None,
+        };
+        let links = start_links(config, &account, &identity, &ends);
+        let mut uplinks = Vec::new();
+        for uplink in &config.uplink {
+            // A checked configuration names a remote that is there, and has JetStream on.
+            let remote = config.remote_of(uplink).and_then(|r| links.iter().find(|l| l.name() == r.name));
+            let (Some(link), Some(jetstream)) = (remote, &jetstream) else { continue };
+            let (name, ends) = (&config.server_name, ends.uplinks.subscribe());
+            uplinks.push(Uplink::start(uplink, name, jetstream, link.clone(), account.clone(), store.clone(), ends)?);
+        }
+        let leafs = match &config.leaf.listen {
+            None => None,
+            Some(listen) => {
+                let limit = config.limits.max_payload.as_usize();
+                let ends = ends.links.subscribe();
+                Some(Listener::start(account.clone(), listen.clone(), identity.clone(), limit, ends).await?)
+            }
+        };
+        let context = AdapterContext { account, gateway: config.server_name.clone() };
+        let adapters = Adapters::start(&config.adapter, context);
+        let clients =
+            server.start(Ending { intake: ends.intake.subscribe(), connections: ends.connections.subscribe() });
+        tracing::info!("Listening for client connections on {}", clients.status().address);
+        if let Some(leafs) = &leafs {
+            tracing::info!("Listening for leafnode connections on {}", leafs.address());
+        }
+        Ok(Parts { store, adapters, jetstream, clients, leafs, links, uplinks, ends })
+    }
+
+    /// On which ports we listen, in the form of nats-server's ports file.
+    pub fn ports(&self) -> Value {
+        let mut ports = json!({ "nats": [format!("nats://{}", self.clients.status().address)] });
+        if let Some(leafs) = &self.leafs {
+            ports["leafnodes"] = json!([format!("nats-leaf://{}", leafs.address())]);
+        }
+        ports
+    }
+
+    /// Snapshots of everything. Reads from disk.
+    pub fn status(&self) -> Value {
+        let streams: Vec<_> = match &self.jetstream {
+            None => Vec::new(),
+            Some(jetstream) => jetstream.streams().iter().map(|stream| stream_status(stream)).collect(),
+        };
+        json!({
+            "clients": self.clients.status(),
+            "store": self.store.stats(),
+            "streams": streams,
+            "links": self.links.iter().map(|l| l.status()).collect::<Vec<_>>(),
+            "leafs": self.leafs.as_ref().map(|l| l.status()),
+            "uplinks": self.uplinks.iter().map(|u| u.status()).collect::<Vec<_>>(),
+            "adapters": self.adapters.status(),
+        })
+    }
+
+    /// Ends everything, from the outside inwards: no intake, everything on disk, every answer out, then the connections.
+    pub async fn end(self) {
+        let _ = self.ends.intake.send(true);
+        self.adapters.end().await;
+        let _ = self.ends.uplinks.send(true);
+        for uplink in &self.uplinks {
+            uplink.stopped().await;
+        }
+        if let Err(error) = self.store.barrier().await {
+            tracing::error!("not everything could be written: {error}");
+        }
+        let _ = self.ends.links.send(true);
+        let _ = self.ends.connections.send(true);
+        for link in &self.links {
+            link.stopped().await;
+        }
+        if let Some(leafs) = &self.leafs {
+            leafs.stopped().await;
+        }
+        self.clients.stopped().await;
+        let (jetstream, store) = (self.jetstream, self.store);
+        let _ = tokio::task::spawn_blocking(move || {
+            if let Some(jetstream) = jetstream {
+                jetstream.shutdown();
+            }
+            store.close();
+        })
+        .await;
+    }
+}
+
+fn start_links(config: &Config, account: &Arc<Account>, identity: &Identity, ends: &Ends) -> Vec<Arc<Link>> {
+    // What an uplink owns never crosses as live traffic, to whichever hub: it would arrive twice.
+    let withheld: Vec<String> = config.uplink.iter().flat_map(|u| u.subjects.iter().cloned()).collect();
+    let start = |remote: &crate::config::leaf::RemoteConfig| {
+        Link::start(account.clone(), remote.clone(), identity.clone(), withheld.clone(), ends.links.subscribe())
+    };
+    config.leaf.remote.iter().map(start).collect()
+}
+
+fn stream_status(stream: &jetstream::Stream) -> Value {
+    let state = stream.log().state();
+    json!({
+        "name": stream.name(),
+        "state": {
+            "messages": state.msgs,
+            "bytes": state.bytes,
+            "first_seq": state.first_seq,
+            "last_seq": state.last_seq,
+            "damaged": state.damaged,
+        },
+    })
+}
+
+fn jetstream_options(config: &Config) -> jetstream::Options {
+    let stored = system::size_of_dir(&config.data_dir.join("streams"));
+    let free = system::free_space(&config.data_dir).unwrap_or(0);
+    jetstream::Options {
+        domain: Some(config.domain().to_owned()),
+        server_name: config.server_name.clone(),
+        max_file: config.jetstream.max_file.map_or((stored + free) / 4 * 3, |size| size.0),
+        max_memory: config.jetstream.max_memory.0,
+    }
+}
+
+fn server_options(config: &Config, identity: &Identity) -> ServerOptions {
+    let limits = &config.limits;
+    ServerOptions {
+        server_id: identity.server_id.clone(),
+        server_name: identity.server_name.clone(),
+        host: config.listen.host.clone(),
+        port: config.listen.port,
+        limits: Limits { control_line: limits.max_control_line.as_usize(), payload: limits.max_payload.as_usize() },
+        max_connections: limits.max_connections,
+        max_pending: limits.max_pending.as_usize(),
+        write_deadline: limits.write_deadline.0.max(Duration::from_millis(1)),
+        ping_interval: limits.ping_interval.0.max(Duration::from_millis(1)),
+        ping_max: limits.ping_max,
+        jetstream_domain: identity.domain.clone(),
+    }
+}
+
+/// An id of this process in the form of a server nkey: `N` and 55 characters of base 32.
+fn server_id() -> String {
+    const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    std::iter::once('N').chain((0..55).map(|_| char::from(BASE32[fastrand::usize(..32)]))).collect()
+}
+
+/// Writes the ports file by way of a new name, so that nobody reads half of it.
+pub(super) fn write_ports(data_dir: &Path, ports: &Value) -> Result<(), StartError> {
+    let path = data_dir.join("leafd.ports");
+    let new = path.with_extension("new");
+    let written = std::fs::write(&new, ports.to_string()).and_then(|()| std::fs::rename(&new, &path));
+    written.map_err(|error| StartError::File { path, error })
+}
