@@ -35,8 +35,7 @@ pub fn run() -> Result<(), String> {
 }
 
 fn play(dir: &std::path::Path) -> Result<(), String> {
-    let (hub, what) = Node::hub(&dir.join("hub")).map_err(|e| format!("the hub does not start: {e}"))?;
-    let leafs = hub.leafs.ok_or("the hub does not accept leaf nodes")?;
+    let (hub, leafs, what) = Node::hub(&dir.join("hub")).map_err(|e| format!("the hub does not start: {e}"))?;
     println!("hub:     {what}, clients at {}, leaf nodes at {leafs}", hub.clients);
     let mut hub_client = Client::connect(hub.clients).map_err(|e| format!("the hub does not answer: {e}"))?;
     let config = br#"{"name":"TELEMETRY","subjects":["plant1.*.telemetry.>"],"storage":"file","num_replicas":1}"#;

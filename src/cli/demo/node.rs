@@ -15,24 +15,26 @@ pub struct Node {
     child: Child,
     /// For clients.
     pub clients: SocketAddr,
-    /// For leaf nodes, if it accepts them.
-    pub leafs: Option<SocketAddr>,
 }
 
 impl Node {
-    /// The hub, and what it is.
-    pub fn hub(dir: &Path) -> io::Result<(Node, &'static str)> {
+    /// The hub, where it accepts leaf nodes, and what it is.
+    pub fn hub(dir: &Path) -> io::Result<(Node, SocketAddr, &'static str)> {
         fs::create_dir_all(dir)?;
-        if Command::new("nats-server").arg("--version").stdout(Stdio::null()).status().is_ok_and(|s| s.success()) {
+        let with_leafs = |node, what| match leaf_address(dir) {
+            Some(leafs) => Ok((node, leafs, what)),
+            None => Err(io::Error::other("it does not say where it accepts leaf nodes")),
+        };
+        if Command::new("nats-server").arg("--version").output().is_ok_and(|o| o.status.success()) {
             let config = dir.join("hub.conf");
             fs::write(&config, nats_server_config(dir))?;
             let mut command = Command::new("nats-server");
             command.arg("-c").arg(&config);
-            return Ok((Node::start(command, dir, PortsFile::NatsServer(dir.into()))?, "nats-server"));
+            return with_leafs(Node::start(command, dir, PortsFile::NatsServer(dir.into()))?, "nats-server");
         }
         let config = dir.join("hub.toml");
         fs::write(&config, leafd_hub_config(dir))?;
-        Ok((Node::leafd(&config, dir)?, "leafd, as a stand-in for nats-server"))
+        with_leafs(Node::leafd(&config, dir)?, "leafd, as a stand-in for nats-server")
     }
 
     /// The gateway, which dials the hub at `link`.
@@ -60,8 +62,8 @@ impl Node {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
         let until = Instant::now() + START_LIMIT;
         loop {
-            if let Some((clients, leafs)) = ports.read(child.id()) {
-                return Ok(Node { child, clients, leafs });
+            if let Some(clients) = ports.read(child.id()) {
+                return Ok(Node { child, clients });
             }
             if let Some(status) = child.try_wait()? {
                 let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
@@ -97,16 +99,23 @@ enum PortsFile {
 }
 
 impl PortsFile {
-    /// Client and leaf-node addresses, once the file is whole.
-    fn read(&self, pid: u32) -> Option<(SocketAddr, Option<SocketAddr>)> {
+    /// The clients' address, once the file is whole.
+    fn read(&self, pid: u32) -> Option<SocketAddr> {
         let path = match self {
             PortsFile::NatsServer(dir) => dir.join(format!("nats-server_{pid}.ports")),
             PortsFile::Leafd(path) => path.clone(),
         };
         let ports: serde_json::Value = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
-        let address = |kind: &str| ports[kind][0].as_str()?.rsplit('/').next()?.parse().ok();
-        Some((address("nats")?, address("leafnodes")))
+        ports["nats"][0].as_str()?.rsplit('/').next()?.parse().ok()
     }
+}
+
+/// Where the server that logs into `dir` accepts leaf nodes: nats-server's ports file does not tell, its log does, and
+/// leafd says it in the same words.
+fn leaf_address(dir: &Path) -> Option<SocketAddr> {
+    let log = fs::read_to_string(dir.join("log")).ok()?;
+    let (_, rest) = log.rsplit_once("Listening for leafnode connections on ")?;
+    rest.lines().next()?.trim().parse().ok()
 }
 
 fn nats_server_config(dir: &Path) -> String {
