@@ -158,6 +158,8 @@ pub(super) struct State {
     pub next: u64,
     pub committed: u64,
     pub last_time: i64,
+    /// A sequence and its time, as it was last read for [`Log::state`].
+    pub first_time: (u64, i64),
     pub msgs: u64,
     pub bytes: u64,
     pub staged: Staged,
@@ -350,10 +352,16 @@ impl Log {
             committed: state.committed,
             damaged: self.0.damaged.load(std::sync::atomic::Ordering::Relaxed),
         };
+        let known = state.first_time;
         drop(state);
         let first_time = match summary.msgs {
             0 => 0,
-            _ => self.read(first).ok().flatten().map_or(0, |s| s.time),
+            _ if known.0 == first => known.1,
+            _ => {
+                let time = self.read(first).ok().flatten().map_or(0, |s| s.time);
+                self.0.state().first_time = (first, time);
+                time
+            }
         };
         LogState { first_time, ..summary }
     }

@@ -25,6 +25,7 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions) -> Result<Stat
         next: options.first_seq.max(1),
         committed: options.first_seq.max(1) - 1,
         last_time: i64::MIN,
+        first_time: (0, 0),
         msgs: 0,
         bytes: 0,
         staged: Staged::default(),
