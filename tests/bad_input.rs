@@ -28,13 +28,13 @@ fn an_unknown_key_is_named() {
 }
 
 #[test]
-fn a_wrong_type_is_named() {
-    refused("[limits]\nmax_payload = true\n", &["max_payload"]);
+fn a_wrong_type_is_told_with_its_place() {
+    refused("[limits]\nmax_payload = true\n", &["leafd.toml:6:", "boolean"]);
 }
 
 #[test]
-fn what_is_not_toml_is_told_with_its_line() {
-    refused("[jetstream\n", &["line"]);
+fn what_is_not_toml_is_told_with_its_place() {
+    refused("[jetstream\n", &["leafd.toml:5:"]);
 }
 
 #[test]

@@ -57,7 +57,8 @@ impl Hub {
             .expect("nats-server starts; NATS_SERVER names its binary");
         let ports = self.dir.path().join(format!("nats-server_{}.ports", child.id()));
         self.child = Some(child);
-        (self.clients, self.leafs) = wait_for("the hub's ports file", LIMIT, || async { read_ports(&ports) }).await;
+        self.clients = wait_for("the hub's ports file", LIMIT, || async { read_port(&ports) }).await;
+        self.leafs = wait_for("the hub's leaf port in its log", LIMIT, || async { self.leafs_logged() }).await;
     }
 
     /// Ends it, by kill -9 or in order.
@@ -99,6 +100,13 @@ impl Hub {
     /// What it has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// Where leaf nodes connect: the ports file does not tell.
+    fn leafs_logged(&self) -> Option<SocketAddr> {
+        let log = self.log();
+        let (_, address) = log.rsplit_once("Listening for leafnode connections on ")?;
+        address.split_once('\n')?.0.trim().parse().ok()
     }
 
     fn log_file(&self) -> PathBuf {
@@ -150,8 +158,7 @@ impl Drop for Hub {
     }
 }
 
-fn read_ports(path: &Path) -> Option<(SocketAddr, SocketAddr)> {
+fn read_port(path: &Path) -> Option<SocketAddr> {
     let ports: Value = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
-    let address = |kind: &str| ports[kind][0].as_str()?.rsplit('/').next()?.parse().ok();
-    Some((address("nats")?, address("leafnodes")?))
+    ports["nats"][0].as_str()?.rsplit('/').next()?.parse().ok()
 }

@@ -63,7 +63,7 @@ pub(super) fn typed<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
 
 /// A request that may be empty.
 pub(super) fn optional<T: DeserializeOwned + Default>(payload: &[u8]) -> Result<T, ApiError> {
-    if payload.trim_ascii().is_empty() { Ok(T::default()) } else { typed(object(payload)?) }
+    if is_empty(payload) { Ok(T::default()) } else { typed(object(payload)?) }
 }
 
 fn drop_nulls(value: &mut Value) {
