@@ -26,14 +26,14 @@ async fn a_command_at_the_hub_reaches_a_local_subscriber_and_the_device() {
     let until = Instant::now() + LIMIT;
     let first = loop {
         // Until the interest has crossed, nobody hears it.
-        app.publish("plant1.gw1.cmd.scale1", "tare\n".into()).await.expect("published");
+        app.publish("plant1.gw1.cmd.scale1", "tare".into()).await.expect("published");
         app.flush().await.expect("flushed");
         if let Ok(Some(message)) = tokio::time::timeout(common::LOOK * 10, commands.next()).await {
             break message;
         }
         assert!(Instant::now() < until, "the command does not reach the local subscriber");
     };
-    assert_eq!((first.subject.as_str(), &first.payload[..]), ("plant1.gw1.cmd.scale1", &b"tare\n"[..]));
+    assert_eq!((first.subject.as_str(), &first.payload[..]), ("plant1.gw1.cmd.scale1", &b"tare"[..]));
     let mut device = pty.device.try_clone().expect("a copy");
     let read = tokio::task::spawn_blocking(move || {
         let mut text = [0; 5];
