@@ -54,6 +54,22 @@ fn readable(what: &str, path: Option<&Path>, errors: &mut Vec<String>) {
     }
 }
 
+/// A PEM file with at least one certificate.
+fn certificates(what: &str, path: Option<&Path>, errors: &mut Vec<String>) {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::{Error, PemObject};
+    let Some(path) = path else { return };
+    let found = CertificateDer::pem_file_iter(path).and_then(|mut certificates| certificates.next().transpose());
+    match found {
+        Ok(Some(_)) => {}
+        Ok(None) | Err(Error::NoItemsFound) => {
+            errors.push(format!("{what}: there is no PEM certificate in {}", path.display()));
+        }
+        Err(Error::Io(error)) => errors.push(format!("{what}: cannot read {}: {error}", path.display())),
+        Err(error) => errors.push(format!("{what}: {} is no PEM file: {error}", path.display())),
+    }
+}
+
 fn check_remote(remote: &RemoteConfig, errors: &mut Vec<String>) {
     let what = format!("[[leaf.remote]] {:?}", remote.name);
     if remote.urls.is_empty() {
@@ -61,8 +77,8 @@ fn check_remote(remote: &RemoteConfig, errors: &mut Vec<String>) {
     }
     subjects(&format!("{what} export"), &remote.export, errors);
     subjects(&format!("{what} import"), &remote.import, errors);
-    readable(&format!("{what} tls.ca_file"), remote.tls.ca_file.as_deref(), errors);
-    readable(&format!("{what} tls.cert_file"), remote.tls.cert_file.as_deref(), errors);
+    certificates(&format!("{what} tls.ca_file"), remote.tls.ca_file.as_deref(), errors);
+    certificates(&format!("{what} tls.cert_file"), remote.tls.cert_file.as_deref(), errors);
     readable(&format!("{what} tls.key_file"), remote.tls.key_file.as_deref(), errors);
     readable(&format!("{what} creds"), remote.creds.as_deref(), errors);
     if remote.tls.cert_file.is_some() != remote.tls.key_file.is_some() {

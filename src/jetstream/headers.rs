@@ -31,7 +31,8 @@ impl Feature {
         let (code, text) = match self {
             Feature::AtomicBatch => (10174, "atomic publish is disabled"),
             Feature::Counter => (10168, "message counters is disabled"),
-            Feature::Ttl => (10166, "per-message TTL is disabled"),
+            // Clients switch it on with every bucket (`allow_msg_ttl`); only what uses it has to be refused.
+            Feature::Ttl => (10166, "per-message TTL is disabled: leafd does not support it yet"),
             Feature::Schedule => (10188, "message schedules is disabled"),
             Feature::Source => (10227, "message stream source header is not allowed"),
         };

@@ -121,7 +121,6 @@ fn check_supported(config: &StreamConfig) -> Result<(), ApiError> {
         (config.compression != Compression::None, "compression s2"),
         (config.subject_transform.is_some(), "subject_transform"),
         (config.republish.is_some(), "republish"),
-        (config.allow_msg_ttl, "allow_msg_ttl"),
         (config.subject_delete_marker_ttl != 0, "subject_delete_marker_ttl"),
         (config.allow_msg_counter, "allow_msg_counter"),
         (config.allow_atomic, "allow_atomic"),

@@ -47,6 +47,10 @@ fn invalid(text: impl std::fmt::Display) -> ApiError {
 pub(super) fn object(payload: &[u8]) -> Result<Value, ApiError> {
     let mut value: Value = serde_json::from_slice(payload).map_err(invalid)?;
     drop_nulls(&mut value);
+    // Go reads `null` as a request in which nothing is said; async-nats sends it.
+    if value.is_null() {
+        value = Value::Object(serde_json::Map::new());
+    }
     Ok(value)
 }
 
