@@ -11,7 +11,7 @@ use super::segment::Segment;
 use super::tombstones::Tomb;
 use super::{StateLog, StoreError, recovery};
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -88,6 +88,8 @@ struct Queue {
     state: bool,
     tickets: Vec<Ticket>,
     stop: bool,
+    /// The commit thread has ended.
+    finished: bool,
 }
 
 /// Resolves when what it was given for is durable, or cannot be made so. It may be dropped.
@@ -136,9 +138,28 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    pub fn enqueue_state(&self) {
-        self.queue().state = true;
+    /// Has the state log committed; `false` if the commit thread has ended.
+    pub fn enqueue_state(&self) -> bool {
+        let mut queue = self.queue();
+        queue.state = true;
         self.wake.notify_one();
+        !queue.finished
+    }
+
+    /// Logs that have something to commit, without waiting.
+    fn rest(&self) -> Option<Vec<Arc<Inner>>> {
+        let logs = std::mem::take(&mut self.queue().logs);
+        (!logs.is_empty()).then_some(logs)
+    }
+
+    /// Nothing more is committed: whoever waits is told, and so is whoever comes later.
+    fn finish(&self) {
+        let tickets = {
+            let mut queue = self.queue();
+            queue.finished = true;
+            std::mem::take(&mut queue.tickets)
+        };
+        tickets.into_iter().for_each(|ticket| ticket.resolve(Err(StoreError::Closed)));
     }
 
     pub fn is_closed(&self) -> bool {
@@ -265,10 +286,14 @@ impl Store {
         let state = recovery::open(&place, id, &options)?;
         let inner = Inner::new(id, place, options.storage, shared.clone(), state);
         shared.logs().insert(id.to_owned(), Arc::downgrade(&inner));
-        // Wakes the thread, so that it notices whether the log needs ticks, and applies its limits.
-        inner.state().queued = true;
-        inner.queue();
-        Ok(Log(inner))
+        let log = Log(inner);
+        // The limits may have changed, or a power cut may have come before a removal was written.
+        if let Some(max) = options.limits.max_msgs_per_subject {
+            log.limit_subjects(&log.subjects_above(max), max);
+        }
+        // Wakes the thread, so that it notices whether the log needs ticks.
+        log.set_limits(options.limits);
+        Ok(log)
     }
 
     fn place_of(&self, id: &str, storage: Storage) -> Place {
@@ -315,8 +340,13 @@ impl Store {
     /// Resolves when everything staged until now is committed.
     pub fn barrier(&self) -> Commit {
         let (ticket, commit) = ticket();
-        self.0.shared.queue().tickets.push(ticket);
-        self.0.shared.wake.notify_one();
+        let mut queue = self.0.shared.queue();
+        if queue.finished {
+            ticket.resolve(Err(StoreError::Closed));
+        } else {
+            queue.tickets.push(ticket);
+            self.0.shared.wake.notify_one();
+        }
         commit
     }
 
@@ -365,7 +395,6 @@ struct Round {
     staged: Arc<Staged>,
     tombs: Vec<Tomb>,
     file: Arc<dyn DiskFile>,
-    new_segment: Option<Segment>,
 }
 
 fn run(shared: &Shared, state: &StateLog) {
@@ -382,7 +411,12 @@ fn run(shared: &Shared, state: &StateLog) {
             let result = round(shared, state, std::mem::take(&mut work.logs));
             work.tickets.into_iter().for_each(|ticket| ticket.resolve(result.clone()));
             if work.stop {
+                // What the last round gave rise to, such as removals by limits, goes along.
+                while let Some(rest) = shared.rest() {
+                    let _ = round(shared, state, rest);
+                }
                 sync_intervals(shared, Duration::ZERO);
+                shared.finish();
                 return;
             }
         }
@@ -468,20 +502,11 @@ fn write(shared: &Shared, log: &Log) -> Result<Option<Round>, StoreError> {
         let state = log.0.state();
         let file = state.segments.back().map(|s| s.file.clone());
         drop(state);
-        return Ok(file.filter(|_| !tombs.is_empty()).map(|file| Round {
-            log: log.clone(),
-            staged,
-            tombs,
-            file,
-            new_segment: None,
-        }));
+        return Ok(file.filter(|_| !tombs.is_empty()).map(|file| Round { log: log.clone(), staged, tombs, file }));
     };
-    let (file, offset, path, new_segment) = match active {
-        Some((file, len, path)) => (file, len, path, None),
-        None => {
-            let segment = Segment::create(place, base)?;
-            (segment.file.clone(), segment.len, segment.path.clone(), Some(segment))
-        }
+    let (file, offset, path) = match active {
+        Some(active) => active,
+        None => begin_segment(log, base)?,
     };
     let tail = file.size().map_err(|e| StoreError::io("measure", &path, e))?;
     if tail > offset {
@@ -489,7 +514,27 @@ fn write(shared: &Shared, log: &Log) -> Result<Option<Round>, StoreError> {
         file.truncate(offset).map_err(|e| StoreError::io("cut", &path, e))?;
     }
     file.write_at(&staged.buffer, offset).map_err(|e| StoreError::io("write", &path, e))?;
-    Ok(Some(Round { log: log.clone(), staged, tombs, file, new_segment }))
+    Ok(Some(Round { log: log.clone(), staged, tombs, file }))
+}
+
+/// A new segment whose first record is to be `base`. It is in the books before anything is written to it: should the write
+/// fail, the next one goes into the same file, which is then cut first.
+fn begin_segment(log: &Log, base: u64) -> Result<(Arc<dyn DiskFile>, u64, PathBuf), StoreError> {
+    let place = &log.0.place;
+    let unsynced = {
+        let state = log.0.state();
+        state.segments.back().filter(|_| state.unsynced).map(|s| s.file.clone())
+    };
+    if let Some(file) = unsynced {
+        // An interval-synced log: nobody would sync the sealed segment later.
+        file.sync().map_err(|e| StoreError::io("sync", &place.dir, e))?;
+    }
+    let segment = Segment::create(place, base)?;
+    let begun = (segment.file.clone(), segment.len, segment.path.clone());
+    let mut state = log.0.state();
+    state.segments.push_back(segment);
+    state.rotate = false;
+    Ok(begun)
 }
 
 fn sync(shared: &Shared, round: &Round) -> Result<(), StoreError> {
@@ -523,32 +568,33 @@ fn sync(shared: &Shared, round: &Round) -> Result<(), StoreError> {
 
 /// Takes the written records over into the books and tells the observer.
 fn finish(shared: &Shared, round: Round) {
-    let Round { log, staged, new_segment, .. } = round;
+    let Round { log, staged, .. } = round;
     let Some(last) = staged.entries.last().map(|e| e.seq) else { return };
-    let (gone, over, max) = {
+    let (gone, superseded, mut over, max) = {
         let mut guard = log.0.state();
         let state = &mut *guard;
-        if let Some(segment) = new_segment {
-            state.segments.push_back(segment);
-            state.rotate = false;
-        }
-        let mut over = Vec::new();
+        let (mut superseded, mut over) = (Vec::new(), Vec::new());
         let max = state.limits.max_msgs_per_subject;
         if let Some(segment) = state.segments.back_mut() {
             let offset = segment.len;
             for entry in &staged.entries {
                 segment.note(entry.seq, entry.time, offset + entry.at as u64, entry.used);
-                if let Some(max) = max
-                    && let Some(subject) = record::subject_of(&staged.buffer[entry.at..])
-                    && state.subjects.get(subject).is_some_and(|i| i.count > max)
-                {
-                    over.push(Box::from(subject));
+                match max {
+                    Some(1) => superseded.extend(entry.before),
+                    Some(max) => {
+                        if let Some(subject) = record::subject_of(&staged.buffer[entry.at..])
+                            && state.subjects.get(subject).is_some_and(|i| i.count > max)
+                        {
+                            over.push(Box::from(subject));
+                        }
+                    }
+                    None => {}
                 }
             }
         }
         state.committed = last;
         state.writing = None;
-        (state.settle(), over, max)
+        (state.settle(), superseded, over, max)
     };
     shared.commits.fetch_add(1, Ordering::Relaxed);
     shared.bytes_written.fetch_add(staged.buffer.len() as u64, Ordering::Relaxed);
@@ -564,7 +610,13 @@ fn finish(shared: &Shared, round: Round) {
     if let Some(observer) = log.0.observer.get() {
         observer.committed(last);
     }
+    // A subject's record goes only when a later one is on disk, never for one that is merely staged.
+    if let Err(error) = log.remove(&superseded) {
+        tracing::warn!("{error}");
+    }
     if let Some(max) = max {
+        over.sort_unstable();
+        over.dedup();
         log.limit_subjects(&over, max);
     }
     log.expire();

@@ -135,8 +135,8 @@ pub(super) struct Entry {
     /// Where its frame begins in the buffer.
     pub at: usize,
     pub used: usize,
-    /// The subject's last sequence before, for the way back.
-    before: Option<u64>,
+    /// The subject's last sequence before: what this record supersedes, and where the way back leads.
+    pub before: Option<u64>,
 }
 
 impl Staged {
@@ -197,6 +197,18 @@ impl State {
     /// Whether a committed `seq` has neither been removed nor trimmed.
     pub fn is_live(&self, seq: u64) -> bool {
         seq >= self.first && self.segment_of(seq).is_some_and(|s| !s.is_removed(seq))
+    }
+
+    /// What is known of a subject, with only its committed records counted.
+    fn committed_of(&self, subject: &str) -> Option<SubjectInfo> {
+        let mut info = self.subjects.get(subject)?;
+        if info.last > self.committed {
+            let parts = [self.writing.as_deref(), Some(&self.staged)];
+            let staged = parts.into_iter().flatten().flat_map(|part| part.entries.iter().map(|e| &part.buffer[e.at..]));
+            let ours = staged.filter(|bytes| record::subject_of(bytes) == Some(subject)).count();
+            info.count = info.count.saturating_sub(ours as u64);
+        }
+        Some(info)
     }
 
     /// Takes one committed, live record out of the books.
@@ -329,11 +341,15 @@ impl Log {
         let at = state.staged.buffer.len();
         record.push(&mut state.staged.buffer, seq, time);
         state.staged.entries.push(Entry { seq, time, at, used: record.size(), before });
+        self.queue(state);
+        Ok(seq)
+    }
+
+    /// Has the commit thread look at the log. Under its lock, so that a barrier asked for later comes behind it.
+    fn queue(&self, state: &mut State) {
         if !std::mem::replace(&mut state.queued, true) {
-            drop(guard);
             self.0.queue();
         }
-        Ok(seq)
     }
 
     /// Numbers of now.
@@ -515,7 +531,7 @@ impl Log {
     /// Takes records out of the books, deletes what segments that empties, and has the removals written if `note`.
     pub(super) fn strike(&self, records: Vec<(u64, Box<str>, u64)>, note: bool) -> u64 {
         let mut mend = Vec::new();
-        let (mut count, mut queue) = (0, false);
+        let mut count = 0;
         let gone = {
             let mut state = self.0.state();
             for (seq, subject, size) in records {
@@ -527,14 +543,11 @@ impl Log {
                 }
             }
             if note && count > 0 {
-                queue = !std::mem::replace(&mut state.queued, true);
+                self.queue(&mut state);
             }
             state.settle()
         };
         self.delete(gone);
-        if queue {
-            self.0.queue();
-        }
         for subject in mend {
             self.mend_last(&subject);
         }
@@ -586,7 +599,13 @@ impl Log {
     pub fn trim(&self, first_seq: u64) -> u64 {
         let mut reader = self.reader();
         let mut chosen = Vec::new();
-        let below = first_seq.min(self.committed() + 1);
+        let (below, first) = {
+            let state = self.0.state();
+            (first_seq.min(state.committed + 1), state.first)
+        };
+        if below <= first {
+            return 0;
+        }
         let mut count = 0;
         // In pieces, so that a large backlog is not held in memory at once.
         loop {
@@ -601,33 +620,23 @@ impl Log {
             }
             count += self.strike(std::mem::take(&mut chosen), false);
         }
-        let queue = {
-            let mut state = self.0.state();
-            // Damaged records are never read, and so go here.
-            state.first = state.first.max(below);
-            if state.first == state.next {
-                (state.msgs, state.bytes) = (0, 0);
-            }
-            state.tombs.push(Tomb::below(below));
-            state.rotate |= state.msgs == 0;
-            !std::mem::replace(&mut state.queued, true)
-        };
-        if queue {
-            self.0.queue();
+        let mut state = self.0.state();
+        // Damaged records are never read, and so go here.
+        state.first = state.first.max(below);
+        if state.first == state.next {
+            (state.msgs, state.bytes) = (0, 0);
         }
+        state.tombs.push(Tomb::below(below));
+        state.rotate |= state.msgs == 0;
+        self.queue(&mut state);
         count
     }
 
     /// Changes the limits; they are applied with the next commit.
     pub fn set_limits(&self, limits: Limits) {
-        let queue = {
-            let mut state = self.0.state();
-            state.limits = limits;
-            !std::mem::replace(&mut state.queued, true)
-        };
-        if queue {
-            self.0.queue();
-        }
+        let mut state = self.0.state();
+        state.limits = limits;
+        self.queue(&mut state);
     }
 
     /// Applies the limits now; the commit thread does so after each commit, and for `max_age` every second.
@@ -635,7 +644,8 @@ impl Log {
         let (limits, mut msgs, mut bytes) = {
             let state = self.0.state();
             let staged = state.next - 1 - state.committed;
-            (state.limits, state.msgs.saturating_sub(staged), state.bytes)
+            let writing = state.writing.as_ref().map_or(0, |w| w.buffer.len()) + state.staged.buffer.len();
+            (state.limits, state.msgs.saturating_sub(staged), state.bytes.saturating_sub(writing as u64))
         };
         let oldest = limits.max_age.map(|age| self.0.shared.now().saturating_sub(age.as_nanos() as i64));
         let over = |msgs: u64, bytes: u64| {
@@ -660,12 +670,17 @@ impl Log {
         self.strike(chosen, false);
     }
 
+    /// Subjects with more than `max` records.
+    pub(super) fn subjects_above(&self, max: u64) -> Vec<Box<str>> {
+        let state = self.0.state();
+        state.subjects.iter().filter(|(_, info)| info.count > max).map(|(subject, _)| subject.into()).collect()
+    }
+
     /// Removes the oldest of each just committed subject that has more than `max_msgs_per_subject`.
     pub(super) fn limit_subjects(&self, subjects: &[Box<str>], max: u64) {
         for subject in subjects {
             loop {
-                let info = self.0.state().subjects.get(subject);
-                let Some(info) = info.filter(|i| i.count > max) else { break };
+                let Some(info) = self.0.state().committed_of(subject).filter(|i| i.count > max) else { break };
                 let Ok(Some(first)) = self.first_of(subject, info.first) else { break };
                 let size = size_of(&first);
                 if self.strike(vec![(first.seq, subject.clone(), size)], true) == 0 {
@@ -714,7 +729,11 @@ impl Log {
             if let Ok(Some(stored)) = self.read(seq)
                 && *stored.subject == *subject
             {
-                self.0.state().subjects.set_last(subject, seq);
+                let mut state = self.0.state();
+                // Unless one was published meanwhile.
+                if state.subjects.get(subject).is_some_and(|now| now.last == info.last) {
+                    state.subjects.set_last(subject, seq);
+                }
                 return;
             }
         }

@@ -3,7 +3,7 @@
 use super::io::Place;
 use super::log::{LogOptions, Staged, State};
 use super::record::OVERHEAD;
-use super::segment::{CHUNK, HEADER, Item, Scanner, Segment};
+use super::segment::{CHUNK, HEADER, Item, Scanner, Segment, file_name};
 use super::subjects::Subjects;
 use super::tombstones::{Tomb, Tombstones};
 use super::{StoreError, SubjectInfo};
@@ -40,17 +40,11 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions) -> Result<Stat
         deleted: false,
     };
     let gone = Removed::new(&tombs);
-    for (at, base) in bases.iter().enumerate() {
-        let is_last = at + 1 == bases.len();
-        match Segment::open(place, *base)? {
-            Some(segment) => load(&mut state, segment, id, &gone, is_last)?,
-            None if is_last => {
-                // Its header was never synced, so nothing in it was acknowledged.
-                let path = place.dir.join(super::segment::file_name(*base));
-                place.disk.remove(&path).map_err(|e| StoreError::io("remove", &path, e))?;
-            }
-            None => tracing::error!("{id}: the segment that begins at {base} has no readable header and is left out"),
-        }
+    let segments = open_segments(place, id, &bases)?;
+    // A record that a failed write left behind was refused, and its sequence given again, to a record of a later segment.
+    let nexts: Vec<Option<u64>> = segments.iter().skip(1).map(|s| Some(s.base)).chain([None]).collect();
+    for (segment, next) in segments.into_iter().zip(nexts) {
+        load(&mut state, segment, id, &gone, next)?;
     }
     state.committed = state.next - 1;
     state.first = match state.segments.front() {
@@ -63,7 +57,46 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions) -> Result<Stat
     Ok(state)
 }
 
-fn load(state: &mut State, mut segment: Segment, id: &str, gone: &Removed, is_last: bool) -> Result<(), StoreError> {
+/// The segments that hold records; if none does, the last empty one, as it says which sequence is next. The others were
+/// begun and never written to: they say nothing, and are removed.
+fn open_segments(place: &Place, id: &str, bases: &[u64]) -> Result<Vec<Segment>, StoreError> {
+    let (mut filled, mut empty) = (Vec::new(), Vec::new());
+    for base in bases {
+        match Segment::open(place, *base)? {
+            Some(segment) if holds_records(&segment)? => filled.push(segment),
+            Some(segment) => empty.push((segment.path.clone(), Some(segment))),
+            None => empty.push((place.dir.join(file_name(*base)), None)),
+        }
+    }
+    if filled.is_empty()
+        && let Some(at) = empty.iter().rposition(|(_, segment)| segment.is_some())
+    {
+        filled.extend(empty.swap_remove(at).1);
+    }
+    for (path, _) in empty {
+        tracing::debug!("{id}: {} holds nothing", path.display());
+        place.disk.remove(&path).map_err(|e| StoreError::io("remove", &path, e))?;
+    }
+    Ok(filled)
+}
+
+fn holds_records(segment: &Segment) -> Result<bool, StoreError> {
+    let failed = |e| StoreError::io("read", &segment.path, e);
+    let len = segment.file.size().map_err(failed)?;
+    let mut scanner = Scanner::new(segment.file.clone(), HEADER, len, segment.base - 1, 4096);
+    Ok(match scanner.next().map_err(failed)? {
+        None | Some(Item::Damage { at_end: true, .. }) => false,
+        Some(Item::Record(..) | Item::Damage { at_end: false, .. }) => true,
+    })
+}
+
+fn load(
+    state: &mut State,
+    mut segment: Segment,
+    id: &str,
+    gone: &Removed,
+    next: Option<u64>,
+) -> Result<(), StoreError> {
     let path = segment.path.clone();
     let failed = |e| StoreError::io("read", &path, e);
     let len = segment.file.size().map_err(failed)?;
@@ -72,8 +105,12 @@ fn load(state: &mut State, mut segment: Segment, id: &str, gone: &Removed, is_la
     let mut damage = None;
     while let Some(item) = scanner.next().map_err(failed)? {
         match item {
-            Item::Damage { from, at_end: true } if is_last => cut = Some(from),
+            Item::Damage { from, at_end: true } if next.is_none() => cut = Some(from),
             Item::Damage { from, .. } => damage = Some((segment.last + 1, from)),
+            Item::Record(view, offset) if next.is_some_and(|next| view.seq >= next) => {
+                cut = Some(offset);
+                break;
+            }
             Item::Record(view, offset) => {
                 if let Some((first, from)) = damage.take() {
                     let last = view.seq - 1;

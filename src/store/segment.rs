@@ -73,7 +73,13 @@ impl Segment {
         let read = file.read_full(&mut header, 0).map_err(failed)?;
         let crc = crc32fast::hash(&header[..20]);
         if read < header.len() || header[..8] != *MAGIC || u32_at(&header, 20) != Some(crc) {
-            return Ok(None);
+            // Without records it is an unfinished creation; with them, only the header is damaged, and the name says enough.
+            let bytes = file.read_all().map_err(failed)?;
+            if record::find(&bytes, base - 1).is_none() {
+                return Ok(None);
+            }
+            tracing::error!("{}: the header is damaged; the records are kept", path.display());
+            return Ok(Some(Segment::new(base, file, path)));
         }
         match u32_at(&header, 8) {
             Some(VERSION) if u64_at(&header, 12) == Some(base) => Ok(Some(Segment::new(base, file, path))),

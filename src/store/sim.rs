@@ -16,8 +16,8 @@ struct State {
     /// What the folders hold durably.
     durable_names: BTreeMap<PathBuf, Content>,
     dirs: Vec<PathBuf>,
-    /// Writes and syncs fail with this while it is set.
-    failure: Option<io::ErrorKind>,
+    /// Creations, writes and syncs fail with this while it is set, after so many more that work.
+    failure: Option<(io::ErrorKind, u32)>,
 }
 
 type Content = Arc<Mutex<FileState>>;
@@ -79,8 +79,8 @@ impl SimDisk {
         SimDisk(Arc::new(Mutex::new(next)))
     }
 
-    /// From now on writes and syncs fail, or work again.
-    pub fn fail(&self, failure: Option<io::ErrorKind>) {
+    /// From now on creations, writes and syncs fail, after so many more that work; or all work again.
+    pub fn fail(&self, failure: Option<(io::ErrorKind, u32)>) {
         lock(&self.0).failure = failure;
     }
 
@@ -100,16 +100,27 @@ impl SimDisk {
     }
 
     fn check(&self) -> io::Result<()> {
-        lock(&self.0).failure.map_or(Ok(()), |kind| Err(kind.into()))
+        match &mut lock(&self.0).failure {
+            None => Ok(()),
+            Some((kind, 0)) => Err((*kind).into()),
+            Some((_, left)) => {
+                *left -= 1;
+                Ok(())
+            }
+        }
     }
 }
 
 impl Disk for SimDisk {
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
-        let mut state = lock(&self.0);
-        if !state.names.contains_key(path) && (!create || state.failure.is_some()) {
-            return Err(state.failure.filter(|_| create).unwrap_or(io::ErrorKind::NotFound).into());
+        let there = lock(&self.0).names.contains_key(path);
+        if !there && !create {
+            return Err(io::ErrorKind::NotFound.into());
         }
+        if !there {
+            self.check()?;
+        }
+        let mut state = lock(&self.0);
         let content = state.names.entry(path.to_owned()).or_default().clone();
         Ok(Arc::new(SimFile(content, self.clone())))
     }

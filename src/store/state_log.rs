@@ -4,7 +4,7 @@
 //! changes ever made; when most of it is out of date, a new one with the present values takes its place.
 
 use super::commit::{Commit, Shared};
-use super::frame::{self, Parsed, u32_at};
+use super::frame::{self, u32_at};
 use super::io::{DiskFile, Place};
 use super::{StoreError, commit};
 use bytes::Bytes;
@@ -50,11 +50,8 @@ impl StateLog {
         let file = place.disk.open(&path, true).map_err(failed)?;
         place.disk.sync_dir(&place.dir).map_err(failed)?;
         let bytes = file.read_all().map_err(failed)?;
-        let (mut at, mut values) = (0, BTreeMap::new());
-        while let Parsed::Whole(body, used) = frame::parse(&bytes[at..]) {
-            apply(&mut values, body);
-            at += used;
-        }
+        let mut values = BTreeMap::new();
+        let at = frame::each(&bytes, &path, |body| apply(&mut values, body));
         if at < bytes.len() {
             tracing::info!("{}: cut {} bytes of an unfinished write", path.display(), bytes.len() - at);
         }
@@ -105,8 +102,9 @@ impl StateLog {
             inner.waiting.push(ticket);
             inner.waiting.len() == 1
         };
-        if first {
-            self.shared.enqueue_state();
+        if first && !self.shared.enqueue_state() {
+            let waiting = std::mem::take(&mut self.inner().waiting);
+            waiting.into_iter().for_each(|ticket| ticket.resolve(Err(StoreError::Closed)));
         }
         commit
     }
@@ -128,39 +126,40 @@ impl StateLog {
             None => {
                 let written = file.truncate(len).and_then(|()| file.write_at(&staged, len)).and_then(|()| file.sync());
                 written
-                    .map(|()| (file, staged.len() as u64))
+                    .map(|()| (file, staged.len() as u64, Ok(())))
                     .map_err(|e| StoreError::io("write", &path(&self.place), e))
             }
         };
         let mut inner = self.inner();
         let outcome = match result {
-            Ok((file, written)) => {
+            Ok((file, written, outcome)) => {
                 inner.len = if snapshot.is_some() { written } else { len + written };
                 inner.file = file;
-                Ok(())
+                outcome
             }
-            Err(error) => {
-                // The values are in memory already: they go with the next commit that works.
-                let later = std::mem::replace(&mut inner.staged, staged);
-                inner.staged.extend_from_slice(&later);
-                Err(error)
-            }
+            Err(error) => Err(error),
         };
+        if outcome.is_err() {
+            // The values are in memory already: they go with the next commit that works.
+            let later = std::mem::replace(&mut inner.staged, staged);
+            inner.staged.extend_from_slice(&later);
+        }
         drop(inner);
         waiting.into_iter().for_each(|ticket| ticket.resolve(outcome.clone()));
         outcome
     }
 
-    /// Puts a new file in the place of the old one.
-    fn replace(&self, all: &[u8]) -> Result<(Arc<dyn DiskFile>, u64), StoreError> {
+    /// Puts a new file in the place of the old one. Once it has the name it is the one to be written to, even if that
+    /// cannot be made durable, which is the last of what is returned.
+    #[allow(clippy::type_complexity)]
+    fn replace(&self, all: &[u8]) -> Result<(Arc<dyn DiskFile>, u64, Result<(), StoreError>), StoreError> {
         let place = &self.place;
         let new = path(place).with_extension("new");
         let failed = |e| StoreError::io("rewrite", &path(place), e);
         let file = place.disk.open(&new, true).map_err(failed)?;
         file.truncate(0).and_then(|()| file.write_at(all, 0)).and_then(|()| file.sync()).map_err(failed)?;
         place.disk.rename(&new, &path(place)).map_err(failed)?;
-        place.disk.sync_dir(&place.dir).map_err(failed)?;
-        Ok((file, all.len() as u64))
+        Ok((file, all.len() as u64, place.disk.sync_dir(&place.dir).map_err(failed)))
     }
 }
 

@@ -174,7 +174,7 @@ fn a_full_disk_answers_and_heals() {
     log.observe(heard.clone());
     put(&log, "s", "1");
     store.barrier().wait().expect("commits");
-    disk.fail(Some(ErrorKind::StorageFull));
+    disk.fail(Some((ErrorKind::StorageFull, 0)));
     put(&log, "s", "lost");
     // The barrier may come after the round that failed; the observer hears of it in any case.
     let _ = store.barrier().wait();
@@ -209,6 +209,73 @@ fn a_flipped_bit_costs_one_record() {
     store.close();
     let store = open(&disk);
     assert_eq!(all(&log(&store, Limits::default())).len(), 99);
+}
+
+#[test]
+fn a_damaged_header_costs_nothing() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    let log1 = log(&store, Limits::default());
+    for n in 0..100 {
+        put(&log1, "s", &format!("payload {n}"));
+        store.barrier().wait().expect("commits");
+    }
+    store.close();
+    let segments: Vec<_> =
+        disk.files().into_iter().map(|(p, _)| p).filter(|p| p.extension().is_some_and(|e| e == "seg")).collect();
+    assert!(segments.len() > 2);
+    segments.iter().for_each(|path| disk.flip(path, 9));
+    let store = open(&disk);
+    assert_eq!(all(&log(&store, Limits::default())).len(), 100);
+}
+
+#[test]
+fn a_flipped_bit_in_the_state_log_costs_one_batch() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    for n in 0..20 {
+        let change = Change::Put(format!("k{n}"), Bytes::from_static(b"value"));
+        store.state().write(vec![change]).wait().expect("commits");
+    }
+    store.close();
+    disk.flip(&Path::new(DIR).join("state.log"), 100);
+    let store = open(&disk);
+    assert_eq!(store.state().scan("k").len(), 19);
+    store.state().write(vec![Change::Put("after".into(), Bytes::new())]).wait().expect("commits");
+    store.close();
+    assert_eq!(open(&disk).state().scan("").len(), 20);
+}
+
+#[test]
+fn a_subject_keeps_its_committed_value_while_a_later_one_is_refused() {
+    let disk = SimDisk::default();
+    let limits = Limits { max_msgs_per_subject: Some(1), ..Limits::default() };
+    for failing_after in 0..6 {
+        let disk = disk.cut(&mut fastrand::Rng::with_seed(1));
+        let store = open(&disk);
+        let log = log(&store, limits);
+        put(&log, "key", "1");
+        store.barrier().wait().expect("commits");
+        disk.fail(Some((ErrorKind::StorageFull, failing_after)));
+        for n in 2..5 {
+            put(&log, "key", &n.to_string());
+        }
+        let _ = store.barrier().wait();
+        disk.fail(None);
+        let _ = store.barrier().wait();
+        assert_eq!(log.state().msgs, 1, "after {failing_after}: {:?} {:?} {:?}", all(&log), log.state(), store.stats());
+        store.close();
+        let store = open(&disk);
+        assert_eq!(all(&self::log(&store, limits)).len(), 1, "after {failing_after}");
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_closed_store() {
+    let store = open(&SimDisk::default());
+    store.close();
+    assert!(matches!(store.barrier().wait(), Err(StoreError::Closed)));
+    assert!(matches!(store.state().write(vec![Change::Delete("k".into())]).wait(), Err(StoreError::Closed)));
 }
 
 /// Random work with random power cuts, against a model of what was acknowledged.
@@ -267,7 +334,7 @@ fn survive(seed: u64) {
                 }
                 _ => {
                     failing = random.bool();
-                    disk.fail(failing.then_some(ErrorKind::StorageFull));
+                    disk.fail(failing.then(|| (ErrorKind::StorageFull, random.u32(..5))));
                     if !failing {
                         // What was staged while the disk was full has been refused; sequences start over.
                         let _ = store.barrier().wait();

@@ -1,7 +1,7 @@
 //! The side log of removals: ranges of sequences that are no more. Records themselves are never rewritten.
 
 use super::StoreError;
-use super::frame::{self, Parsed, u64_at};
+use super::frame::{self, u64_at};
 use super::io::{DiskFile, Place};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,12 +46,10 @@ impl Tombstones {
             Err(e) => return Err(failed(e)),
         };
         let bytes = file.read_all().map_err(failed)?;
-        let (mut at, mut tombs) = (0, Vec::new());
-        while let Parsed::Whole(body, used) = frame::parse(&bytes[at..]) {
-            let ranges = body.chunks_exact(16);
-            tombs.extend(ranges.filter_map(|r| Some(Tomb(u64_at(r, 0)?, u64_at(r, 8)?))));
-            at += used;
-        }
+        let mut tombs = Vec::new();
+        let at = frame::each(&bytes, &path, |body| {
+            tombs.extend(body.chunks_exact(16).filter_map(|r| Some(Tomb(u64_at(r, 0)?, u64_at(r, 8)?))));
+        });
         Ok((Tombstones { file: Some(file), len: at as u64 }, tombs))
     }
 
@@ -103,9 +101,8 @@ impl Tombstones {
         new.write(place, tombs)?;
         new.sync(place)?;
         place.disk.rename(&new_path, &path(place)).map_err(failed)?;
-        place.disk.sync_dir(&place.dir).map_err(failed)?;
         *self = new;
-        Ok(())
+        place.disk.sync_dir(&place.dir).map_err(failed)
     }
 }
 
