@@ -48,7 +48,7 @@ pub fn render(status: &Value) -> String {
         );
     }
     for link in list(&status["links"]) {
-        let _ = writeln!(out, "link      {}", fields(link, &["name", "state"]));
+        link_lines(&mut out, link);
     }
     for uplink in list(&status["uplinks"]) {
         uplink_lines(&mut out, uplink);
@@ -57,6 +57,26 @@ pub fn render(status: &Value) -> String {
         let _ = writeln!(out, "adapter   {}", fields(adapter, &["kind", "name", "state"]));
     }
     out
+}
+
+fn link_lines(out: &mut String, link: &Value) {
+    let name = text(&link["name"]);
+    let _ = match link["up"].as_bool() {
+        Some(true) => writeln!(
+            out,
+            "link      {name}: up, to {} {} at {}; round trip {:.1} ms",
+            text(&link["hub_name"]),
+            text(&link["hub_version"]),
+            text(&link["hub_url"]),
+            link["rtt_ms"].as_f64().unwrap_or(0.0)
+        ),
+        _ => writeln!(out, "link      {name}: DOWN: {}", text(&link["reason"])),
+    };
+    let _ = writeln!(
+        out,
+        "          {} sent, {} received, {} dropped, {} reconnects",
+        link["sent"], link["received"], link["dropped"], link["reconnects"]
+    );
 }
 
 fn uplink_lines(out: &mut String, uplink: &Value) {
@@ -138,7 +158,12 @@ mod tests {
             "clients": { "address": "127.0.0.1:4222", "connections": 2, "subscriptions": 5, "slow_consumers": 0 },
             "store": { "records": 9, "commits": 3, "bytes_written": 2048, "error": "disk full" },
             "streams": [{ "name": "S", "state": { "messages": 4, "bytes": 10, "first_seq": 1, "last_seq": 4 } }],
-            "links": [{ "name": "hub", "state": "down", "reason": "refused", "dropped": 0 }],
+            "links": [
+                { "name": "hub", "up": false, "reason": "refused", "sent": 1, "received": 2, "dropped": 0, "reconnects": 0 },
+                { "name": "b", "up": true, "hub_name": "h", "hub_version": "2.15.1", "hub_url": "tls://h:7422", "rtt_ms": 1.25,
+                  "sent": 1, "received": 2, "dropped": 0, "reconnects": 0 },
+            ],
+            "adapters": [{ "kind": "serial", "name": "s", "state": "ok", "stored": 5, "dropped": 0 }],
             "uplinks": [{ "name": "t", "state": "waiting", "link": "down", "backlog_messages": 12, "backlog_bytes": 4096,
                 "oldest_age": 75.5, "last_ack_seq": 3, "delivered": 3, "duplicates": 0, "resends": 0, "dead_letters": 0,
                 "gaps": 0, "exactly_once": "yes" }],
@@ -146,12 +171,13 @@ mod tests {
         for want in [
             "up 1h2m",
             "FAILING: disk full",
-            "reason refused",
+            "hub: DOWN: refused",
+            "b: up, to h 2.15.1 at tls://h:7422",
+            "serial, s, ok, stored 5",
             "backlog 12 messages, 4 KB, oldest 1m15s",
             "last hub ack never",
         ] {
             assert!(text.contains(want), "{want} is not in\n{text}");
         }
-        assert!(!text.contains("dropped"));
     }
 }
