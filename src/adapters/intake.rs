@@ -7,7 +7,7 @@
 //! would come after that one.
 
 use super::status::Health;
-use crate::account::{Account, Inbox, LocalClient, Message, new_inbox};
+use crate::account::{Account, Inbox, LocalClient, Message, RequestError, new_inbox};
 use crate::protocol::headers::HeadersBuilder;
 use bytes::Bytes;
 use serde::Deserialize;
@@ -83,6 +83,7 @@ struct PubError {
 struct Names {
     #[serde(default)]
     streams: Option<Vec<String>>,
+    error: Option<PubError>,
 }
 
 impl Intake {
@@ -100,13 +101,14 @@ impl Intake {
     pub async fn store(&mut self, batch: &[Reading]) -> Result<Vec<Outcome>, Ending> {
         let mut outcomes: Vec<Option<Outcome>> = vec![None; batch.len()];
         let mut pause = FIRST_PAUSE;
+        let mut tried = vec![false; batch.len()];
         loop {
             let open: Vec<usize> = (0..batch.len()).filter(|at| outcomes[*at].is_none()).collect();
             if open.is_empty() {
                 self.health.set("ok");
                 return Ok(outcomes.into_iter().flatten().collect());
             }
-            if let Err(reason) = self.round(batch, &open, &mut outcomes).await {
+            if let Err(reason) = self.round(batch, &open, &mut tried, &mut outcomes).await {
                 self.health.set(&format!("waiting for the store: {reason}"));
                 let left = outcomes.iter().filter(|o| o.is_none()).count();
                 self.health.add(&self.health.retries, left as u64);
@@ -123,13 +125,20 @@ impl Intake {
         &mut self,
         batch: &[Reading],
         open: &[usize],
+        tried: &mut [bool],
         outcomes: &mut [Option<Outcome>],
     ) -> Result<(), String> {
         self.round += 1;
         let mut waiting = 0;
+        // Known for all before any is published: an answer that fails to come must not leave half a batch on its way.
+        let mut capturing = Vec::with_capacity(open.len());
         for &at in open {
+            capturing.push(self.is_captured(&batch[at].subject).await?);
+        }
+        let again = tried.to_vec();
+        for (&at, captured) in open.iter().zip(capturing) {
             let reading = &batch[at];
-            let captured = self.is_captured(&reading.subject).await;
+            tried[at] |= captured;
             let reply = if captured { format!("{}.{}.{at}", self.prefix, self.round) } else { String::new() };
             let headers = reading.id.as_ref().map(|id| HeadersBuilder::new().add("Nats-Msg-Id", id).build());
             self.client.publish(&Message {
@@ -162,6 +171,8 @@ impl Intake {
             waiting -= 1;
             match serde_json::from_slice::<PubAck>(&answer.payload) {
                 Ok(PubAck { error: None, seq: 1.., duplicate }) => {
+                    // Of our own earlier try, whose acknowledgement came too late, or of somebody else's.
+                    let duplicate = duplicate && !at.is_some_and(|at| again[at]);
                     *slot = Some(if duplicate { Outcome::Duplicate } else { Outcome::Stored });
                     let counter = if duplicate { &self.health.duplicates } else { &self.health.stored };
                     self.health.add(counter, 1);
@@ -173,19 +184,24 @@ impl Intake {
         refused.map_or(Ok(()), Err)
     }
 
-    /// Whether some stream captures `subject`.
-    async fn is_captured(&mut self, subject: &str) -> bool {
+    /// Whether some stream captures `subject`; an error if that cannot be told now.
+    async fn is_captured(&mut self, subject: &str) -> Result<bool, String> {
         if let Some((captured, since)) = self.captured.get(subject)
             && since.elapsed() < BELIEF
+            && *captured
         {
-            return *captured;
+            return Ok(true);
         }
         let ask = serde_json::json!({ "subject": subject }).to_string();
         let answer = self.client.request("$JS.API.STREAM.NAMES", b"", ask.as_bytes(), PATIENCE).await;
         let captured = match answer {
-            Ok(answer) => serde_json::from_slice::<Names>(&answer.payload)
-                .is_ok_and(|names| names.streams.is_some_and(|streams| !streams.is_empty())),
-            Err(_) => false,
+            Ok(answer) => match serde_json::from_slice::<Names>(&answer.payload) {
+                Ok(Names { error: None, streams }) => streams.is_some_and(|streams| !streams.is_empty()),
+                _ => return Err("it does not say which streams there are".to_owned()),
+            },
+            // Without JetStream there is no stream.
+            Err(RequestError::NoResponders(_)) => false,
+            Err(RequestError::TimedOut(_)) => return Err("it does not answer".to_owned()),
         };
         if !captured && self.captured.get(subject).is_none_or(|(before, _)| *before) {
             tracing::warn!("no stream captures {subject}: readings on it are delivered live only, and not stored");
@@ -194,6 +210,6 @@ impl Intake {
             self.captured.clear();
         }
         self.captured.insert(subject.to_owned(), (captured, Instant::now()));
-        captured
+        Ok(captured)
     }
 }

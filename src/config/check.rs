@@ -122,6 +122,13 @@ fn check_uplinks(config: &Config, errors: &mut Vec<String>) {
             errors.push(format!("{what}: window must be at least 1"));
         }
         for other in &config.uplink[..at] {
+            if other.stream() == uplink.stream() {
+                errors.push(format!(
+                    "{what}: its stream would be {}, as that of [[uplink]] {:?}",
+                    uplink.stream(),
+                    other.name
+                ));
+            }
             for (a, b) in uplink.subjects.iter().flat_map(|a| other.subjects.iter().map(move |b| (a, b))) {
                 if subject::overlap(a, b) {
                     errors.push(format!("{what}: {a:?} overlaps {b:?} of [[uplink]] {:?}", other.name));

@@ -107,6 +107,10 @@ async fn poll(
             }
             Ok(_) => {}
             Err(error) => {
+                // Acknowledgements of what came over this connection must not reach the next one's session, nor may what
+                // was read and not yet handed on be taken for messages of the next connection.
+                connection.fetch_add(1, Ordering::AcqRel);
+                events.state.events.clear();
                 health.set(&format!("{} is not usable ({error}); trying again", config.url));
                 health.add(&health.reconnects, 1);
                 tokio::select! {

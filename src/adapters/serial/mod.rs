@@ -85,6 +85,9 @@ fn open(config: &SerialConfig) -> tokio_serial::Result<SerialStream> {
 async fn read(config: &SerialConfig, mut port: ReadHalf<SerialStream>, intake: &mut Intake, health: &Health) -> String {
     let subject = subject::fill(&config.subject, &config.name, "");
     let mut framer = Newline::new(config.max_length);
+    // By which a reading is recognised that has to be published again because its acknowledgement was late.
+    let run = format!("serial:{}:{:016x}", config.name, fastrand::u64(..));
+    let mut count = 0u64;
     let mut buffer = [0; 4096];
     loop {
         let read = match port.read(&mut buffer).await {
@@ -96,8 +99,13 @@ async fn read(config: &SerialConfig, mut port: ReadHalf<SerialStream>, intake: &
         let mut frames = Vec::new();
         framer.push(&buffer[..read], &mut frames);
         health.add(&health.dropped, framer.take_dropped());
-        let readings: Vec<Reading> =
-            frames.into_iter().map(|payload| Reading { subject: subject.clone(), payload, id: None }).collect();
+        let readings: Vec<Reading> = frames
+            .into_iter()
+            .map(|payload| {
+                count += 1;
+                Reading { subject: subject.clone(), payload, id: Some(format!("{run}:{count}")) }
+            })
+            .collect();
         for batch in readings.chunks(MAX_BATCH) {
             if intake.store(batch).await.is_err() {
                 return "ending".to_owned();
