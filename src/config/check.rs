@@ -1,8 +1,8 @@
 //! What does not fit together in a configuration whose every table is right by itself.
 
-use super::Config;
 use super::leaf::RemoteConfig;
 use super::secret::Secret;
+use super::{Config, LimitsConfig};
 use crate::subject;
 use std::path::Path;
 
@@ -20,9 +20,33 @@ pub(super) fn all(config: &Config) -> Vec<String> {
     names("adapter.serial", config.adapter.serial.iter().map(|s| &*s.name), &mut errors);
     names("adapter.mqtt", config.adapter.mqtt.iter().map(|m| &*m.name), &mut errors);
     config.leaf.remote.iter().for_each(|remote| check_remote(remote, &mut errors));
+    not_built_yet(config, &mut errors);
     check_uplinks(config, &mut errors);
     check_adapters(config, &mut errors);
     errors
+}
+
+/// What the configuration can say and leafd cannot do yet is refused: nobody shall believe a door locked that is open.
+fn not_built_yet(config: &Config, errors: &mut Vec<String>) {
+    let defaults = LimitsConfig::default();
+    for (set, what) in [
+        (config.tls.is_some(), "[tls]: TLS for clients"),
+        (config.websocket.is_some(), "[websocket]: the WebSocket listener"),
+        (config.http.is_some(), "[http]: monitoring over HTTP"),
+        (config.authorization.is_some(), "[authorization]: authentication of clients"),
+        (!config.accounts.is_empty(), "[accounts]: more than one account"),
+        (!config.mappings.is_empty(), "[mappings]: subject mapping"),
+        (config.limits.max_subscriptions != 0, "limits.max_subscriptions: a bound on subscriptions"),
+        (
+            config.limits.lame_duck_duration != defaults.lame_duck_duration
+                || config.limits.lame_duck_grace_period != defaults.lame_duck_grace_period,
+            "limits.lame_duck_*: lame duck mode",
+        ),
+    ] {
+        if set {
+            errors.push(format!("{what} is not built yet; take it out of the configuration"));
+        }
+    }
 }
 
 fn names<'a>(table: &str, names: impl Iterator<Item = &'a str>, errors: &mut Vec<String>) {

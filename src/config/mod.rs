@@ -3,19 +3,25 @@
 //! [`load`] parses and merges the files, [`check`] looks for what does not fit together. Nothing is applied here: the
 //! daemon gets a [`Config`] that can be trusted.
 
+pub mod accounts;
 pub mod adapter;
+pub mod auth;
 mod check;
+pub mod http;
 pub mod leaf;
 mod load;
 pub mod secret;
 mod server;
+pub mod tls;
 pub mod units;
 pub mod uplink;
+pub mod websocket;
 
 pub use load::{ConfigError, load};
 pub use server::{JetStreamConfig, LimitsConfig, ListenConfig, LogConfig, LogLevel};
 
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Everything that can be configured.
@@ -28,6 +34,18 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where local clients connect.
     pub listen: ListenConfig,
+    /// TLS of `listen`; absent: plain.
+    pub tls: Option<tls::TlsConfig>,
+    /// Where browsers connect; absent: nowhere.
+    pub websocket: Option<websocket::WebSocketConfig>,
+    /// Monitoring over HTTP; absent: none.
+    pub http: Option<http::HttpConfig>,
+    /// Who may connect; absent: anybody.
+    pub authorization: Option<auth::AuthorizationConfig>,
+    /// Accounts beside `$G` and `$SYS`.
+    pub accounts: BTreeMap<String, accounts::AccountConfig>,
+    /// Rewrites of subjects in `$G`.
+    pub mappings: accounts::MappingsConfig,
     /// What one client may use.
     pub limits: LimitsConfig,
     /// Streams.

@@ -20,6 +20,11 @@ impl Default for ListenConfig {
     }
 }
 
+/// Default host of listeners that are not meant for other machines unless it is said.
+pub(super) fn loopback() -> String {
+    "127.0.0.1".into()
+}
+
 /// `[limits]`: what one client may use.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -30,6 +35,8 @@ pub struct LimitsConfig {
     pub max_control_line: ByteSize,
     /// Clients at a time. Default: 65536.
     pub max_connections: usize,
+    /// Subscriptions of one connection; 0: no bound. Default: 0.
+    pub max_subscriptions: usize,
     /// Bytes that may wait for one client before it is cut off as a slow consumer. Default: 64 MB.
     pub max_pending: ByteSize,
     /// Idle time after which a client is pinged. Default: 2m.
@@ -38,6 +45,10 @@ pub struct LimitsConfig {
     pub ping_max: u32,
     /// How long a write to a client may make no progress. Default: 10s.
     pub write_deadline: Duration,
+    /// Time over which a server in lame duck mode lets its clients go. Default: 2m.
+    pub lame_duck_duration: Duration,
+    /// Time that clients of a server in lame duck mode have before the first is let go. Default: 10s.
+    pub lame_duck_grace_period: Duration,
 }
 
 impl Default for LimitsConfig {
@@ -46,10 +57,13 @@ impl Default for LimitsConfig {
             max_payload: ByteSize(1 << 20),
             max_control_line: ByteSize(4 << 10),
             max_connections: 65536,
+            max_subscriptions: 0,
             max_pending: ByteSize(64 << 20),
             ping_interval: Duration(StdDuration::from_secs(120)),
             ping_max: 2,
             write_deadline: Duration(StdDuration::from_secs(10)),
+            lame_duck_duration: Duration(StdDuration::from_secs(120)),
+            lame_duck_grace_period: Duration(StdDuration::from_secs(10)),
         }
     }
 }

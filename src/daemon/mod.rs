@@ -172,6 +172,12 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<&'static str> {
     note("server_name", old.server_name != new.server_name);
     note("data_dir", old.data_dir != new.data_dir);
     note("[listen]", old.listen != new.listen);
+    note("[tls]", old.tls != new.tls);
+    note("[websocket]", old.websocket != new.websocket);
+    note("[http]", old.http != new.http);
+    note("[authorization]", old.authorization != new.authorization);
+    note("[accounts]", old.accounts != new.accounts);
+    note("[mappings]", old.mappings != new.mappings);
     note("[limits]", old.limits != new.limits);
     note("[jetstream]", old.jetstream != new.jetstream);
     note("[log]", old.log != new.log);
