@@ -4,8 +4,11 @@
 //! nats-server's `sublist.go` (`IsValidSubject`, `SubjectsCollide`, `subjectIsSubsetMatch`).
 
 mod index;
+mod transform;
+mod transform_function;
 
 pub use index::{Index, Matches};
+pub use transform::{Transform, TransformError, placeholders};
 
 /// Whether `subject` may be subscribed to: no empty token, no white space, `>` only at the end.
 pub fn is_valid(subject: &str) -> bool {
