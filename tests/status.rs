@@ -53,6 +53,23 @@ async fn the_backlog_is_shown_while_the_hub_is_away_and_drains_when_it_returns()
     }
 }
 
+#[test]
+fn a_configuration_that_is_being_edited_does_not_hide_the_running_daemon() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = common::Leafd::new(dir.path(), "");
+    leafd.start();
+    leafd.configure("[[leaf.remote]]\nname = \"hub\"\npassword = { file = \"/nowhere\" }\n");
+    let run = |command| {
+        let mut leafd_command = std::process::Command::new(env!("CARGO_BIN_EXE_leafd"));
+        let run = leafd_command.arg(command).arg("-c").arg(leafd.config_file()).output().expect("runs");
+        (run.status.code(), String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr))
+    };
+    let (code, text) = run("status");
+    assert!(code == Some(0) && text.contains("gw1"), "{text}");
+    let (code, text) = run("reload");
+    assert!(code == Some(1) && text.contains("urls"), "the daemon names what is wrong: {text}");
+}
+
 /// `leafd status` as people read it.
 fn text(leafd: &common::Leafd) -> String {
     let run = std::process::Command::new(env!("CARGO_BIN_EXE_leafd"))

@@ -56,6 +56,18 @@ pub enum Command {
 }
 
 impl Args {
+    /// The data directory of the daemon that these arguments mean, whatever else its files say.
+    ///
+    /// # Errors
+    /// What is wrong with the files.
+    pub fn find_data_dir(&self) -> Result<PathBuf, String> {
+        let configured = || self.config.as_deref().map(config::data_dir).transpose().map_err(|e| e.to_string());
+        match &self.data_dir {
+            Some(dir) => Ok(dir.clone()),
+            None => Ok(configured()?.flatten().unwrap_or_else(config::default_data_dir)),
+        }
+    }
+
     /// The configuration with what the command line says on top.
     ///
     /// # Errors

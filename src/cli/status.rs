@@ -22,11 +22,7 @@ pub fn reload(args: &Args) -> Result<(), String> {
 }
 
 fn ask(args: &Args, request: Request) -> Result<serde_json::Value, String> {
-    let dir = match &args.data_dir {
-        Some(dir) => dir.clone(),
-        None => args.load()?.data_dir,
-    };
-    let answer = control::ask(&dir, request)?;
+    let answer = control::ask(&args.find_data_dir()?, request)?;
     match answer["error"].as_str() {
         Some(error) => Err(error.to_owned()),
         None => Ok(answer),

@@ -43,6 +43,25 @@ pub fn load(path: Option<&Path>, name: Option<&str>) -> Result<Config, ConfigErr
     }
 }
 
+/// Where the daemon with the configuration in `path` has its data: only `data_dir` is looked at, so that a daemon can be
+/// asked for its status while its files are being edited. `None` if no file sets it.
+///
+/// # Errors
+/// A file cannot be read, is no TOML, or its `data_dir` is not a string.
+pub fn data_dir(path: &Path) -> Result<Option<PathBuf>, ConfigError> {
+    let one = |error| ConfigError(vec![error]);
+    for file in files(path).map_err(one)? {
+        let text = text(&file).map_err(one)?;
+        let table: Table = toml::from_str(&text).map_err(|e| one(explain(&file, &text, &e)))?;
+        match table.get("data_dir") {
+            None => {}
+            Some(Value::String(dir)) => return Ok(Some(dir.into())),
+            Some(_) => return Err(one(format!("{}: data_dir is not a string", file.display()))),
+        }
+    }
+    Ok(None)
+}
+
 /// The main file and those of its `conf.d`.
 fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
     let mut files = vec![path.to_owned()];
@@ -62,13 +81,20 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
 
 /// Parses one file. It is read as a whole [`Config`] too, only to have errors with their place in the file.
 fn read(file: &Path) -> Result<Table, String> {
-    let text = std::fs::read_to_string(file).map_err(|e| format!("{}: cannot be read: {e}", file.display()))?;
-    let explain = |error: toml::de::Error| {
-        let (line, column) = place(&text, error.span().map_or(0, |s| s.start));
-        format!("{}:{line}:{column}: {}", file.display(), hint(error.message()))
-    };
+    let text = text(file)?;
+    let explain = |error| explain(file, &text, &error);
     toml::from_str::<Config>(&text).map_err(explain)?;
     toml::from_str::<Table>(&text).map_err(explain)
+}
+
+fn text(file: &Path) -> Result<String, String> {
+    std::fs::read_to_string(file).map_err(|e| format!("{}: cannot be read: {e}", file.display()))
+}
+
+/// An error with its place in the file.
+fn explain(file: &Path, text: &str, error: &toml::de::Error) -> String {
+    let (line, column) = place(text, error.span().map_or(0, |s| s.start));
+    format!("{}:{line}:{column}: {}", file.display(), hint(error.message()))
 }
 
 fn place(text: &str, at: usize) -> (usize, usize) {
@@ -121,7 +147,8 @@ fn merge(into: &mut Table, from: Table, path: &str, file: &Path, errors: &mut Ve
     }
 }
 
-fn default_data_dir() -> PathBuf {
+/// Where data lies if nothing says otherwise.
+pub(crate) fn default_data_dir() -> PathBuf {
     let var = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     var("STATE_DIRECTORY")
         .or_else(|| Some(var("XDG_DATA_HOME")?.join("leafd")))
@@ -210,6 +237,16 @@ mod tests {
         assert!(error.contains("duration with unit"), "{error}");
         let error = refused("[listen\n");
         assert!(error.contains("leafd.toml:1:"), "{error}");
+    }
+
+    #[test]
+    fn the_data_directory_is_found_in_files_that_are_otherwise_wrong() {
+        let (_dir, main) = dir(&[("leafd.toml", "prot = 1\n[listen]\nport = \"x\"\n")]);
+        assert_eq!(data_dir(&main).expect("readable"), None);
+        let (_dir, main) = dir(&[("leafd.toml", "prot = 1\n"), ("conf.d/data.toml", "data_dir = \"/d\"\n")]);
+        assert_eq!(data_dir(&main).expect("readable"), Some("/d".into()));
+        let (_dir, main) = dir(&[("leafd.toml", "data_dir = 1\n")]);
+        assert!(data_dir(&main).expect_err("refused").to_string().contains("leafd.toml: data_dir"));
     }
 
     #[test]

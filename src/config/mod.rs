@@ -17,7 +17,8 @@ pub mod units;
 pub mod uplink;
 pub mod websocket;
 
-pub use load::{ConfigError, load};
+pub(crate) use load::default_data_dir;
+pub use load::{ConfigError, data_dir, load};
 pub use server::{JetStreamConfig, LimitsConfig, ListenConfig, LogConfig, LogLevel};
 
 use serde::Deserialize;
