@@ -13,6 +13,7 @@ mod commit;
 mod dir;
 mod error;
 mod frame;
+mod handle;
 mod io;
 mod log;
 mod reader;
@@ -27,8 +28,9 @@ mod subjects;
 mod tests;
 mod tombstones;
 
-pub use commit::{Commit, Store, StoreOptions, StoreStats};
+pub use commit::{Commit, StoreStats};
 pub use error::StoreError;
+pub use handle::{Store, StoreOptions};
 pub use io::{Disk, DiskFile, RealDisk};
 pub use log::{CommitObserver, Limits, Log, LogOptions, LogState, Purge, Storage, Sync};
 pub use reader::Reader;

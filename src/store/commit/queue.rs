@@ -1,0 +1,189 @@
+//! What logs and the commit thread share: the queue of what is to be committed, and the counters.
+
+use super::TICK;
+use super::ticket::{Commit, Ticket, ticket};
+use crate::store::StoreError;
+use crate::store::log::Inner;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::SystemTime;
+
+/// Counters of the store.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct StoreStats {
+    /// Commit rounds that wrote something.
+    pub commits: u64,
+    /// Calls of fdatasync.
+    pub syncs: u64,
+    /// Bytes of records written.
+    pub bytes_written: u64,
+    /// Records committed.
+    pub records: u64,
+    /// Commits that failed.
+    pub failures: u64,
+    /// The last failure, until a commit works again.
+    pub error: Option<String>,
+}
+
+/// What logs and the commit thread share.
+pub(in crate::store) struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    closed: AtomicBool,
+    logs: Mutex<HashMap<String, Weak<Inner>>>,
+    pub(super) segment_bytes: u64,
+    pub(super) commits: AtomicU64,
+    pub(super) syncs: AtomicU64,
+    pub(super) bytes_written: AtomicU64,
+    pub(super) records: AtomicU64,
+    failures: AtomicU64,
+    error: Mutex<Option<String>>,
+}
+
+#[derive(Default)]
+pub(super) struct Queue {
+    pub logs: Vec<Arc<Inner>>,
+    pub state: bool,
+    pub tickets: Vec<Ticket>,
+    pub stop: bool,
+    /// The commit thread has ended.
+    pub finished: bool,
+}
+
+impl Shared {
+    pub fn new(segment_bytes: u64) -> Shared {
+        Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            closed: AtomicBool::new(false),
+            logs: Mutex::default(),
+            segment_bytes,
+            commits: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+            bytes_written: AtomicU64::new(0),
+            records: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            error: Mutex::default(),
+        }
+    }
+
+    pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(in crate::store) fn logs(&self) -> MutexGuard<'_, HashMap<String, Weak<Inner>>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn enqueue(&self, log: Arc<Inner>) {
+        self.queue().logs.push(log);
+        self.wake.notify_one();
+    }
+
+    /// Has the state log committed; `false` if the commit thread has ended.
+    pub fn enqueue_state(&self) -> bool {
+        let mut queue = self.queue();
+        queue.state = true;
+        self.wake.notify_one();
+        !queue.finished
+    }
+
+    /// Logs that have something to commit, without waiting.
+    pub(super) fn rest(&self) -> Option<Vec<Arc<Inner>>> {
+        let logs = std::mem::take(&mut self.queue().logs);
+        (!logs.is_empty()).then_some(logs)
+    }
+
+    /// Resolves when everything staged until now is committed.
+    pub fn barrier(&self) -> Commit {
+        let (ticket, commit) = ticket();
+        let mut queue = self.queue();
+        if queue.finished {
+            ticket.resolve(Err(StoreError::Closed));
+        } else {
+            queue.tickets.push(ticket);
+            self.wake.notify_one();
+        }
+        commit
+    }
+
+    /// Has the commit thread commit what there is and end; nothing can be staged from now on.
+    pub fn stop(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.queue().stop = true;
+        self.wake.notify_one();
+    }
+
+    /// Counters of now.
+    pub fn stats(&self) -> StoreStats {
+        StoreStats {
+            commits: self.commits.load(Ordering::Relaxed),
+            syncs: self.syncs.load(Ordering::Relaxed),
+            bytes_written: self.bytes_written.load(Ordering::Relaxed),
+            records: self.records.load(Ordering::Relaxed),
+            failures: self.failures.load(Ordering::Relaxed),
+            error: self.error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// Nothing more is committed: whoever waits is told, and so is whoever comes later.
+    pub(super) fn finish(&self) {
+        let tickets = {
+            let mut queue = self.queue();
+            queue.finished = true;
+            std::mem::take(&mut queue.tickets)
+        };
+        tickets.into_iter().for_each(|ticket| ticket.resolve(Err(StoreError::Closed)));
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Nanoseconds since 1970.
+    pub fn now(&self) -> i64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    /// Waits for work; `None` when a tick is due without any.
+    pub(super) fn next(&self, ticking: bool) -> Option<Queue> {
+        let mut queue = self.queue();
+        loop {
+            if !queue.logs.is_empty() || queue.state || !queue.tickets.is_empty() || queue.stop {
+                let stop = queue.stop;
+                let taken = std::mem::take(&mut *queue);
+                queue.stop = stop;
+                return Some(Queue { stop, ..taken });
+            }
+            if !ticking {
+                queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let (guard, timeout) = self.wake.wait_timeout(queue, TICK).unwrap_or_else(PoisonError::into_inner);
+            queue = guard;
+            if timeout.timed_out() {
+                return None;
+            }
+        }
+    }
+
+    pub(super) fn report(&self, result: &Result<(), StoreError>) {
+        let mut error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(()) => {
+                if error.take().is_some() {
+                    tracing::info!("the store works again");
+                }
+            }
+            Err(e) => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                if error.is_none() {
+                    tracing::error!("the store cannot write: {e}; nothing is acknowledged until it works again");
+                }
+                *error = Some(e.to_string());
+            }
+        }
+    }
+}

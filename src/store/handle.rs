@@ -1,0 +1,181 @@
+//! The store of one data directory: opening it, its logs, its end.
+
+use super::commit::{self, Commit, Shared, StoreStats};
+use super::dir::{self, Lock};
+use super::io::{Disk, MemoryDisk, Place, RealDisk};
+use super::log::{Inner, Log, LogOptions, Storage};
+use super::{StateLog, StoreError, recovery};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+/// How the store behaves.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// A segment is sealed when it would grow beyond this, bytes.
+    pub segment_bytes: u64,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        StoreOptions { segment_bytes: 16 << 20 }
+    }
+}
+
+/// The store of one data directory; a handle.
+#[derive(Clone)]
+pub struct Store(Arc<StoreInner>);
+
+struct StoreInner {
+    shared: Arc<Shared>,
+    state: Arc<StateLog>,
+    place: Place,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    _lock: Option<Lock>,
+}
+
+impl Store {
+    /// Opens or creates the store in `dir`, takes its lock, reads the state log and starts the commit thread.
+    ///
+    /// # Errors
+    /// The directory cannot be used: in use, foreign, newer, unreadable.
+    pub fn open(dir: &Path, options: StoreOptions) -> Result<Store, StoreError> {
+        let lock = dir::take(dir)?;
+        Self::on_disk(Arc::new(RealDisk), dir, options, Some(lock))
+    }
+
+    /// As [`Store::open`] on another disk than the machine's, without a lock.
+    pub(super) fn on_disk(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: StoreOptions,
+        lock: Option<Lock>,
+    ) -> Result<Store, StoreError> {
+        let place = Place { disk, dir: dir.to_owned() };
+        let streams = dir.join("streams");
+        place.disk.create_dir(&streams).map_err(|e| StoreError::io("create", &streams, e))?;
+        let shared = Arc::new(Shared::new(options.segment_bytes));
+        let state = Arc::new(StateLog::open(place.clone(), shared.clone())?);
+        let thread = thread::Builder::new().name("leafd-commit".into()).spawn({
+            let (shared, state) = (shared.clone(), state.clone());
+            move || commit::run(&shared, &state)
+        });
+        let thread = thread.map_err(|e| StoreError::io("start the commit thread for", dir, e))?;
+        Ok(Store(Arc::new(StoreInner { shared, state, place, thread: Mutex::new(Some(thread)), _lock: lock })))
+    }
+
+    /// A new, empty log.
+    ///
+    /// # Errors
+    /// It exists already, or its folder cannot be made.
+    pub fn create_log(&self, id: &str, options: LogOptions) -> Result<Log, StoreError> {
+        if options.storage == Storage::File && self.log_ids()?.iter().any(|known| known == id) {
+            return Err(StoreError::Exists(id.to_owned()));
+        }
+        let place = self.place_of(id, options.storage);
+        let failed = |e| StoreError::io("create", &place.dir, e);
+        place.disk.create_dir(&place.dir).map_err(failed)?;
+        place.disk.sync_dir(&self.0.place.dir.join("streams")).map_err(failed)?;
+        self.load(id, place, options)
+    }
+
+    /// An existing log. Memory-backed logs are always empty at first.
+    ///
+    /// # Errors
+    /// It does not exist, or cannot be read.
+    pub fn open_log(&self, id: &str, options: LogOptions) -> Result<Log, StoreError> {
+        if options.storage == Storage::File && !self.log_ids()?.iter().any(|known| known == id) {
+            return Err(StoreError::Missing(id.to_owned()));
+        }
+        self.load(id, self.place_of(id, options.storage), options)
+    }
+
+    fn load(&self, id: &str, place: Place, options: LogOptions) -> Result<Log, StoreError> {
+        let shared = self.0.shared.clone();
+        let state = recovery::open(&place, id, &options)?;
+        let inner = Inner::new(id, place, options.storage, shared.clone(), state);
+        shared.logs().insert(id.to_owned(), Arc::downgrade(&inner));
+        let log = Log(inner);
+        // The limits may have changed, or a power cut may have come before a removal was written.
+        if let Some(max) = options.limits.max_msgs_per_subject {
+            log.limit_subjects(&log.subjects_above(max), max);
+        }
+        // Wakes the thread, so that it notices whether the log needs ticks.
+        log.set_limits(options.limits);
+        Ok(log)
+    }
+
+    fn place_of(&self, id: &str, storage: Storage) -> Place {
+        let dir = self.0.place.dir.join("streams").join(id);
+        match storage {
+            Storage::File => Place { disk: self.0.place.disk.clone(), dir },
+            Storage::Memory => Place { disk: Arc::new(MemoryDisk), dir },
+        }
+    }
+
+    /// Deletes a log with all its records; handles of it that are still about take no more.
+    ///
+    /// # Errors
+    /// Its folder cannot be deleted.
+    pub fn remove_log(&self, id: &str) -> Result<(), StoreError> {
+        let inner = self.0.shared.logs().remove(id).and_then(|weak| weak.upgrade());
+        if let Some(inner) = &inner {
+            inner.state().deleted = true;
+        }
+        if inner.is_none_or(|inner| inner.storage == Storage::File) {
+            let dir = self.place_of(id, Storage::File).dir;
+            match self.0.place.disk.remove_dir(&dir) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(StoreError::io("delete", &dir, e)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The file-backed logs there are.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn log_ids(&self) -> Result<Vec<String>, StoreError> {
+        let dir = self.0.place.dir.join("streams");
+        self.0.place.disk.list(&dir).map_err(|e| StoreError::io("list", &dir, e))
+    }
+
+    /// The state log.
+    pub fn state(&self) -> &StateLog {
+        &self.0.state
+    }
+
+    /// Resolves when everything staged until now is committed.
+    pub fn barrier(&self) -> Commit {
+        self.0.shared.barrier()
+    }
+
+    /// Counters of now.
+    pub fn stats(&self) -> StoreStats {
+        self.0.shared.stats()
+    }
+
+    /// Commits everything and ends the commit thread. Nothing can be staged afterwards.
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+impl StoreInner {
+    fn close(&self) {
+        self.shared.stop();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.thread().id() != thread::current().id()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for StoreInner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

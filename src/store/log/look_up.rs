@@ -1,0 +1,162 @@
+//! Questions about a log: its numbers, single records, subjects, counts and times.
+
+use super::Log;
+use super::options::LogState;
+use crate::store::segment::{Item, Scanner};
+use crate::store::{StoreError, Stored, SubjectInfo};
+use crate::subject;
+
+impl Log {
+    /// Numbers of now.
+    pub fn state(&self) -> LogState {
+        let state = self.0.state();
+        let (first, next) = (state.first.min(state.next), state.next);
+        let summary = LogState {
+            msgs: state.msgs,
+            bytes: state.bytes,
+            first_seq: first,
+            last_seq: next - 1,
+            first_time: 0,
+            last_time: if next > 1 && state.last_time != i64::MIN { state.last_time } else { 0 },
+            num_subjects: state.subjects.len() as u64,
+            num_deleted: (next - first).saturating_sub(state.msgs),
+            committed: state.committed,
+            damaged: self.0.damaged.load(std::sync::atomic::Ordering::Relaxed),
+        };
+        let known = state.first_time;
+        drop(state);
+        let first_time = match summary.msgs {
+            0 => 0,
+            _ if known.0 == first => known.1,
+            _ => {
+                let time = self.read(first).ok().flatten().map_or(0, |s| s.time);
+                self.0.state().first_time = (first, time);
+                time
+            }
+        };
+        LogState { first_time, ..summary }
+    }
+
+    /// Last committed sequence.
+    pub fn committed(&self) -> u64 {
+        self.0.state().committed
+    }
+
+    /// One record, committed or staged. `None` if it was removed or never there.
+    ///
+    /// # Errors
+    /// The disk cannot be read, or the record is damaged.
+    pub fn read(&self, seq: u64) -> Result<Option<Stored>, StoreError> {
+        let mut scanner = {
+            let state = self.0.state();
+            if seq > state.committed {
+                let staged = state.writing.as_ref().and_then(|w| w.find(seq)).or_else(|| state.staged.find(seq));
+                return Ok(staged);
+            }
+            match state.segment_of(seq) {
+                Some(segment) if state.is_live(seq) && seq <= segment.last => segment.scan(seq, 16 * 1024),
+                _ => return Ok(None),
+            }
+        };
+        self.scan_to(&mut scanner, seq)
+    }
+
+    fn scan_to(&self, scanner: &mut Scanner, seq: u64) -> Result<Option<Stored>, StoreError> {
+        let mut damaged = false;
+        loop {
+            match scanner.next().map_err(|e| StoreError::io("read", &self.0.place.dir, e))? {
+                Some(Item::Record(view, _)) if view.seq == seq => return Ok(Some(view.to_stored())),
+                Some(Item::Record(view, _)) if view.seq < seq => damaged = false,
+                Some(Item::Damage { .. }) => damaged = true,
+                // A gap left by `append_at` is no damage.
+                Some(Item::Record(..)) | None if !damaged => return Ok(None),
+                Some(Item::Record(..)) | None => {
+                    return Err(StoreError::Damaged { log: self.0.id.clone(), seq });
+                }
+            }
+        }
+    }
+
+    /// Last sequence of the subjects that `filter` selects; staged ones included.
+    pub fn last_for(&self, filter: &str) -> Option<u64> {
+        let state = self.0.state();
+        if subject::is_literal(filter) {
+            return state.subjects.get(filter).map(|info| info.last);
+        }
+        state.subjects.iter().filter(|(s, _)| subject::matches(filter, s)).map(|(_, info)| info.last).max()
+    }
+
+    /// First and last sequence and count of one subject.
+    pub fn subject_info(&self, subject: &str) -> Option<SubjectInfo> {
+        self.mend_first(subject);
+        self.0.state().subjects.get(subject)
+    }
+
+    /// All subjects that `filter` selects. Their `first` may lag behind removals.
+    pub fn subjects(&self, filter: &str) -> Vec<(Box<str>, SubjectInfo)> {
+        let state = self.0.state();
+        let chosen = state.subjects.iter().filter(|(s, _)| subject::matches(filter, s));
+        chosen.map(|(s, info)| (s.into(), info)).collect()
+    }
+
+    /// Records from `from_seq` on whose subject `filter` selects. Exact for `>` and for a filter all of whose records lie
+    /// on one side of `from_seq`; else they are counted by reading.
+    pub fn count_from(&self, from_seq: u64, filter: &str) -> u64 {
+        let state = self.0.state();
+        if from_seq <= state.first {
+            if filter == ">" {
+                return state.msgs;
+            }
+            let chosen = state.subjects.iter().filter(|(s, _)| subject::matches(filter, s));
+            return chosen.map(|(_, info)| info.count).sum();
+        }
+        if filter == ">" {
+            // All but what lies before; whole segments by their counts.
+            let mut count = state.next.saturating_sub(from_seq.max(state.committed + 1));
+            for segment in state.segments.iter().rev() {
+                if segment.base >= from_seq {
+                    count += segment.live();
+                } else {
+                    let from = from_seq.max(segment.base);
+                    count += (from..=segment.last).filter(|s| !segment.is_removed(*s)).count() as u64;
+                    break;
+                }
+            }
+            return count;
+        }
+        let chosen: Vec<SubjectInfo> =
+            state.subjects.iter().filter(|(s, _)| subject::matches(filter, s)).map(|(_, info)| info).collect();
+        drop(state);
+        let whole: u64 = chosen.iter().filter(|i| i.first >= from_seq).map(|i| i.count).sum();
+        if chosen.iter().all(|i| i.first >= from_seq || i.last < from_seq) {
+            return whole;
+        }
+        let mut reader = self.reader();
+        reader.seek(from_seq);
+        let mut count = 0;
+        while let Ok(Some(_)) = reader.next(&|s| subject::matches(filter, s)) {
+            count += 1;
+        }
+        count
+    }
+
+    /// First sequence stored at or after `time` (nanoseconds since 1970); one more than the last if there is none.
+    pub fn seq_at(&self, time: i64) -> u64 {
+        let start = {
+            let state = self.0.state();
+            let segment = state.segments.iter().find(|s| s.last_time >= time && s.records > 0);
+            match segment {
+                Some(segment) => segment.seq_before(time).max(state.first),
+                None => return state.committed + 1,
+            }
+        };
+        let mut reader = self.reader();
+        reader.seek(start);
+        while let Ok(Some(stored)) = reader.next(&|_| true) {
+            if stored.time >= time {
+                return stored.seq;
+            }
+        }
+        self.committed() + 1
+    }
+}

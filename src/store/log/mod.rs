@@ -1,0 +1,91 @@
+//! A log: what is staged, what is committed, and the answers to questions about both.
+
+mod limits;
+mod look_up;
+mod options;
+mod removal;
+mod staging;
+mod state;
+mod subject_ends;
+
+pub use options::{CommitObserver, Limits, LogOptions, LogState, Purge, Storage, Sync};
+pub(super) use staging::Staged;
+pub(super) use state::State;
+
+use super::Stored;
+use super::commit::Shared;
+use super::io::Place;
+use super::reader::Reader;
+use super::record::OVERHEAD;
+use super::segment::Segment;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// A handle on a log.
+#[derive(Clone)]
+pub struct Log(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub id: String,
+    pub place: Place,
+    pub storage: Storage,
+    pub shared: Arc<Shared>,
+    pub observer: OnceLock<Arc<dyn CommitObserver>>,
+    pub damaged: AtomicU64,
+    state: Mutex<State>,
+}
+
+impl Inner {
+    pub fn new(id: &str, place: Place, storage: Storage, shared: Arc<Shared>, state: State) -> Arc<Inner> {
+        Arc::new(Inner {
+            id: id.to_owned(),
+            place,
+            storage,
+            shared,
+            observer: OnceLock::new(),
+            damaged: AtomicU64::new(0),
+            state: Mutex::new(state),
+        })
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the commit thread look at this log; call without the state's lock.
+    pub fn queue(self: &Arc<Self>) {
+        self.shared.enqueue(self.clone());
+    }
+}
+
+impl Log {
+    /// Sets who is told of commits; the first one stays.
+    pub fn observe(&self, observer: Arc<dyn CommitObserver>) {
+        let _ = self.0.observer.set(observer);
+    }
+
+    /// Has the commit thread look at the log. Under its lock, so that a barrier asked for later comes behind it.
+    fn queue(&self, state: &mut State) {
+        if !std::mem::replace(&mut state.queued, true) {
+            self.0.queue();
+        }
+    }
+
+    /// A reader of what is committed, from the first record on.
+    pub fn reader(&self) -> Reader {
+        Reader::new(self.0.clone())
+    }
+
+    pub(super) fn delete(&self, segments: Vec<Segment>) {
+        for segment in segments {
+            if let Err(error) = self.0.place.disk.remove(&segment.path) {
+                tracing::warn!("cannot delete {}: {error}", segment.path.display());
+            }
+        }
+    }
+}
+
+/// What a record takes on disk.
+fn size_of(stored: &Stored) -> u64 {
+    (OVERHEAD + stored.subject.len() + stored.headers.len() + stored.payload.len()) as u64
+}

@@ -1,0 +1,104 @@
+//! Records on their way to disk: staging them, finding them, and taking them back.
+
+use super::state::State;
+use super::{Inner, Log};
+use crate::store::record::{self, View};
+use crate::store::{Record, StoreError, Stored};
+use std::sync::MutexGuard;
+
+/// Records on their way to disk.
+#[derive(Default)]
+pub(in crate::store) struct Staged {
+    pub buffer: Vec<u8>,
+    pub entries: Vec<Entry>,
+}
+
+pub(in crate::store) struct Entry {
+    pub seq: u64,
+    pub time: i64,
+    /// Where its frame begins in the buffer.
+    pub at: usize,
+    pub used: usize,
+    /// The subject's last sequence before: what this record supersedes, and where the way back leads.
+    pub before: Option<u64>,
+}
+
+impl Staged {
+    pub(super) fn find(&self, seq: u64) -> Option<Stored> {
+        let at = self.entries.binary_search_by_key(&seq, |e| e.seq).ok()?;
+        record::parse(&self.buffer[self.entries[at].at..]).map(View::to_stored)
+    }
+}
+
+impl Inner {
+    /// Takes back everything staged: the disk did not take it.
+    pub fn roll_back(&self) -> u64 {
+        let mut state = self.state();
+        let writing = state.writing.take();
+        let staged = std::mem::take(&mut state.staged);
+        for part in [Some(&staged), writing.as_deref()].into_iter().flatten() {
+            for entry in part.entries.iter().rev() {
+                let Some(view) = record::parse(&part.buffer[entry.at..]) else { continue };
+                state.subjects.undo(view.subject, entry.before);
+                state.msgs -= 1;
+                state.bytes = state.bytes.saturating_sub(entry.used as u64);
+            }
+        }
+        state.next = state.committed + 1;
+        state.first = state.first.min(state.next);
+        state.next
+    }
+}
+
+impl Log {
+    /// Stages a record and returns its sequence. It is committed when the observer hears so.
+    ///
+    /// # Errors
+    /// The record is too large, or the log was removed or closed.
+    pub fn append(&self, record: &Record<'_>) -> Result<u64, StoreError> {
+        let now = self.0.shared.now();
+        let state = self.0.state();
+        let (seq, time) = (state.next, now.max(state.last_time));
+        self.stage(state, seq, time, record)
+    }
+
+    /// Stages a record under a given sequence and time, as a mirror does; sequences left out are gaps.
+    ///
+    /// # Errors
+    /// As [`Log::append`]; also if `seq` is not above the last one.
+    pub fn append_at(&self, seq: u64, time: i64, record: &Record<'_>) -> Result<u64, StoreError> {
+        let state = self.0.state();
+        if seq < state.next {
+            return Err(StoreError::Exists(format!("{} sequence {seq}", self.0.id)));
+        }
+        let time = time.max(state.last_time);
+        self.stage(state, seq, time, record)
+    }
+
+    fn stage(
+        &self,
+        mut guard: MutexGuard<'_, State>,
+        seq: u64,
+        time: i64,
+        record: &Record<'_>,
+    ) -> Result<u64, StoreError> {
+        record.check()?;
+        let state = &mut *guard;
+        if state.deleted || self.0.shared.is_closed() {
+            return Err(StoreError::Closed);
+        }
+        if state.msgs == 0 {
+            state.first = seq;
+        }
+        state.next = seq + 1;
+        state.last_time = time;
+        state.msgs += 1;
+        state.bytes += record.size() as u64;
+        let before = state.subjects.append(record.subject, seq).map(|info| info.last);
+        let at = state.staged.buffer.len();
+        record.push(&mut state.staged.buffer, seq, time);
+        state.staged.entries.push(Entry { seq, time, at, used: record.size(), before });
+        self.queue(state);
+        Ok(seq)
+    }
+}

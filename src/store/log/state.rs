@@ -1,0 +1,113 @@
+//! The books of a log: its segments, subjects, and numbers.
+
+use super::options::{Limits, Sync};
+use super::staging::Staged;
+use crate::store::SubjectInfo;
+use crate::store::record;
+use crate::store::segment::Segment;
+use crate::store::subjects::{Left, Subjects};
+use crate::store::tombstones::{Tomb, Tombstones};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub(in crate::store) struct State {
+    pub limits: Limits,
+    pub sync: Sync,
+    /// Ascending; records are appended to the last one. Empty until the first commit.
+    pub segments: VecDeque<Segment>,
+    pub subjects: Subjects,
+    /// First live sequence; `next` if there is none.
+    pub first: u64,
+    /// Next sequence to be given.
+    pub next: u64,
+    pub committed: u64,
+    pub last_time: i64,
+    /// A sequence and its time, as it was last read for [`Log::state`].
+    pub first_time: (u64, i64),
+    pub msgs: u64,
+    pub bytes: u64,
+    pub staged: Staged,
+    /// What the commit thread is writing.
+    pub writing: Option<Arc<Staged>>,
+    pub spare: Staged,
+    /// Removals to be made durable with the next commit.
+    pub tombs: Vec<Tomb>,
+    pub tombstones: Tombstones,
+    /// Begin a new segment with the next commit.
+    pub rotate: bool,
+    /// The commit thread knows that there is something to do.
+    pub queued: bool,
+    pub synced_at: Instant,
+    pub unsynced: bool,
+    pub deleted: bool,
+}
+
+impl State {
+    pub fn segment_of(&self, seq: u64) -> Option<&Segment> {
+        let after = self.segments.partition_point(|s| s.base <= seq);
+        self.segments.get(after.checked_sub(1)?)
+    }
+
+    fn segment_of_mut(&mut self, seq: u64) -> Option<&mut Segment> {
+        let after = self.segments.partition_point(|s| s.base <= seq);
+        self.segments.get_mut(after.checked_sub(1)?)
+    }
+
+    /// Base of the segment that follows the one with `base`.
+    pub fn segment_after(&self, base: u64) -> Option<u64> {
+        self.segments.get(self.segments.partition_point(|s| s.base <= base)).map(|s| s.base)
+    }
+
+    /// Whether a committed `seq` has neither been removed nor trimmed.
+    pub fn is_live(&self, seq: u64) -> bool {
+        seq >= self.first && self.segment_of(seq).is_some_and(|s| !s.is_removed(seq))
+    }
+
+    /// What is known of a subject, with only its committed records counted.
+    pub(super) fn committed_of(&self, subject: &str) -> Option<SubjectInfo> {
+        let mut info = self.subjects.get(subject)?;
+        if info.last > self.committed {
+            let parts = [self.writing.as_deref(), Some(&self.staged)];
+            let staged = parts.into_iter().flatten().flat_map(|part| part.entries.iter().map(|e| &part.buffer[e.at..]));
+            let ours = staged.filter(|bytes| record::subject_of(bytes) == Some(subject)).count();
+            info.count = info.count.saturating_sub(ours as u64);
+        }
+        Some(info)
+    }
+
+    /// Takes one committed, live record out of the books.
+    pub fn strike(&mut self, seq: u64, subject: &str, size: u64, mend: &mut Vec<Box<str>>) -> bool {
+        if !self.is_live(seq) || seq > self.committed {
+            return false;
+        }
+        if let Some(segment) = self.segment_of_mut(seq) {
+            segment.removed.insert(seq - segment.base);
+        }
+        self.msgs -= 1;
+        self.bytes = self.bytes.saturating_sub(size);
+        if self.subjects.remove(subject, seq) == Left::Last {
+            mend.push(subject.into());
+        }
+        true
+    }
+
+    /// Moves `first` past what was removed; gives back segments with nothing left in them, to be deleted.
+    pub fn settle(&mut self) -> Vec<Segment> {
+        let mut gone = Vec::new();
+        while self.segments.len() > 1 && self.segments.front().is_some_and(|s| s.live() == 0 || s.last < self.first) {
+            gone.extend(self.segments.pop_front());
+        }
+        let Some(front) = self.segments.front() else {
+            return gone;
+        };
+        self.first = self.first.max(front.base);
+        while self.first <= front.last && front.is_removed(self.first) {
+            self.first += 1;
+        }
+        if front.live() == 0 {
+            self.first = self.first.max(front.last + 1);
+        }
+        gone
+    }
+}
