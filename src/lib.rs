@@ -8,6 +8,8 @@
 pub mod account;
 /// Sensors: serial, MQTT. Use only in-process clients and `config`.
 pub mod adapters;
+/// Who a client is and what it may do. Uses `account`, `subject`, `config`.
+pub mod auth;
 /// One file per command of the `leafd` program.
 pub mod cli;
 /// The configuration: one struct per table, files and conf.d, validation.

@@ -1,6 +1,6 @@
 //! INFO between servers on a leaf connection (nats-server `server.go`, `Info`, the fields that matter here).
 
-use super::permissions::SubjectPermission;
+use crate::auth::SubjectPermission;
 use serde::{Deserialize, Serialize};
 
 /// What the accepting side says of itself, first and again whenever it changes.

@@ -20,5 +20,4 @@ mod wire;
 pub use dial::Identity;
 pub use link::{Link, LinkError};
 pub use listen::{LeafStatus, ListenError, Listener};
-pub use permissions::SubjectPermission;
 pub use status::{LinkState, LinkStatus};

@@ -5,8 +5,9 @@
 //! [`Outbound`] buffer, so that order is kept: the interest in a reply subject is announced before the request is sent.
 
 use super::interest::{Announced, HUB_SID, Key, LOOP_PREFIX, Watcher};
-use super::permissions::{Filter, SubjectPermission};
+use super::permissions::Filter;
 use crate::account::{Account, Batch, Message, Origin, RouteCache, Subscription, Target, TargetId, TargetKind};
+use crate::auth::SubjectPermission;
 use crate::protocol::leaf::push_message;
 use crate::server::outbound::Outbound;
 use crate::subject::{is_valid, is_valid_literal};

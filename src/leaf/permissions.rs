@@ -4,36 +4,12 @@
 //! `cmd.>` is announced as `cmd.>`), and every message is checked once more before it is sent, so that a nats-server hub,
 //! which closes a connection on a violation, never sees one.
 
+use crate::auth::{SubjectPermission, bare};
 use crate::subject::{is_literal, is_subset, is_valid, matches};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Most subjects in an effective list; a peer that sends more is cut to these.
 const MAX_SUBJECTS: usize = 4096;
-
-/// A permission list as servers exchange it in INFO (nats-server `SubjectPermission`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct SubjectPermission {
-    /// Absent: everything that is not denied.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub allow: Option<Vec<String>>,
-    /// Takes precedence over `allow`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub deny: Option<Vec<String>>,
-}
-
-impl SubjectPermission {
-    /// Whether the literal `subject` is allowed.
-    pub fn allows(&self, subject: &str) -> bool {
-        self.allow.as_ref().is_none_or(|allow| allow.iter().any(|a| matches(bare(a), subject)))
-            && !self.deny.iter().flatten().any(|d| matches(bare(d), subject))
-    }
-}
-
-/// A list entry may carry a queue group after a blank; only the subject counts here.
-fn bare(entry: &str) -> &str {
-    entry.split([' ', '\t']).next().unwrap_or_default()
-}
 
 /// What may cross in one direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -4,10 +4,12 @@
 //! nats-server's `sublist.go` (`IsValidSubject`, `SubjectsCollide`, `subjectIsSubsetMatch`).
 
 mod index;
+mod list;
 mod transform;
 mod transform_function;
 
 pub use index::{Index, Matches};
+pub use list::{InvalidEntry, Selection, SubjectList};
 pub use transform::{Transform, TransformError, placeholders};
 
 /// Whether `subject` may be subscribed to: no empty token, no white space, `>` only at the end.
