@@ -4,10 +4,11 @@
 //! from the outside inwards, so that everything taken in is on disk and answered first.
 
 mod parts;
+mod watchdog;
 
 use crate::config::Config;
 use crate::monitor::ProcessStatus;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 use crate::system::control::{self, Request};
 use crate::system::notify;
 use crate::system::signals::{Event, Signals};
@@ -63,7 +64,8 @@ pub async fn run(config: Config, reload: Reload<'_>) -> Result<(), StartError> {
         Ok(listener) => drop(tokio::spawn(control::serve(listener, asked))),
         Err(error) => tracing::warn!("no control socket, so `leafd status` will not work: {error}"),
     }
-    let watchdog = tokio::spawn(watch_over(daemon.parts.store.clone()));
+    let store = daemon.parts.store.clone();
+    let watchdog = tokio::spawn(watchdog::watch(async move || store.barrier().await));
     notify::ready("serving");
     tracing::info!("Server is ready");
     loop {
@@ -91,17 +93,6 @@ pub async fn run(config: Config, reload: Reload<'_>) -> Result<(), StartError> {
     drop(requests);
     daemon.end().await;
     Ok(())
-}
-
-/// Tells systemd that we live, as long as the store commits.
-async fn watch_over(store: Store) {
-    let Some(interval) = notify::watchdog_interval() else { return };
-    loop {
-        if tokio::time::timeout(interval, store.barrier()).await.is_ok() {
-            notify::watchdog();
-        }
-        tokio::time::sleep(interval).await;
-    }
 }
 
 struct Daemon {

@@ -31,11 +31,11 @@ pub fn watchdog() {
     send("WATCHDOG=1");
 }
 
-/// How often [`watchdog`] is due: half of what systemd allows; `None` if it does not watch this process.
-pub fn watchdog_interval() -> Option<Duration> {
+/// How long systemd waits for [`watchdog`] before it kills us; `None` if it does not watch this process.
+pub fn watchdog_limit() -> Option<Duration> {
     let micros: u64 = std::env::var("WATCHDOG_USEC").ok()?.parse().ok()?;
     let ours = std::env::var("WATCHDOG_PID").map_or(true, |pid| pid == std::process::id().to_string());
-    (ours && micros > 0).then(|| Duration::from_micros(micros / 2))
+    (ours && micros > 0).then(|| Duration::from_micros(micros))
 }
 
 fn send(message: &str) {
