@@ -158,7 +158,8 @@ impl Drop for Hub {
     }
 }
 
-fn read_port(path: &Path) -> Option<SocketAddr> {
+/// The client address of a ports file.
+pub fn read_port(path: &Path) -> Option<SocketAddr> {
     let ports: Value = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
     ports["nats"][0].as_str()?.rsplit('/').next()?.parse().ok()
 }

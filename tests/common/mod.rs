@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod hub;
 pub mod leafd;
 pub mod mosquitto;
+pub mod nats_server;
 pub mod proxy;
 pub mod pty;
 
@@ -18,6 +19,7 @@ pub use gateway::Gateway;
 pub use hub::Hub;
 pub use leafd::Leafd;
 pub use mosquitto::Mosquitto;
+pub use nats_server::NatsServer;
 pub use proxy::Proxy;
 pub use pty::Pty;
 

@@ -1,0 +1,49 @@
+//! A real nats-server with whatever configuration a test compares leafd with.
+
+use super::{LIMIT, hub, wait_for};
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+/// A nats-server; killed when dropped, its log printed if the test failed.
+pub struct NatsServer {
+    dir: tempfile::TempDir,
+    child: Child,
+    /// Where clients connect.
+    pub clients: SocketAddr,
+}
+
+impl NatsServer {
+    /// Starts one with `config`, which must not set where it listens.
+    pub async fn start(config: &str) -> NatsServer {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("server.conf");
+        let text = format!("listen: \"127.0.0.1:-1\"\nports_file_dir: {:?}\n{config}", dir.path());
+        fs::write(&file, text).expect("written");
+        let log = File::create(dir.path().join("server.log")).expect("a log");
+        let mut command = Command::new(hub::binary());
+        command.arg("-c").arg(file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let child = command.spawn().expect("nats-server starts; NATS_SERVER names its binary");
+        let ports = dir.path().join(format!("nats-server_{}.ports", child.id()));
+        let none = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = NatsServer { dir, child, clients: none };
+        server.clients = wait_for("nats-server's ports file", LIMIT, || async { hub::read_port(&ports) }).await;
+        server
+    }
+
+    /// A client without credentials.
+    pub async fn client(&self) -> async_nats::Client {
+        async_nats::connect(self.clients.to_string()).await.expect("nats-server takes clients")
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default();
+            eprintln!("--- nats-server ---\n{log}");
+        }
+    }
+}
