@@ -1,6 +1,9 @@
 //! The command line.
 
+use super::flags;
 use crate::config::{self, Config, LogLevel};
+use clap::{CommandFactory, Parser};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// An edge leaf-node daemon: a complete NATS server for the gateway that stores and forwards to a hub.
@@ -16,24 +19,35 @@ pub struct Args {
     /// Where streams and state lie; goes before the configuration.
     #[arg(long, visible_alias = "store_dir", value_name = "DIR", global = true)]
     pub data_dir: Option<PathBuf>,
-    /// Host that clients connect to; goes before the configuration.
-    #[arg(short = 'a', long = "addr", value_name = "HOST")]
-    pub host: Option<String>,
-    /// Port that clients connect to, 0 for any; goes before the configuration.
-    #[arg(short = 'p', long, value_name = "PORT")]
-    pub port: Option<u16>,
-    /// Name of this server; goes before the configuration.
-    #[arg(short = 'n', long = "name", value_name = "NAME")]
-    pub name: Option<String>,
-    /// Log connections and requests too.
-    #[arg(short = 'D', long)]
-    pub debug: bool,
-    /// Log everything.
-    #[arg(short = 'V', long)]
-    pub trace: bool,
+    /// What goes before the configuration.
+    #[command(flatten)]
+    pub settings: Settings,
     /// Print the version.
     #[arg(short = 'v', long, action = clap::ArgAction::Version)]
     pub version: Option<bool>,
+}
+
+/// Flags that go before the configuration; they mean what they mean to nats-server, in front of `run` and behind it.
+#[derive(Debug, Default, PartialEq, clap::Args)]
+pub struct Settings {
+    /// Host that clients connect to.
+    #[arg(short = 'a', long = "addr", value_name = "HOST", global = true)]
+    pub host: Option<String>,
+    /// Port that clients connect to, 0 for any.
+    #[arg(short = 'p', long, value_name = "PORT", global = true)]
+    pub port: Option<u16>,
+    /// Name of this server.
+    #[arg(short = 'n', long = "name", value_name = "NAME", global = true)]
+    pub name: Option<String>,
+    /// Offer streams, also where the configuration has them off (-js).
+    #[arg(long, global = true)]
+    pub jetstream: bool,
+    /// Log connections and requests too.
+    #[arg(short = 'D', long, global = true)]
+    pub debug: bool,
+    /// Log everything.
+    #[arg(short = 'V', long, global = true)]
+    pub trace: bool,
 }
 
 /// The commands.
@@ -56,6 +70,24 @@ pub enum Command {
 }
 
 impl Args {
+    /// Reads the command line; ends the process with its help or what is wrong with it.
+    pub fn read() -> Args {
+        Args::sound(flags::expand(std::env::args_os())).unwrap_or_else(|error| error.exit())
+    }
+
+    fn sound(line: Vec<OsString>) -> Result<Args, clap::Error> {
+        let args = Args::try_parse_from(line)?;
+        match &args.command {
+            None | Some(Command::Run | Command::Check) => Ok(args),
+            // It would say nothing to the daemon that runs.
+            Some(_) if args.settings != Settings::default() => Err(Args::command().error(
+                clap::error::ErrorKind::ArgumentConflict,
+                "flags that go before the configuration are for `leafd run` and `leafd check`",
+            )),
+            Some(_) => Ok(args),
+        }
+    }
+
     /// The data directory of the daemon that these arguments mean, whatever else its files say.
     ///
     /// # Errors
@@ -73,20 +105,24 @@ impl Args {
     /// # Errors
     /// What is wrong with the files.
     pub fn load(&self) -> Result<Config, String> {
-        let mut config = config::load(self.config.as_deref(), self.name.as_deref()).map_err(|e| e.to_string())?;
+        let Settings { host, port, name, jetstream, debug, trace } = &self.settings;
+        let mut config = config::load(self.config.as_deref(), name.as_deref()).map_err(|e| e.to_string())?;
         if let Some(dir) = &self.data_dir {
             config.data_dir = dir.clone();
         }
-        if let Some(host) = &self.host {
+        if let Some(host) = host {
             config.listen.host = host.clone();
         }
-        if let Some(port) = self.port {
-            config.listen.port = port;
+        if let Some(port) = port {
+            config.listen.port = *port;
         }
-        if self.debug {
+        if *jetstream {
+            config.jetstream.enabled = true;
+        }
+        if *debug {
             config.log.level = LogLevel::Debug;
         }
-        if self.trace {
+        if *trace {
             config.log.level = LogLevel::Trace;
         }
         Ok(config)
@@ -96,18 +132,29 @@ impl Args {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::{CommandFactory, Parser};
+
+    fn parse(line: &str) -> Result<Args, String> {
+        Args::sound(flags::expand(line.split(' ').map(OsString::from))).map_err(|e| e.to_string())
+    }
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn flags_go_before_the_configuration_wherever_they_stand() {
         Args::command().debug_assert();
-        let args = Args::parse_from(["leafd", "-p", "0", "-a", "::1", "-n", "x", "-DV", "--store_dir", "/d"]);
-        let config = args.load().expect("valid");
-        assert_eq!((config.listen.port, &*config.listen.host, &*config.server_name), (0, "::1", "x"));
-        assert_eq!((config.log.level, config.data_dir), (LogLevel::Trace, "/d".into()));
-        assert!(matches!(
-            Args::parse_from(["leafd", "status", "--json"]).command,
-            Some(Command::Status { json: true })
-        ));
+        let flags = "-p 0 -a ::1 -n x -DV -js -sd /d";
+        for line in [format!("leafd {flags}"), format!("leafd {flags} run"), format!("leafd run {flags}")] {
+            let config = parse(&line).expect("understood").load().expect("valid");
+            assert_eq!((config.listen.port, &*config.listen.host, &*config.server_name), (0, "::1", "x"), "{line}");
+            assert_eq!((config.log.level, config.data_dir), (LogLevel::Trace, "/d".into()), "{line}");
+            assert!(config.jetstream.enabled);
+        }
+        let config = parse("leafd run -c /nowhere.toml").expect("understood").load();
+        assert!(config.expect_err("refused").contains("/nowhere.toml"));
+    }
+
+    #[test]
+    fn commands_for_a_running_daemon_refuse_them() {
+        let status = parse("leafd status --json --data-dir /d").expect("understood");
+        assert!(matches!(status.command, Some(Command::Status { json: true })));
+        assert!(parse("leafd status -p 1").expect_err("refused").contains("leafd run"));
     }
 }

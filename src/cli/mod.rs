@@ -2,16 +2,16 @@
 
 mod args;
 mod demo;
+mod flags;
 mod run;
 mod status;
 
 use args::{Args, Command};
-use clap::Parser;
 use std::process::ExitCode;
 
 /// Runs the command that the arguments name; returns the exit status: 0, 1 if it failed, 2 for wrong arguments.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::read();
     let result = match &args.command {
         None | Some(Command::Run) => run::run(&args),
         Some(Command::Status { json }) => status::status(&args, *json),
