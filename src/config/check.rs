@@ -2,6 +2,7 @@
 
 use super::leaf::RemoteConfig;
 use super::secret::Secret;
+use super::tls::TlsConfig;
 use super::{Config, LimitsConfig};
 use crate::subject;
 use std::path::Path;
@@ -20,6 +21,7 @@ pub(super) fn all(config: &Config) -> Vec<String> {
     names("adapter.serial", config.adapter.serial.iter().map(|s| &*s.name), &mut errors);
     names("adapter.mqtt", config.adapter.mqtt.iter().map(|m| &*m.name), &mut errors);
     config.leaf.remote.iter().for_each(|remote| check_remote(remote, &mut errors));
+    config.tls.iter().for_each(|tls| check_tls("[tls]", tls, &mut errors));
     not_built_yet(config, &mut errors);
     check_uplinks(config, &mut errors);
     check_adapters(config, &mut errors);
@@ -30,7 +32,7 @@ pub(super) fn all(config: &Config) -> Vec<String> {
 fn not_built_yet(config: &Config, errors: &mut Vec<String>) {
     let defaults = LimitsConfig::default();
     for (set, what) in [
-        (config.tls.is_some(), "[tls]: TLS for clients"),
+        (config.tls.as_ref().is_some_and(|tls| tls.verify_and_map), "tls.verify_and_map: users by their certificates"),
         (config.websocket.is_some(), "[websocket]: the WebSocket listener"),
         (config.http.is_some(), "[http]: monitoring over HTTP"),
         (config.authorization.is_some(), "[authorization]: authentication of clients"),
@@ -92,6 +94,12 @@ fn certificates(what: &str, path: Option<&Path>, errors: &mut Vec<String>) {
         Err(Error::Io(error)) => errors.push(format!("{what}: cannot read {}: {error}", path.display())),
         Err(error) => errors.push(format!("{what}: {} is no PEM file: {error}", path.display())),
     }
+}
+
+fn check_tls(what: &str, tls: &TlsConfig, errors: &mut Vec<String>) {
+    certificates(&format!("{what} cert_file"), Some(&tls.cert_file), errors);
+    certificates(&format!("{what} ca_file"), tls.ca_file.as_deref(), errors);
+    readable(&format!("{what} key_file"), Some(&tls.key_file), errors);
 }
 
 fn check_remote(remote: &RemoteConfig, errors: &mut Vec<String>) {

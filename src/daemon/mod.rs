@@ -137,9 +137,13 @@ impl Daemon {
         if !fixed.is_empty() {
             return Err(format!("{} can only change with a restart", fixed.join(", ")));
         }
+        self.parts.reload_tls(&new).map_err(|error| format!("[tls]: {error}"))?;
         let (ended, started) = self.parts.adapters.reload(&new.adapter).await;
         self.config = new;
         Ok(match (ended, started) {
+            (0, 0) if self.config.tls.is_some() => {
+                "certificates of [tls] read again, nothing else has changed".to_owned()
+            }
             (0, 0) => "nothing has changed".to_owned(),
             _ => format!("{ended} adapters ended, {started} started"),
         })
@@ -163,7 +167,6 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<&'static str> {
     note("server_name", old.server_name != new.server_name);
     note("data_dir", old.data_dir != new.data_dir);
     note("[listen]", old.listen != new.listen);
-    note("[tls]", old.tls != new.tls);
     note("[websocket]", old.websocket != new.websocket);
     note("[http]", old.http != new.http);
     note("[authorization]", old.authorization != new.authorization);

@@ -4,12 +4,15 @@ use super::StartError;
 use crate::account::Account;
 use crate::adapters::{AdapterContext, Adapters};
 use crate::config::Config;
+use crate::config::tls::{HandshakeFirst, TlsConfig};
 use crate::jetstream::{self, JetStream};
 use crate::leaf::{Identity, Link, Listener};
 use crate::protocol::Limits;
-use crate::server::{Ending, Listening, Server, ServerOptions};
+use crate::server::tls::TlsPolicy;
+use crate::server::{self, Ending, Listening, Server, ServerOptions};
 use crate::store::{Store, StoreOptions};
 use crate::system;
+use crate::system::tls::TlsError;
 use crate::uplink::Uplink;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -55,7 +58,12 @@ impl Parts {
         let store = Store::open(&config.data_dir, StoreOptions::default())?;
         tracing::info!("Storing in {}", config.data_dir.display());
         let account = Account::new("$G");
-        let server = Server::bind(server_options(config, &identity), account.clone()).await?;
+        let server = Server::bind(
+            server_options(config, &identity),
+            client_tls(config).map_err(server::StartError::from)?,
+            account.clone(),
+        )
+        .await?;
         let jetstream = match config.jetstream.enabled {
             true => Some(JetStream::start(account.clone(), store.clone(), jetstream_options(config))?),
             false => None,
@@ -82,10 +90,19 @@ impl Parts {
         let clients =
             server.start(Ending { intake: ends.intake.subscribe(), connections: ends.connections.subscribe() });
         tracing::info!("Listening for client connections on {}", clients.status().address);
+        if let Some(tls) = &config.tls {
+            announce_tls(tls);
+        }
         if let Some(leafs) = &leafs {
             tracing::info!("Listening for leafnode connections on {}", leafs.address());
         }
         Ok(Parts { store, adapters, jetstream, clients, leafs, links, uplinks, ends })
+    }
+
+    /// Certificates and policy of `[tls]` for connections to come, the files read again.
+    pub fn reload_tls(&self, config: &Config) -> Result<(), TlsError> {
+        self.clients.set_tls(client_tls(config)?);
+        Ok(())
     }
 
     /// On which ports we listen, in the form of nats-server's ports file.
@@ -143,6 +160,22 @@ impl Parts {
         })
         .await;
     }
+}
+
+/// What nats-server says of TLS at its start.
+fn announce_tls(tls: &TlsConfig) {
+    let only_first = tls.handshake_first == HandshakeFirst::Yes;
+    match tls.allow_non_tls && !only_first {
+        true => tracing::info!("TLS available for client connections"),
+        false => tracing::info!("TLS required for client connections"),
+    }
+    if only_first {
+        tracing::warn!("Clients that are not using \"TLS Handshake First\" option will fail to connect");
+    }
+}
+
+fn client_tls(config: &Config) -> Result<Option<TlsPolicy>, TlsError> {
+    config.tls.as_ref().map(TlsPolicy::load).transpose()
 }
 
 fn start_links(config: &Config, account: &Arc<Account>, identity: &Identity, ends: &Ends) -> Vec<Arc<Link>> {

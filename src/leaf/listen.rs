@@ -17,7 +17,7 @@ use crate::config::leaf::{LeafUser, ListenConfig};
 use crate::config::secret::SecretError;
 use crate::protocol::NATS_VERSION;
 use crate::server::outbound::{CloseReason, Outbound};
-use crate::system::tls::{self, TlsError, TlsFiles};
+use crate::system::tls::{self, ServerSide, TlsError, TlsFiles};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -124,7 +124,8 @@ impl Listener {
                     cert_file: Some(files.cert_file.clone()),
                     key_file: Some(files.key_file.clone()),
                 };
-                Some(tokio_rustls::TlsAcceptor::from(tls::server(&files)?))
+                let side = ServerSide { verify: files.ca_file.is_some(), files, only_tls13: false };
+                Some(tokio_rustls::TlsAcceptor::from(tls::server(&side)?))
             }
         };
         let failed = |error| ListenError::Bind { host: config.host.clone(), port: config.port, error };

@@ -28,6 +28,15 @@ pub struct Info {
     /// Whether JetStream is on.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub jetstream: bool,
+    /// Whether TLS must follow.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tls_required: bool,
+    /// Whether the client must show a certificate.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tls_verify: bool,
+    /// Whether TLS may follow.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tls_available: bool,
     /// Number of the connection.
     pub client_id: u64,
     /// Address of the client as the server sees it.

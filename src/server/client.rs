@@ -1,6 +1,7 @@
 //! A client as the router sees it: the target of its subscriptions.
 
 use super::outbound::Outbound;
+use super::tls::TlsSession;
 use crate::account::{Account, Batch, Message, Subscription, Target, TargetId, TargetKind};
 use crate::protocol::number;
 use foldhash::fast::RandomState;
@@ -14,6 +15,8 @@ pub(super) struct Client {
     pub id: TargetId,
     pub out: Arc<Outbound>,
     pub account: Arc<Account>,
+    /// What its TLS handshake came to, the certificates it showed among it.
+    pub tls: Option<TlsSession>,
     /// Whether it understands HMSG (`headers` in CONNECT).
     pub headers: AtomicBool,
     subs: Mutex<HashMap<Box<str>, Arc<Subscription>, RandomState>>,
@@ -25,11 +28,12 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub fn new(id: TargetId, out: Arc<Outbound>, account: Arc<Account>) -> Arc<Self> {
+    pub fn new(id: TargetId, out: Arc<Outbound>, account: Arc<Account>, tls: Option<TlsSession>) -> Arc<Self> {
         Arc::new(Client {
             id,
             out,
             account,
+            tls,
             headers: AtomicBool::new(false),
             subs: Mutex::default(),
             in_msgs: AtomicU64::new(0),

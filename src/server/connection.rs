@@ -2,7 +2,8 @@
 
 use super::client::Client;
 use super::listener::{Ending, Shared};
-use super::outbound::{CloseReason, Outbound};
+use super::outbound::CloseReason;
+use super::tls;
 use crate::account::{Batch, Message, Origin, RouteCache, TargetId};
 use crate::protocol::{Connect, Op, Parser, ProtocolError};
 use crate::subject;
@@ -23,12 +24,22 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 /// Serves `socket` until it ends; returns why it did.
 pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, mut ending: Ending) -> CloseReason {
     let _ = socket.set_nodelay(true);
-    let (mut reader, writer) = socket.into_split();
     let options = &shared.options;
-    let out = Outbound::direct(writer, options.max_pending, options.write_deadline);
-    let write = tokio::spawn(out.clone().write_socket());
-    let client = Client::new(TargetId::next(), out.clone(), shared.account.clone());
-    out.send(&shared.info(client.id.get(), peer).line());
+    let id = TargetId::next();
+    let policy = shared.tls.current();
+    let greeted = tokio::select! {
+        greeted = tls::greet(socket, policy.as_deref(), shared.info(id.get(), peer)) => greeted,
+        _ = ending.intake.wait_for(|end| *end) => Err(CloseReason::ServerShutdown),
+    };
+    let (transport, tls) = match greeted {
+        Ok(greeted) => greeted,
+        Err(reason) => return reason,
+    };
+    let (mut reader, out, write) = transport.split(options.max_pending, options.write_deadline);
+    let client = Client::new(id, out.clone(), shared.account.clone(), tls);
+    if let Some(tls) = &client.tls {
+        tracing::debug!("client {peer}: TLS version {}, cipher suite {}", tls.version, tls.cipher_suite);
+    }
     let mut connection = Connection::new(shared.clone(), client.clone());
     let mut idle = Liveness::new(options.ping_interval, options.ping_max);
     let reason = {

@@ -2,8 +2,10 @@
 
 use super::connection;
 use super::outbound::CloseReason;
+use super::tls::{TlsPolicy, TlsSlot};
 use crate::account::Account;
 use crate::protocol::{Info, Limits, NATS_VERSION};
+use crate::system::tls::TlsError;
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,6 +47,7 @@ pub struct ServerOptions {
 pub(super) struct Shared {
     pub options: ServerOptions,
     pub account: Arc<Account>,
+    pub tls: TlsSlot,
     address: SocketAddr,
     connections: AtomicUsize,
     total: AtomicU64,
@@ -66,6 +69,9 @@ impl Shared {
             port: self.address.port(),
             headers: true,
             max_payload: options.limits.payload,
+            tls_required: false,
+            tls_verify: false,
+            tls_available: false,
             jetstream: options.jetstream_domain.is_some(),
             client_id,
             client_ip: peer.ip().to_string(),
@@ -115,6 +121,9 @@ pub struct ServerStatus {
 /// Why the client side could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// TLS for clients cannot be set up.
+    #[error("[tls]: {0}")]
+    Tls(#[from] TlsError),
     /// The address cannot be listened on.
     #[error(
         "cannot listen for clients on {host}:{port}: {error}; is another server running there? Choose another [listen] host or port"
@@ -131,13 +140,18 @@ pub enum StartError {
 
 impl Server {
     /// Binds the listener. Nothing is accepted before [`Server::start`].
-    pub async fn bind(options: ServerOptions, account: Arc<Account>) -> Result<Server, StartError> {
+    pub async fn bind(
+        options: ServerOptions,
+        tls: Option<TlsPolicy>,
+        account: Arc<Account>,
+    ) -> Result<Server, StartError> {
         let failed = |error| StartError::Bind { host: options.host.clone(), port: options.port, error };
         let listener = TcpListener::bind((options.host.as_str(), options.port)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let shared = Arc::new(Shared {
             options,
             account,
+            tls: TlsSlot::new(tls),
             address,
             connections: AtomicUsize::new(0),
             total: AtomicU64::new(0),
@@ -168,6 +182,11 @@ impl Listening {
             slow_consumers: self.shared.slow_consumers.load(Ordering::Relaxed),
             subscriptions: self.shared.account.subscriptions(),
         }
+    }
+
+    /// TLS for clients that connect from now on; those that are connected stay.
+    pub fn set_tls(&self, tls: Option<TlsPolicy>) {
+        self.shared.tls.replace(tls);
     }
 
     /// Waits until the last connection has ended, after shutdown.
@@ -239,7 +258,7 @@ mod tests {
             jetstream_domain: None,
         };
         let (end, shutdown) = watch::channel(false);
-        let server = Server::bind(options, Account::new("$G")).await.expect("bind");
+        let server = Server::bind(options, None, Account::new("$G")).await.expect("bind");
         (server.start(Ending { intake: shutdown.clone(), connections: shutdown }), end)
     }
 

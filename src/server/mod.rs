@@ -7,5 +7,7 @@ mod client;
 mod connection;
 mod listener;
 pub mod outbound;
+pub mod tls;
+mod transport;
 
 pub use listener::{Ending, Listening, Server, ServerOptions, ServerStatus, StartError};

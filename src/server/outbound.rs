@@ -52,6 +52,9 @@ pub enum CloseReason {
     /// Wrong or missing credentials.
     #[error("Authentication Failure")]
     AuthenticationFailure,
+    /// No TLS handshake came about.
+    #[error("TLS Handshake Failure")]
+    TlsHandshake,
 }
 
 /// The outbound side of one connection.

@@ -64,23 +64,22 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
+/// `ca_file`, or the system's authorities.
+fn roots(files: &TlsFiles) -> Result<RootCertStore, TlsError> {
+    if let Some(path) = &files.ca_file {
+        return authorities(path);
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(roots) }
+}
+
 /// The dialling side: checks the other side against `ca_file` or the system's authorities, and shows our certificate if
 /// there is one.
 pub fn client(files: &TlsFiles) -> Result<Arc<ClientConfig>, TlsError> {
-    let roots = match &files.ca_file {
-        Some(path) => authorities(path)?,
-        None => {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return Err(TlsError::NoRoots);
-            }
-            roots
-        }
-    };
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots);
+        .with_root_certificates(roots(files)?);
     Ok(Arc::new(match (&files.cert_file, &files.key_file) {
         (Some(cert), Some(own)) => builder.with_client_auth_cert(certificates(cert)?, key(own)?)?,
         (None, None) => builder.with_no_client_auth(),
@@ -88,18 +87,31 @@ pub fn client(files: &TlsFiles) -> Result<Arc<ClientConfig>, TlsError> {
     }))
 }
 
-/// The accepting side; with `ca_file` the other side must show a certificate.
-pub fn server(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+/// What an accepting side asks of TLS.
+#[derive(Clone, Debug, Default)]
+pub struct ServerSide {
+    /// Our certificate and key, and the authorities of client certificates; absent: the system's.
+    pub files: TlsFiles,
+    /// The other side must show a certificate that an authority has signed.
+    pub verify: bool,
+    /// TLS 1.2 is refused.
+    pub only_tls13: bool,
+}
+
+/// The accepting side: TLS 1.3, and 1.2 unless refused.
+pub fn server(side: &ServerSide) -> Result<Arc<ServerConfig>, TlsError> {
+    let files = &side.files;
     let (Some(cert), Some(own)) = (&files.cert_file, &files.key_file) else { return Err(TlsError::Half) };
-    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    let builder = match &files.ca_file {
-        None => builder.with_no_client_auth(),
-        Some(path) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(path)?), provider())
-                .build()
-                .map_err(|e| TlsError::File { path: path.clone(), reason: e.to_string() })?;
-            builder.with_client_cert_verifier(verifier)
-        }
+    let versions = if side.only_tls13 { &[&rustls::version::TLS13][..] } else { rustls::ALL_VERSIONS };
+    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions)?;
+    let builder = if side.verify {
+        let path = files.ca_file.clone().unwrap_or_else(|| "(the system's certificate authorities)".into());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(files)?), provider())
+            .build()
+            .map_err(|e| TlsError::File { path, reason: e.to_string() })?;
+        builder.with_client_cert_verifier(verifier)
+    } else {
+        builder.with_no_client_auth()
     };
     Ok(Arc::new(builder.with_single_cert(certificates(cert)?, key(own)?)?))
 }
