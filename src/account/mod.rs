@@ -7,6 +7,7 @@
 mod cache;
 mod interest;
 mod local;
+mod mapping;
 mod message;
 mod router;
 mod subscription;
@@ -14,6 +15,7 @@ mod subscription;
 pub use cache::RouteCache;
 pub use interest::InterestWatcher;
 pub use local::{Inbox, LocalClient, RequestError, new_inbox};
+pub use mapping::{Mapped, MappingError, Mappings};
 pub use message::{Message, OwnedMessage};
 pub use router::{Account, Origin};
 pub use subscription::{Batch, Subscription, Target, TargetId, TargetKind};

@@ -1,6 +1,6 @@
 //! The router of one account: subscriptions in, messages out.
 
-use super::{Batch, InterestWatcher, Message, RouteCache, Subscription, TargetId, TargetKind};
+use super::{Batch, InterestWatcher, Message, RouteCache, Subscription, TargetId, TargetKind, mapping};
 use crate::subject::Index;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -12,6 +12,7 @@ pub struct Account {
     /// Grows with each change of the index; read without a lock by every [`RouteCache`].
     generation: AtomicU64,
     watchers: Mutex<Vec<(TargetId, Arc<dyn InterestWatcher>)>>,
+    pub(super) mappings: mapping::InForce,
 }
 
 /// Who publishes.
@@ -74,6 +75,7 @@ impl Account {
             index: RwLock::default(),
             generation: AtomicU64::new(1),
             watchers: Mutex::default(),
+            mappings: mapping::InForce::default(),
         })
     }
 
@@ -114,7 +116,14 @@ impl Account {
     pub fn watch(&self, id: TargetId, watcher: Arc<dyn InterestWatcher>) {
         let index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         index.for_each(&mut |sub: &Arc<Subscription>| watcher.added(sub));
+        self.mappings.for_each_interest(|sub| watcher.added(sub));
         self.watchers().push((id, watcher));
+    }
+
+    /// Calls `tell` with the watchers while interest does not change otherwise.
+    pub(super) fn with_watchers(&self, tell: impl FnOnce(&[(TargetId, Arc<dyn InterestWatcher>)])) {
+        let _index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        tell(&self.watchers());
     }
 
     /// Ends the watch registered under `id`.
@@ -174,7 +183,7 @@ impl Account {
         batch: &mut Batch,
     ) -> usize {
         let generation = self.generation.load(Ordering::Acquire);
-        let routes = cache.get(to, generation, || self.compute(to));
+        let routes = cache.routes.get(to, generation, || Arc::new(self.compute(to)));
         let mut count = 0;
         let reply;
         let mut to_leafs = *message;

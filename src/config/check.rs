@@ -23,6 +23,7 @@ pub(super) fn all(config: &Config) -> Vec<String> {
     config.leaf.remote.iter().for_each(|remote| check_remote(remote, &mut errors));
     config.tls.iter().for_each(|tls| check_tls("[tls]", tls, &mut errors));
     not_built_yet(config, &mut errors);
+    errors.extend(super::accounts::mappings(&config.mappings).err().into_iter().flatten());
     check_uplinks(config, &mut errors);
     check_adapters(config, &mut errors);
     errors
@@ -37,7 +38,6 @@ fn not_built_yet(config: &Config, errors: &mut Vec<String>) {
         (config.http.is_some(), "[http]: monitoring over HTTP"),
         (config.authorization.is_some(), "[authorization]: authentication of clients"),
         (!config.accounts.is_empty(), "[accounts]: more than one account"),
-        (!config.mappings.is_empty(), "[mappings]: subject mapping"),
         (config.limits.max_subscriptions != 0, "limits.max_subscriptions: a bound on subscriptions"),
         (
             config.limits.lame_duck_duration != defaults.lame_duck_duration

@@ -3,8 +3,8 @@
 use super::StartError;
 use crate::account::Account;
 use crate::adapters::{AdapterContext, Adapters};
-use crate::config::Config;
 use crate::config::tls::{HandshakeFirst, TlsConfig};
+use crate::config::{Config, accounts};
 use crate::jetstream::{self, JetStream};
 use crate::leaf::{Identity, Link, Listener};
 use crate::protocol::Limits;
@@ -58,6 +58,8 @@ impl Parts {
         let store = Store::open(&config.data_dir, StoreOptions::default())?;
         tracing::info!("Storing in {}", config.data_dir.display());
         let account = Account::new("$G");
+        // A checked configuration has no mapping that is wrong.
+        account.set_mappings(accounts::mappings(&config.mappings).unwrap_or_default());
         let server = Server::bind(
             server_options(config, &identity),
             client_tls(config).map_err(server::StartError::from)?,

@@ -242,7 +242,10 @@ impl Connection {
             self.refuse("Invalid Publish Subject");
         }
         let origin = Origin { id: client.id, echo: self.connect.echo };
-        let reached = client.account.route(origin, &message, &mut self.cache, batch);
+        let mapped = client.account.map(message.subject, &mut self.cache);
+        let to = mapped.of(message.subject);
+        let message = Message { subject: to.unwrap_or_default(), ..message };
+        let reached = if to.is_some() { client.account.route(origin, &message, &mut self.cache, batch) } else { 0 };
         if reached == 0 && !message.reply.is_empty() && self.connect.no_responders {
             client.no_responders(message.subject, message.reply);
         }

@@ -32,6 +32,9 @@ pub enum TransformError {
     /// The source or the destination is no subject, the destination has `*`, or only one of them ends in `>`.
     #[error("invalid subject")]
     BadSubject,
+    /// The destination has an empty token, `>` before its end, or white space outside of function calls.
+    #[error("invalid mapping destination: invalid transform")]
+    InvalidTransform,
     /// A function takes a wildcard that the source does not have.
     #[error("invalid mapping destination: wildcard index out of range in {0}")]
     IndexOutOfRange(String),
@@ -68,6 +71,20 @@ impl Transform {
     /// need that.
     pub fn strict(source: &str, destination: &str) -> Result<Self, TransformError> {
         Self::build(source, destination, true)
+    }
+
+    /// As [`Transform::new`], with the destination held to be a subject as nats-server holds those of its configuration
+    /// and of streams (`ValidateMapping` in `sublist.go`).
+    pub fn validated(source: &str, destination: &str) -> Result<Self, TransformError> {
+        let mut full = false;
+        for token in destination.split('.').filter(|_| !destination.is_empty()) {
+            let call = token.len() > 4 && token.starts_with("{{") && token.ends_with("}}");
+            if token.is_empty() || full || !call && token.contains(['\t', '\n', '\x0c', '\r', ' ']) {
+                return Err(TransformError::InvalidTransform);
+            }
+            full = token == ">";
+        }
+        Self::new(source, destination)
     }
 
     fn build(source: &str, destination: &str, strict: bool) -> Result<Self, TransformError> {
