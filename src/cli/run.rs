@@ -19,6 +19,9 @@ pub fn run(args: &Args) -> Result<(), String> {
 /// Says whether the configuration is right.
 pub fn check(args: &Args) -> Result<(), String> {
     let config = args.load()?;
+    for warning in &config.warnings {
+        println!("Warning: {warning}");
+    }
     println!(
         "The configuration is right: {} with {} remotes, {} uplinks, {} adapters, data in {}.",
         config.server_name,

@@ -1,6 +1,6 @@
 //! From files to a [`Config`]: parse each, merge them, fill in what depends on the machine, check.
 
-use super::{Config, check};
+use super::{Config, check, parse};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
@@ -15,18 +15,22 @@ pub struct ConfigError(pub Vec<String>);
 /// # Errors
 /// Everything that is wrong, as far as it can be told at once.
 pub fn load(path: Option<&Path>, name: Option<&str>) -> Result<Config, ConfigError> {
-    let mut errors = Vec::new();
+    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
     let mut merged = Table::new();
     for file in path.map(files).transpose().map_err(|e| ConfigError(vec![e]))?.unwrap_or_default() {
-        match read(&file) {
-            Ok(table) => merge(&mut merged, table, "", &file, &mut errors),
-            Err(error) => errors.push(error),
+        match parse::read(&file) {
+            Ok((table, config)) => {
+                merge(&mut merged, table, "", &file, &mut errors);
+                warnings.extend(check::secrets::exposed(&file, &config));
+            }
+            Err(found) => errors.extend(found),
         }
     }
     if !errors.is_empty() {
         return Err(ConfigError(errors));
     }
     let mut config: Config = Value::Table(merged).try_into().map_err(|e| ConfigError(vec![format!("{e}")]))?;
+    config.warnings = warnings;
     if let Some(name) = name {
         config.server_name = name.to_owned();
     }
@@ -51,8 +55,8 @@ pub fn load(path: Option<&Path>, name: Option<&str>) -> Result<Config, ConfigErr
 pub fn data_dir(path: &Path) -> Result<Option<PathBuf>, ConfigError> {
     let one = |error| ConfigError(vec![error]);
     for file in files(path).map_err(one)? {
-        let text = text(&file).map_err(one)?;
-        let table: Table = toml::from_str(&text).map_err(|e| one(explain(&file, &text, &e)))?;
+        let text = parse::text(&file).map_err(one)?;
+        let table: Table = toml::from_str(&text).map_err(|e| one(parse::explain(&file, &text, &e)))?;
         match table.get("data_dir") {
             None => {}
             Some(Value::String(dir)) => return Ok(Some(dir.into())),
@@ -77,61 +81,6 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(files),
         Err(e) => Err(format!("{}: cannot be read: {e}", dir.display())),
     }
-}
-
-/// Parses one file. It is read as a whole [`Config`] too, only to have errors with their place in the file.
-fn read(file: &Path) -> Result<Table, String> {
-    let text = text(file)?;
-    let explain = |error| explain(file, &text, &error);
-    toml::from_str::<Config>(&text).map_err(explain)?;
-    toml::from_str::<Table>(&text).map_err(explain)
-}
-
-fn text(file: &Path) -> Result<String, String> {
-    std::fs::read_to_string(file).map_err(|e| format!("{}: cannot be read: {e}", file.display()))
-}
-
-/// An error with its place in the file.
-fn explain(file: &Path, text: &str, error: &toml::de::Error) -> String {
-    let (line, column) = place(text, error.span().map_or(0, |s| s.start));
-    format!("{}:{line}:{column}: {}", file.display(), hint(error.message()))
-}
-
-fn place(text: &str, at: usize) -> (usize, usize) {
-    let before = &text[..at.min(text.len())];
-    (before.matches('\n').count() + 1, before.len() - before.rfind('\n').map_or(0, |n| n + 1) + 1)
-}
-
-/// Adds the nearest known name to "unknown field `x`, expected one of `a`, `b`".
-fn hint(message: &str) -> String {
-    let message = message.trim_end();
-    let mut names = message.split('`').skip(1).step_by(2);
-    match names.next() {
-        Some(unknown) if message.starts_with("unknown field") || message.starts_with("unknown variant") => {
-            match names.map(|known| (distance(unknown, known), known)).min() {
-                Some((near, known)) if near <= known.len().max(3) / 2 => {
-                    format!("{}; did you mean `{known}`?", message.replace("field", "key"))
-                }
-                _ => message.replace("field", "key"),
-            }
-        }
-        _ => message.to_owned(),
-    }
-}
-
-/// Edits between two words (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let change = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// Adds `from` to `into`: tables are merged, lists joined; a value that is set twice is an error.
@@ -227,6 +176,44 @@ mod tests {
             error.contains("leafd.toml:3:1") && error.contains("`prot`") && error.contains("did you mean `port`"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn every_wrong_table_of_every_file_is_told_at_once() {
+        let (_dir, main) = dir(&[
+            (
+                "leafd.toml",
+                "sevrer_name = \"a\"\n[listen]\nprot = 1\n[[leaf.remote]]\nname = \"h\"\n\
+                 [[leaf.remote]]\nname = \"i\"\nurls = []\npassword = { flie = \"/p\" }\n[leaf.listen]\nhots = \"x\"\n",
+            ),
+            ("conf.d/a.toml", "[[adapter.serial]]\nname = 1\n[[adapter.serial]]\nname = 2\n"),
+        ]);
+        let ConfigError(found) = load(Some(&main), None).expect_err("refused");
+        for (at, (place, word)) in [
+            ("leafd.toml:1:1", "did you mean `server_name`"),
+            ("leafd.toml:3:1", "did you mean `port`"),
+            ("leafd.toml:4:1", "missing field `urls`"),
+            ("leafd.toml:9:14", "did you mean `file`"),
+            ("leafd.toml:11:1", "did you mean `host`"),
+            ("a.toml:2:8", "expected a string"),
+            ("a.toml:4:8", "expected a string"),
+        ]
+        .iter()
+        .enumerate()
+        {
+            let text = found.get(at).map_or("", |text| text);
+            assert!(text.contains(place) && text.contains(word), "{place} {word}: {found:#?}");
+        }
+        assert_eq!(found.len(), 7, "{found:#?}");
+    }
+
+    #[test]
+    fn a_secret_lies_in_one_place() {
+        let refused = |secret: &str| {
+            refused(&format!("[[leaf.remote]]\nname = \"h\"\nurls = [\"tls://h\"]\npassword = {secret}\n"))
+        };
+        assert!(refused("{ file = \"/f\", env = \"E\" }").contains("in one place"));
+        assert!(refused("{}").contains("{ file = PATH }") && refused("7").contains("{ file = PATH }"));
     }
 
     #[test]

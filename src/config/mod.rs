@@ -11,6 +11,7 @@ pub mod conf;
 pub mod http;
 pub mod leaf;
 mod load;
+mod parse;
 pub mod secret;
 mod server;
 pub mod tls;
@@ -60,6 +61,9 @@ pub struct Config {
     pub uplink: Vec<uplink::UplinkConfig>,
     /// Sensors.
     pub adapter: adapter::AdaptersConfig,
+    /// What can be had but should not be, for the log.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 impl Config {

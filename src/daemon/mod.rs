@@ -104,6 +104,7 @@ struct Daemon {
 impl Daemon {
     async fn start(config: Config) -> Result<Daemon, StartError> {
         let started = Instant::now();
+        warn(&config);
         let parts = Parts::start(&config).await?;
         parts::write_ports(&config.data_dir, &parts.ports())?;
         Ok(Daemon { config, started, parts })
@@ -138,6 +139,7 @@ impl Daemon {
             return Err(format!("{} can only change with a restart", fixed.join(", ")));
         }
         self.parts.reload_tls(&new).map_err(|error| format!("[tls]: {error}"))?;
+        warn(&new);
         let (ended, started) = self.parts.adapters.reload(&new.adapter).await;
         self.config = new;
         Ok(match (ended, started) {
@@ -153,6 +155,13 @@ impl Daemon {
         tracing::info!("ending: no more is taken in");
         self.parts.end().await;
         tracing::info!("ended in order");
+    }
+}
+
+/// What the operator should know of a configuration that is taken nevertheless.
+fn warn(config: &Config) {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
     }
 }
 
