@@ -11,6 +11,7 @@ pub mod conf;
 pub mod http;
 pub mod leaf;
 mod load;
+pub mod origin;
 mod parse;
 pub mod secret;
 mod server;

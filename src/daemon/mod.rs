@@ -7,6 +7,7 @@ mod parts;
 mod watchdog;
 
 use crate::config::Config;
+use crate::config::websocket::WebSocketConfig;
 use crate::monitor::ProcessStatus;
 use crate::store::StoreError;
 use crate::system::control::{self, Request};
@@ -138,7 +139,7 @@ impl Daemon {
         if !fixed.is_empty() {
             return Err(format!("{} can only change with a restart", fixed.join(", ")));
         }
-        self.parts.reload_tls(&new).map_err(|error| format!("[tls]: {error}"))?;
+        self.parts.reload_tls(&new)?;
         warn(&new);
         let (ended, started) = self.parts.adapters.reload(&new.adapter).await;
         self.config = new;
@@ -165,6 +166,16 @@ fn warn(config: &Config) {
     }
 }
 
+/// Whether `[websocket]` has changed in more than its certificates.
+fn websocket_changed(old: Option<&WebSocketConfig>, new: Option<&WebSocketConfig>) -> bool {
+    match (old, new) {
+        (Some(old), Some(new)) if old.tls.is_some() == new.tls.is_some() => {
+            old != &WebSocketConfig { tls: old.tls.clone(), ..new.clone() }
+        }
+        (old, new) => old != new,
+    }
+}
+
 /// The tables that have changed though they cannot while running.
 fn fixed_changes(old: &Config, new: &Config) -> Vec<&'static str> {
     let mut changed = Vec::new();
@@ -176,7 +187,7 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<&'static str> {
     note("server_name", old.server_name != new.server_name);
     note("data_dir", old.data_dir != new.data_dir);
     note("[listen]", old.listen != new.listen);
-    note("[websocket]", old.websocket != new.websocket);
+    note("[websocket]", websocket_changed(old.websocket.as_ref(), new.websocket.as_ref()));
     note("[http]", old.http != new.http);
     note("[authorization]", old.authorization != new.authorization);
     note("[accounts]", old.accounts != new.accounts);

@@ -1,9 +1,10 @@
 //! One client connection from accept to end: read, parse, route, flush.
 
 use super::client::Client;
+use super::greeting::{Door, Greeted};
 use super::listener::{Ending, Shared};
 use super::outbound::CloseReason;
-use super::tls;
+use super::websocket::Visitor;
 use crate::account::{Batch, Message, Origin, RouteCache, TargetId};
 use crate::protocol::{Connect, Op, Parser, ProtocolError};
 use crate::subject;
@@ -22,16 +23,21 @@ const STALL_LIMIT: Duration = Duration::from_millis(10);
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
 /// Serves `socket` until it ends; returns why it did.
-pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, mut ending: Ending) -> CloseReason {
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    door: Door,
+    socket: TcpStream,
+    peer: SocketAddr,
+    mut ending: Ending,
+) -> CloseReason {
     let _ = socket.set_nodelay(true);
     let options = &shared.options;
     let id = TargetId::next();
-    let policy = shared.tls.current();
     let greeted = tokio::select! {
-        greeted = tls::greet(socket, policy.as_deref(), shared.info(id.get(), peer)) => greeted,
+        greeted = door.greet(&shared, socket, id, peer) => greeted,
         _ = ending.intake.wait_for(|end| *end) => Err(CloseReason::ServerShutdown),
     };
-    let (transport, tls) = match greeted {
+    let Greeted { transport, tls, visitor } = match greeted {
         Ok(greeted) => greeted,
         Err(reason) => return reason,
     };
@@ -40,7 +46,7 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAd
     if let Some(tls) = &client.tls {
         tracing::debug!("client {peer}: TLS version {}, cipher suite {}", tls.version, tls.cipher_suite);
     }
-    let mut connection = Connection::new(shared.clone(), client.clone());
+    let mut connection = Connection::new(shared.clone(), client.clone(), visitor);
     let mut idle = Liveness::new(options.ping_interval, options.ping_max);
     let reason = {
         let read = connection.read(&mut reader);
@@ -70,7 +76,7 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAd
     client.close();
     out.close(reason.clone());
     let _ = write.await;
-    if matches!(reason, CloseReason::ProtocolViolation | CloseReason::MaxPayload) {
+    if matches!(reason, CloseReason::ProtocolViolation | CloseReason::MaxPayload | CloseReason::ReadError) {
         discard(&mut reader).await;
     }
     reason
@@ -115,13 +121,14 @@ impl Liveness {
 struct Connection {
     shared: Arc<Shared>,
     client: Arc<Client>,
+    visitor: Option<Visitor>,
     connect: Connect,
     cache: RouteCache,
 }
 
 impl Connection {
-    fn new(shared: Arc<Shared>, client: Arc<Client>) -> Self {
-        Connection { shared, client, connect: Connect::default(), cache: RouteCache::default() }
+    fn new(shared: Arc<Shared>, client: Arc<Client>, visitor: Option<Visitor>) -> Self {
+        Connection { shared, client, visitor, connect: Connect::default(), cache: RouteCache::default() }
     }
 
     async fn read<R: AsyncRead + Unpin>(&mut self, reader: &mut R) -> CloseReason {
@@ -215,7 +222,7 @@ impl Connection {
     }
 
     fn connect(&mut self, json: &[u8]) -> Result<(), CloseReason> {
-        let connect: Connect = serde_json::from_slice(json).map_err(|error| {
+        let mut connect: Connect = serde_json::from_slice(json).map_err(|error| {
             tracing::warn!("client {}: CONNECT is not valid: {error}", self.client.id.get());
             self.refuse("Parser Error");
             CloseReason::ProtocolViolation
@@ -227,6 +234,9 @@ impl Connection {
         if connect.no_responders && !connect.headers {
             self.refuse("no responders requires headers support");
             return Err(CloseReason::ProtocolViolation);
+        }
+        if let Some(visitor) = &self.visitor {
+            visitor.complete(&mut connect);
         }
         self.client.headers.store(connect.headers, Ordering::Relaxed);
         self.connect = connect;

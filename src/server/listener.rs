@@ -1,9 +1,13 @@
 //! The client listener: accepts connections, and ends them in order.
 
 use super::connection;
+use super::greeting::Door;
 use super::outbound::CloseReason;
 use super::tls::{TlsPolicy, TlsSlot};
+use super::websocket::WebSocket;
 use crate::account::Account;
+use crate::config::origin::OriginError;
+use crate::config::websocket::WebSocketConfig;
 use crate::protocol::{Info, Limits, NATS_VERSION};
 use crate::system::tls::TlsError;
 use serde::Serialize;
@@ -95,12 +99,14 @@ pub struct Ending {
 pub struct Server {
     shared: Arc<Shared>,
     listener: TcpListener,
+    websocket: Option<(TcpListener, Arc<WebSocket>)>,
 }
 
 /// The client side at work.
 pub struct Listening {
     shared: Arc<Shared>,
-    task: JoinHandle<()>,
+    websocket: Option<Arc<WebSocket>>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 /// Counters of the client side.
@@ -124,6 +130,24 @@ pub enum StartError {
     /// TLS for clients cannot be set up.
     #[error("[tls]: {0}")]
     Tls(#[from] TlsError),
+    /// TLS for WebSocket clients cannot be set up.
+    #[error("[websocket.tls]: {0}")]
+    WebSocketTls(TlsError),
+    /// An origin in the configuration.
+    #[error("[websocket] allowed_origins: {0}")]
+    Origin(#[from] OriginError),
+    /// The address for WebSocket clients cannot be listened on.
+    #[error(
+        "cannot listen for websocket clients on {host}:{port}: {error}; is another server running there? Choose another [websocket] host or port"
+    )]
+    BindWebSocket {
+        /// Configured host.
+        host: String,
+        /// Configured port.
+        port: u16,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// The address cannot be listened on.
     #[error(
         "cannot listen for clients on {host}:{port}: {error}; is another server running there? Choose another [listen] host or port"
@@ -157,7 +181,17 @@ impl Server {
             total: AtomicU64::new(0),
             slow_consumers: AtomicU64::new(0),
         });
-        Ok(Server { shared, listener })
+        Ok(Server { shared, listener, websocket: None })
+    }
+
+    /// Binds the listener for WebSocket clients as well.
+    pub async fn bind_websocket(&mut self, config: &WebSocketConfig, tls: Option<TlsPolicy>) -> Result<(), StartError> {
+        let failed = |error| StartError::BindWebSocket { host: config.host.clone(), port: config.port, error };
+        let listener = TcpListener::bind((config.host.as_str(), config.port)).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let websocket = WebSocket::new(config, tls, self.shared.options.limits.payload, address)?;
+        self.websocket = Some((listener, Arc::new(websocket)));
+        Ok(())
     }
 
     /// The address that is bound.
@@ -167,8 +201,14 @@ impl Server {
 
     /// Accepts and serves clients until told to end.
     pub fn start(self, ending: Ending) -> Listening {
-        let shared = self.shared.clone();
-        Listening { shared, task: tokio::spawn(accept(self.shared, self.listener, ending)) }
+        let mut tasks = vec![tokio::spawn(accept(self.shared.clone(), self.listener, Door::Clients, ending.clone()))];
+        let mut websocket = None;
+        if let Some((listener, entrance)) = self.websocket {
+            let door = Door::WebSocket(entrance.clone());
+            tasks.push(tokio::spawn(accept(self.shared.clone(), listener, door, ending)));
+            websocket = Some(entrance);
+        }
+        Listening { shared: self.shared, websocket, tasks }
     }
 }
 
@@ -184,6 +224,11 @@ impl Listening {
         }
     }
 
+    /// The way in for WebSocket clients, where there is one.
+    pub fn websocket(&self) -> Option<&WebSocket> {
+        self.websocket.as_deref()
+    }
+
     /// TLS for clients that connect from now on; those that are connected stay.
     pub fn set_tls(&self, tls: Option<TlsPolicy>) {
         self.shared.tls.replace(tls);
@@ -191,11 +236,13 @@ impl Listening {
 
     /// Waits until the last connection has ended, after shutdown.
     pub async fn stopped(self) {
-        let _ = self.task.await;
+        for task in self.tasks {
+            let _ = task.await;
+        }
     }
 }
 
-async fn accept(shared: Arc<Shared>, listener: TcpListener, mut ending: Ending) {
+async fn accept(shared: Arc<Shared>, listener: TcpListener, door: Door, mut ending: Ending) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -220,9 +267,9 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, mut ending: Ending) 
         }
         shared.connections.fetch_add(1, Ordering::Relaxed);
         shared.total.fetch_add(1, Ordering::Relaxed);
-        let (shared, ending) = (shared.clone(), ending.clone());
+        let (shared, door, ending) = (shared.clone(), door.clone(), ending.clone());
         connections.spawn(async move {
-            let reason = connection::serve(shared.clone(), socket, peer, ending).await;
+            let reason = connection::serve(shared.clone(), door, socket, peer, ending).await;
             shared.connections.fetch_sub(1, Ordering::Relaxed);
             match reason {
                 CloseReason::ClientClosed | CloseReason::ServerShutdown => tracing::debug!("client {peer}: {reason}"),

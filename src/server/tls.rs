@@ -97,7 +97,7 @@ pub struct TlsSession {
 }
 
 impl TlsSession {
-    fn of(stream: &TlsStream<TcpStream>, first: bool) -> TlsSession {
+    pub(super) fn of(stream: &TlsStream<TcpStream>, first: bool) -> TlsSession {
         let (_, connection) = stream.get_ref();
         let version = match connection.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
@@ -144,10 +144,11 @@ pub(super) async fn greet(
         say(&mut stream, &info).await?;
     }
     let session = TlsSession::of(&stream, first);
-    Ok((Transport::Stream(stream), Some(session)))
+    Ok((Transport::Tls(stream), Some(session)))
 }
 
-async fn say<S: tokio::io::AsyncWrite + Unpin>(stream: &mut S, info: &Info) -> Result<(), CloseReason> {
+/// Sends INFO.
+pub(super) async fn say<S: tokio::io::AsyncWrite + Unpin>(stream: &mut S, info: &Info) -> Result<(), CloseReason> {
     let write = async {
         stream.write_all(&info.line()).await?;
         stream.flush().await
@@ -164,7 +165,8 @@ async fn peek(tcp: &TcpStream, delay: Duration) -> Option<u8> {
     }
 }
 
-async fn handshake(tcp: TcpStream, policy: &TlsPolicy) -> Result<Box<TlsStream<TcpStream>>, CloseReason> {
+/// TLS, within the time for it.
+pub(super) async fn handshake(tcp: TcpStream, policy: &TlsPolicy) -> Result<Box<TlsStream<TcpStream>>, CloseReason> {
     let peer = tcp.peer_addr().map(|address| address.to_string()).unwrap_or_default();
     let accept = TlsAcceptor::from(policy.config.clone()).accept(tcp);
     match tokio::time::timeout(policy.timeout, accept).await {

@@ -4,6 +4,7 @@ mod files;
 mod leaf;
 mod limits;
 pub(super) mod secrets;
+mod websocket;
 
 use super::{Config, LimitsConfig};
 use crate::subject;
@@ -23,6 +24,7 @@ pub(super) fn all(config: &Config) -> Vec<String> {
     names("adapter.mqtt", config.adapter.mqtt.iter().map(|m| &*m.name), &mut errors);
     limits::check(&config.limits, &mut errors);
     leaf::check(&config.leaf, &mut errors);
+    config.websocket.iter().for_each(|websocket| websocket::check(websocket, &mut errors));
     config.tls.iter().for_each(|tls| files::tls("[tls]", tls, &mut errors));
     secrets::check(config, &mut errors);
     not_built_yet(config, &mut errors);
@@ -37,7 +39,10 @@ fn not_built_yet(config: &Config, errors: &mut Vec<String>) {
     let defaults = LimitsConfig::default();
     for (set, what) in [
         (config.tls.as_ref().is_some_and(|tls| tls.verify_and_map), "tls.verify_and_map: users by their certificates"),
-        (config.websocket.is_some(), "[websocket]: the WebSocket listener"),
+        (
+            config.websocket.as_ref().is_some_and(|websocket| websocket.no_auth_user.is_some()),
+            "websocket.no_auth_user: a user for those without credentials",
+        ),
         (config.http.is_some(), "[http]: monitoring over HTTP"),
         (config.authorization.is_some(), "[authorization]: authentication of clients"),
         (!config.accounts.is_empty(), "[accounts]: more than one account"),
