@@ -4,7 +4,8 @@
 //! An account without mappings costs its publishers one branch. With mappings each publisher remembers what becomes of its
 //! subjects as long as that is always the same; what is weighted or random is drawn for each message.
 
-use super::{Account, Batch, Message, RouteCache, Subscription, Target, TargetId, TargetKind};
+use super::sharing::stand_in;
+use super::{Account, RouteCache, Subscription};
 use crate::subject::{Transform, TransformError, is_literal, is_valid, is_valid_literal, matches, placeholders};
 use std::cmp;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -177,9 +178,7 @@ impl InForce {
 impl Account {
     /// Puts `mappings` in force in place of those there were.
     pub fn set_mappings(&self, mappings: Mappings) {
-        let target: Arc<dyn Target> = Arc::new(Nobody(TargetId::next()));
-        let interest: Vec<_> =
-            mappings.sources().map(|s| Arc::new(Subscription::new(s, None, "mapping", target.clone()))).collect();
+        let interest: Vec<_> = mappings.sources().map(|source| Arc::new(stand_in(source))).collect();
         self.with_watchers(|watchers| {
             let mut set = self.mappings.set.write().unwrap_or_else(PoisonError::into_inner);
             let before = std::mem::replace(&mut set.interest, interest);
@@ -207,21 +206,6 @@ impl Account {
             Some(to) => Mapped::To(to),
         }
     }
-}
-
-/// Gets nothing: what is mapped goes to the subscribers of its destination.
-struct Nobody(TargetId);
-
-impl Target for Nobody {
-    fn id(&self) -> TargetId {
-        self.0
-    }
-
-    fn kind(&self) -> TargetKind {
-        TargetKind::Local
-    }
-
-    fn deliver(&self, _: &Arc<dyn Target>, _: &Subscription, _: &[&str], _: &Message<'_>, _: &mut Batch) {}
 }
 
 /// Orders sources so that one comes before all that select more than it does.

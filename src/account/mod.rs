@@ -10,6 +10,7 @@ mod local;
 mod mapping;
 mod message;
 mod router;
+mod sharing;
 mod subscription;
 
 pub use cache::RouteCache;
@@ -18,4 +19,8 @@ pub use local::{Inbox, LocalClient, RequestError, new_inbox};
 pub use mapping::{Mapped, MappingError, Mappings};
 pub use message::{Message, OwnedMessage};
 pub use router::{Account, Origin};
+pub use sharing::{
+    Access, Import, RESPONSE_THRESHOLD, Reason, ResponseType, ServiceExport, ShareError, Shares, StreamExport, check,
+    share,
+};
 pub use subscription::{Batch, Subscription, Target, TargetId, TargetKind};

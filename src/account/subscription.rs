@@ -80,6 +80,7 @@ pub struct Subscription {
     delivered: AtomicU64,
     limit: AtomicU64,
     closed: AtomicBool,
+    shadow: bool,
 }
 
 impl Subscription {
@@ -95,6 +96,7 @@ impl Subscription {
             delivered: AtomicU64::new(0),
             limit: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            shadow: false,
         }
     }
 
@@ -132,6 +134,16 @@ impl Subscription {
     /// Whether it has been removed.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// A subscription that stands for one in another account, whose stream import brought it about.
+    pub(super) fn new_shadow(subject: &str, queue: Option<&str>, sid: &str, target: Arc<dyn Target>) -> Self {
+        Subscription { shadow: true, ..Subscription::new(subject, queue, sid, target) }
+    }
+
+    /// Whether it stands for one in another account.
+    pub(super) fn is_shadow(&self) -> bool {
+        self.shadow
     }
 
     pub(super) fn close(&self) {

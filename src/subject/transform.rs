@@ -234,6 +234,18 @@ pub fn placeholders(subject: &str) -> String {
     tokens.join(".")
 }
 
+/// `foo.$1.$2` as a subject that can be subscribed to: `foo.*.*`.
+pub fn wildcards(destination: &str) -> String {
+    let tokens: Vec<&str> = destination
+        .split('.')
+        .map(|token| match Function::parse(token) {
+            Ok(Some(Function::Wildcard(index))) if index > 0 => "*",
+            _ => token,
+        })
+        .collect();
+    tokens.join(".")
+}
+
 /// What the wildcards of a subject are. White space is no matter here, as function calls may have it.
 struct Shape {
     /// Positions of `*`.
@@ -380,6 +392,7 @@ mod tests {
     #[test]
     fn placeholders_keep_a_subject() {
         assert_eq!(placeholders("foo.*.bar.*.>"), "foo.$1.bar.$2.>");
+        assert_eq!(wildcards("foo.$1.bar.{{wildcard(2)}}.$x.>"), "foo.*.bar.*.$x.>");
     }
 
     proptest! {
