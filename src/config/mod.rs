@@ -21,8 +21,8 @@ pub mod uplink;
 pub mod websocket;
 
 pub(crate) use load::default_data_dir;
-pub use load::{ConfigError, data_dir, load};
-pub use server::{JetStreamConfig, LimitsConfig, ListenConfig, LogConfig, LogLevel};
+pub use load::{ConfigError, Source, data_dir, load, overlay, table};
+pub use server::{JetStreamConfig, LimitsConfig, ListenConfig, LogConfig, LogFormat, LogLevel};
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -36,6 +36,10 @@ pub struct Config {
     pub server_name: String,
     /// Where streams and state lie. Default: `$STATE_DIRECTORY`, else `$XDG_DATA_HOME/leafd` or `~/.local/share/leafd`.
     pub data_dir: PathBuf,
+    /// Where the process number is written; absent: nowhere.
+    pub pid_file: Option<PathBuf>,
+    /// Where `<program>_PID.ports` is written, which says on which ports we listen; absent: nowhere.
+    pub ports_file_dir: Option<PathBuf>,
     /// Where local clients connect.
     pub listen: ListenConfig,
     /// TLS of `listen`; absent: plain.

@@ -118,7 +118,7 @@ fn export(value: &Value, findings: &mut Findings) -> Option<Table> {
             "accounts" => set(&mut table, "accounts", findings.texts(e)),
             "response" | "response_type" => set(&mut table, "response_type", response_type(e, findings)),
             "threshold" | "response_threshold" | "response_max_time" | "response_time" => {
-                set(&mut table, "response_threshold", findings.duration(e));
+                set(&mut table, "response_threshold", findings.go_duration(e));
             }
             "account_token_position" => {
                 set(&mut table, "account_token_position", findings.bound(e).filter(|at| *at > 0));

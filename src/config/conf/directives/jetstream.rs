@@ -45,7 +45,11 @@ pub(super) fn jetstream(entry: &Entry, table: &mut Table, findings: &mut Finding
                 findings.refuse(e, "streams are not encrypted; put them on an encrypted file system");
             }
             "limits" => limits(e, findings),
-            "strict" => findings.ignore(e, "requests are always read strictly"),
+            "strict" => {
+                if findings.boolean(e) == Some(false) {
+                    findings.ignore(e, "requests are always read strictly");
+                }
+            }
             "unique_tag" | "max_outstanding_catchup" | "meta_compact" | "meta_compact_size" | "meta_compact_sync" => {
                 findings.ignore(e, "it only concerns clusters");
             }

@@ -9,6 +9,8 @@ mod jetstream;
 mod leaf;
 mod mappings;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod top;
 mod users;
@@ -28,11 +30,12 @@ pub fn to_toml(value: &Value) -> (Table, Findings) {
     (table, findings)
 }
 
-/// Where nats-server's defaults are not leafd's: all interfaces, no JetStream.
+/// Where nats-server's defaults are not leafd's: all interfaces, no JetStream, the form of the log.
 pub fn nats_server_defaults() -> Table {
     let mut table = Table::new();
     reader::set(&mut table, "listen.host", Some("0.0.0.0"));
     reader::set(&mut table, "jetstream.enabled", Some(false));
+    reader::set(&mut table, "log.format", Some("nats-server"));
     table
 }
 

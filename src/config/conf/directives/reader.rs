@@ -114,14 +114,17 @@ impl Findings {
 
     /// A duration in Go's form, or, as in old files, a number of seconds.
     pub(super) fn duration(&mut self, entry: &Entry) -> Option<String> {
+        if let Kind::Integer(_) = entry.value.kind {
+            let message = format!("`{}`: a number without a unit counts in seconds; write \"10s\"", entry.key);
+            self.warnings.push(ConfError { place: entry.value.at.clone(), message });
+        }
+        self.timeout(entry)
+    }
+
+    /// As [`Findings::duration`], where a number of seconds is the ordinary form.
+    pub(super) fn timeout(&mut self, entry: &Entry) -> Option<String> {
         let seconds = match &entry.value.kind {
-            Kind::String(text) => match go_duration(text) {
-                Some((false, duration)) => return Some(duration_text(duration)),
-                _ => {
-                    self.error(&entry.value.at, format!("`{}`: {text:?} is no duration such as \"10s\"", entry.key));
-                    return None;
-                }
-            },
+            Kind::String(_) => return self.go_duration(entry),
             Kind::Integer(seconds) => *seconds as f64,
             Kind::Float(seconds) => *seconds,
             _ => return self.wrong_type(&entry.key, &entry.value, "a duration such as \"10s\""),
@@ -135,9 +138,22 @@ impl Findings {
         }
     }
 
+    /// A duration in Go's form, and nothing else.
+    pub(super) fn go_duration(&mut self, entry: &Entry) -> Option<String> {
+        let text = self.text(entry)?;
+        match go_duration(&text) {
+            Some((false, duration)) => Some(duration_text(duration)),
+            _ => {
+                self.error(&entry.value.at, format!("`{}`: {text:?} is no duration such as \"10s\"", entry.key));
+                None
+            }
+        }
+    }
+
     /// A port to listen on: -1 lets the kernel choose, 0 is nats-server's default.
     pub(super) fn port(&mut self, entry: &Entry) -> Option<i64> {
-        self.port_number(&entry.key, &entry.value, self_integer(&entry.value)?)
+        let number = self.integer(entry)?;
+        self.port_number(&entry.key, &entry.value, number)
     }
 
     fn port_number(&mut self, key: &str, value: &Value, number: i64) -> Option<i64> {
@@ -171,13 +187,6 @@ impl Findings {
             }
         };
         (host, self.port_number(&entry.key, &entry.value, number))
-    }
-}
-
-fn self_integer(value: &Value) -> Option<i64> {
-    match value.kind {
-        Kind::Integer(number) => Some(number),
-        _ => None,
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) fn listener(entry: &Entry, findings: &mut Findings) -> Option<Table> 
             "ca_file" => set(&mut table, "ca_file", findings.text(e)),
             "verify" => set(&mut table, "verify", findings.boolean(e)),
             "verify_and_map" => set(&mut table, "verify_and_map", findings.boolean(e)),
-            "timeout" => set(&mut table, "timeout", findings.duration(e)),
+            "timeout" => set(&mut table, "timeout", findings.timeout(e)),
             "min_version" => set(&mut table, "min_version", findings.text(e)),
             "handshake_first" | "first" | "immediate" => match findings_handshake_first(e, findings) {
                 Some(First::Flag(flag)) => set(&mut table, "handshake_first", Some(flag)),

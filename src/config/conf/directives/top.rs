@@ -59,12 +59,12 @@ fn server(e: &Entry, table: &mut Table, findings: &mut Findings) -> bool {
         "logfile" | "log_file" => set(table, "log.file", findings.text(e)),
         "pidfile" | "pid_file" => set(table, "pid_file", findings.text(e)),
         "ports_file_dir" => set(table, "ports_file_dir", findings.text(e)),
-        "logtime" => {
+        "logtime" => set(table, "log.time", findings.boolean(e)),
+        "logtime_utc" => {
             if findings.boolean(e) == Some(false) {
-                findings.ignore(e, "log lines bear the time");
+                findings.ignore(e, "the time in log lines is UTC");
             }
         }
-        "logtime_utc" => findings.ignore(e, "log lines bear the time in the form that leafd gives it"),
         "logfile_size_limit" | "log_size_limit" | "logfile_max_num" | "log_max_num" => {
             findings.ignore(e, "leafd does not rotate its log; let logrotate do it and send SIGUSR1");
         }
@@ -121,7 +121,7 @@ fn authorization(entry: &Entry, table: &mut Table, findings: &mut Findings) {
             "user" | "username" => set(&mut auth, "user", findings.text(e)),
             "pass" | "password" => set(&mut auth, "password", findings.text(e)),
             "token" => set(&mut auth, "token", findings.text(e)),
-            "timeout" => set(&mut auth, "timeout", findings.duration(e)),
+            "timeout" => set(&mut auth, "timeout", findings.timeout(e)),
             "users" => set(&mut auth, "users", users::users(e, findings)),
             "default_permission" | "default_permissions" | "permissions" => {
                 set(&mut auth, "default_permissions", users::permissions(e, findings));
@@ -169,8 +169,9 @@ fn limits(e: &Entry, table: &mut Table, findings: &mut Findings) -> bool {
             set(table, "limits.max_connections", number);
         }
         "max_subscriptions" | "max_subs" => set(table, "limits.max_subscriptions", findings.bound(e)),
-        key @ ("ping_interval" | "write_deadline" | "lame_duck_duration" | "lame_duck_grace_period") => {
-            set(table, &format!("limits.{key}"), findings.duration(e));
+        key @ ("ping_interval" | "write_deadline") => set(table, &format!("limits.{key}"), findings.duration(e)),
+        key @ ("lame_duck_duration" | "lame_duck_grace_period") => {
+            set(table, &format!("limits.{key}"), findings.go_duration(e));
         }
         "write_timeout" => findings.ignore(e, "a client that takes nothing within `write_deadline` is cut off"),
         "max_sub_tokens" | "max_subscription_tokens" => {

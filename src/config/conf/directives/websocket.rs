@@ -23,7 +23,7 @@ pub(super) fn websocket(entry: &Entry, findings: &mut Findings) -> Option<Table>
             "allowed_origins" | "allowed_origin" | "allow_origins" | "allow_origin" | "origins" | "origin" => {
                 set(&mut table, "allowed_origins", findings.texts(e));
             }
-            "handshake_timeout" => set(&mut table, "handshake_timeout", findings.duration(e)),
+            "handshake_timeout" => set(&mut table, "handshake_timeout", findings.timeout(e)),
             "compress" | "compression" => set(&mut table, "compression", findings.boolean(e)),
             key @ ("jwt_cookie" | "user_cookie" | "pass_cookie" | "token_cookie" | "no_auth_user") => {
                 set(&mut table, key, findings.text(e));
