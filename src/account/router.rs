@@ -294,8 +294,9 @@ impl Account {
         batch: &mut Batch,
     ) -> bool {
         let origin = passage.origin;
+        let echo = sub.target.id() == origin.id && !origin.echo;
         // What came by a service import is not exported again as a stream.
-        if sub.target.id() == origin.id && !origin.echo || passage.via.is_some() && sub.is_shadow() {
+        if echo || passage.via.is_some() && sub.is_shadow() || !sub.accepts(message.subject) {
             return false;
         }
         match sub.take() {

@@ -37,6 +37,9 @@ pub enum StartError {
     /// The leaf-node listener.
     #[error(transparent)]
     Leaf(#[from] crate::leaf::ListenError),
+    /// Users.
+    #[error(transparent)]
+    Rules(#[from] crate::auth::RulesError),
     /// An uplink.
     #[error(transparent)]
     Uplink(#[from] crate::uplink::StartError),
@@ -140,6 +143,7 @@ impl Daemon {
             return Err(format!("{} can only change with a restart", fixed.join(", ")));
         }
         self.parts.reload_tls(&new)?;
+        self.parts.reload_users(&new).map_err(|error| error.to_string())?;
         warn(&new);
         let (ended, started) = self.parts.adapters.reload(&new.adapter).await;
         self.config = new;
@@ -189,8 +193,8 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<&'static str> {
     note("[listen]", old.listen != new.listen);
     note("[websocket]", websocket_changed(old.websocket.as_ref(), new.websocket.as_ref()));
     note("[http]", old.http != new.http);
-    note("[authorization]", old.authorization != new.authorization);
-    note("[accounts]", old.accounts != new.accounts);
+    let system = |config: &Config| config.authorization.as_ref().and_then(|a| a.system_account.clone());
+    note("[authorization] system_account", system(old) != system(new));
     note("[mappings]", old.mappings != new.mappings);
     note("[limits]", old.limits != new.limits);
     note("[jetstream]", old.jetstream != new.jetstream);

@@ -1,8 +1,9 @@
 //! The parts of the daemon, in the order in which they are started and ended.
 
 use super::StartError;
-use crate::account::Account;
+use crate::account::{Account, Accounts};
 use crate::adapters::{AdapterContext, Adapters};
+use crate::auth::{Authenticator, Rules, RulesError};
 use crate::config::tls::{HandshakeFirst, TlsConfig};
 use crate::config::{Config, accounts};
 use crate::jetstream::{self, JetStream};
@@ -27,6 +28,8 @@ pub(super) struct Parts {
     pub adapters: Adapters,
     jetstream: Option<Arc<JetStream>>,
     clients: Listening,
+    accounts: Arc<Accounts>,
+    authenticator: Arc<Authenticator>,
     leafs: Option<Listener>,
     links: Vec<Arc<Link>>,
     uplinks: Vec<Arc<Uplink>>,
@@ -58,13 +61,18 @@ impl Parts {
         };
         let store = Store::open(&config.data_dir, StoreOptions::default())?;
         tracing::info!("Storing in {}", config.data_dir.display());
-        let account = Account::new("$G");
+        let system = config.authorization.as_ref().and_then(|a| a.system_account.as_deref());
+        let accounts = Accounts::new(system);
+        let account = accounts.global().clone();
         // A checked configuration has no mapping that is wrong.
         account.set_mappings(accounts::mappings(&config.mappings).unwrap_or_default());
+        let rules = Rules::new(config.authorization.as_ref(), &config.accounts, &accounts)?;
+        let authenticator = Authenticator::new(rules);
         let mut server = Server::bind(
             server_options(config, &identity),
             client_tls(config).map_err(server::StartError::from)?,
-            account.clone(),
+            accounts.clone(),
+            authenticator.clone(),
         )
         .await?;
         if let Some(websocket) = &config.websocket {
@@ -106,7 +114,17 @@ impl Parts {
         if let Some(leafs) = &leafs {
             tracing::info!("Listening for leafnode connections on {}", leafs.address());
         }
-        Ok(Parts { store, adapters, jetstream, clients, leafs, links, uplinks, ends })
+        Ok(Parts { store, adapters, jetstream, clients, accounts, authenticator, leafs, links, uplinks, ends })
+    }
+
+    /// Has the clients judged by the users of `config` from now on.
+    ///
+    /// # Errors
+    /// Those are not right; the old ones stay.
+    pub fn reload_users(&self, config: &Config) -> Result<(), RulesError> {
+        let rules = Rules::new(config.authorization.as_ref(), &config.accounts, &self.accounts)?;
+        self.authenticator.replace(rules);
+        Ok(())
     }
 
     /// Certificates and policy of TLS for connections to come, the files read again; all or nothing.

@@ -3,10 +3,11 @@
 use super::client::Client;
 use super::greeting::{Door, Greeted};
 use super::listener::{Ending, Shared};
+use super::login::Login;
 use super::outbound::CloseReason;
-use super::websocket::Visitor;
 use crate::account::{Batch, Message, Origin, RouteCache, TargetId};
-use crate::protocol::{Connect, Op, Parser, ProtocolError};
+use crate::auth::{PublishGate, Session};
+use crate::protocol::{Connect, Info, Op, Parser, ProtocolError};
 use crate::subject;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,8 +34,10 @@ pub(super) async fn serve(
     let _ = socket.set_nodelay(true);
     let options = &shared.options;
     let id = TargetId::next();
+    let mut login = Login::new(&shared, door.kind());
+    let mut info = shared.info(id.get(), peer, &login.nonce, login.required);
     let greeted = tokio::select! {
-        greeted = door.greet(&shared, socket, id, peer) => greeted,
+        greeted = door.greet(&shared, socket, peer, &mut info) => greeted,
         _ = ending.intake.wait_for(|end| *end) => Err(CloseReason::ServerShutdown),
     };
     let Greeted { transport, tls, visitor } = match greeted {
@@ -42,11 +45,12 @@ pub(super) async fn serve(
         Err(reason) => return reason,
     };
     let (mut reader, out, write) = transport.split(options.max_pending, options.write_deadline);
-    let client = Client::new(id, out.clone(), shared.account.clone(), tls);
+    let client = Client::new(id, out.clone(), login.session.clone(), tls);
     if let Some(tls) = &client.tls {
         tracing::debug!("client {peer}: TLS version {}, cipher suite {}", tls.version, tls.cipher_suite);
     }
-    let mut connection = Connection::new(shared.clone(), client.clone(), visitor);
+    login.begin(visitor);
+    let mut connection = Connection::new(shared.clone(), client.clone(), login, info);
     let mut idle = Liveness::new(options.ping_interval, options.ping_max);
     let reason = {
         let read = connection.read(&mut reader);
@@ -76,7 +80,13 @@ pub(super) async fn serve(
     client.close();
     out.close(reason.clone());
     let _ = write.await;
-    if matches!(reason, CloseReason::ProtocolViolation | CloseReason::MaxPayload | CloseReason::ReadError) {
+    if matches!(
+        reason,
+        CloseReason::ProtocolViolation
+            | CloseReason::MaxPayload
+            | CloseReason::ReadError
+            | CloseReason::AuthenticationFailure
+    ) {
         discard(&mut reader).await;
     }
     reason
@@ -118,42 +128,66 @@ impl Liveness {
 }
 
 /// What the reading side keeps between two buffers.
-struct Connection {
-    shared: Arc<Shared>,
-    client: Arc<Client>,
-    visitor: Option<Visitor>,
-    connect: Connect,
-    cache: RouteCache,
+pub(super) struct Connection {
+    pub shared: Arc<Shared>,
+    pub client: Arc<Client>,
+    /// The last CONNECT that was accepted.
+    pub connect: Connect,
+    pub login: Login,
+    pub session: Arc<Session>,
+    /// Checks publishes; `None` where everything is allowed.
+    pub gate: Option<PublishGate>,
+    pub cache: RouteCache,
+    /// The INFO that the client has got, until its first PING is answered.
+    pub info: Option<Box<Info>>,
 }
 
 impl Connection {
-    fn new(shared: Arc<Shared>, client: Arc<Client>, visitor: Option<Visitor>) -> Self {
-        Connection { shared, client, visitor, connect: Connect::default(), cache: RouteCache::default() }
+    fn new(shared: Arc<Shared>, client: Arc<Client>, login: Login, info: Info) -> Self {
+        let session = login.session.clone();
+        Connection {
+            shared,
+            client,
+            connect: Connect::default(),
+            login,
+            session,
+            gate: None,
+            cache: RouteCache::default(),
+            info: Some(Box::new(info)),
+        }
     }
 
     async fn read<R: AsyncRead + Unpin>(&mut self, reader: &mut R) -> CloseReason {
         let mut parser = Parser::default();
         let mut buffer: Vec<u8> = Vec::with_capacity(FIRST_READ);
         loop {
-            match reader.read_buf(&mut buffer).await {
-                Ok(0) => return CloseReason::ClientClosed,
-                Ok(_) => {}
-                Err(_) => return CloseReason::ReadError,
+            if let Err(reason) = self.fill(reader, &mut buffer).await {
+                return reason;
             }
             let filled = buffer.len() == buffer.capacity();
-            let mut batch = Batch::default();
-            let result = self.handle(&mut parser, &buffer, &mut batch);
-            let congested: Vec<_> = batch.touched().iter().filter_map(|t| t.congestion()).collect();
-            batch.flush();
-            match result {
-                Ok(used) => drop(buffer.drain(..used)),
-                Err(reason) => return reason,
-            }
-            if !congested.is_empty() {
-                let until = Instant::now() + STALL_LIMIT;
-                for relieved in congested {
-                    let left = until.saturating_duration_since(Instant::now());
-                    let _ = tokio::time::timeout(left, relieved.notified()).await;
+            loop {
+                let mut batch = Batch::default();
+                let result = self.handle(&mut parser, &buffer, &mut batch);
+                let congested: Vec<_> = batch.touched().iter().filter_map(|t| t.congestion()).collect();
+                batch.flush();
+                match result {
+                    Ok(used) => drop(buffer.drain(..used)),
+                    Err(reason) => return reason,
+                }
+                if !congested.is_empty() {
+                    let until = Instant::now() + STALL_LIMIT;
+                    for relieved in congested {
+                        let left = until.saturating_duration_since(Instant::now());
+                        let _ = tokio::time::timeout(left, relieved.notified()).await;
+                    }
+                }
+                match self.login.asked.take() {
+                    None => break,
+                    Some(connect) => {
+                        if let Err(reason) = self.log_in(connect).await {
+                            return reason;
+                        }
+                    }
                 }
             }
             // The buffer follows the traffic: large while it fills up, as large as the message that is coming in, and
@@ -169,10 +203,43 @@ impl Connection {
         }
     }
 
+    /// Reads more into `buffer`; meanwhile the client's right to be here is watched over.
+    async fn fill<R: AsyncRead + Unpin>(&mut self, reader: &mut R, buffer: &mut Vec<u8>) -> Result<(), CloseReason> {
+        loop {
+            let deadline = self.login.deadline;
+            let expired = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                read = reader.read_buf(buffer) => return match read {
+                    Ok(0) => Err(CloseReason::ClientClosed),
+                    Ok(_) => Ok(()),
+                    Err(_) => Err(CloseReason::ReadError),
+                },
+                Ok(()) = self.login.rules.changed() => self.renew().await?,
+                () = expired => {
+                    let (text, reason) = match self.login.waiting {
+                        true => ("Authentication Timeout", CloseReason::AuthenticationTimeout),
+                        false => ("User Authentication Expired", CloseReason::AuthenticationExpired),
+                    };
+                    self.refuse(text);
+                    return Err(reason);
+                }
+            }
+        }
+    }
+
     /// Handles every whole operation in `buffer`; returns how many bytes those took.
     fn handle(&mut self, parser: &mut Parser, buffer: &[u8], batch: &mut Batch) -> Result<usize, CloseReason> {
         let mut at = 0;
-        loop {
+        while self.login.asked.is_none() {
+            if self.login.waiting && at < buffer.len() {
+                self.first_operation(buffer[at])?;
+            }
             match parser.next(&buffer[at..], &self.shared.options.limits) {
                 Ok(Some((op, used))) => {
                     at += used;
@@ -188,6 +255,7 @@ impl Connection {
                 }
             }
         }
+        Ok(at)
     }
 
     fn operation(&mut self, op: Op<'_>, batch: &mut Batch) -> Result<(), CloseReason> {
@@ -197,6 +265,9 @@ impl Connection {
             }
             Op::Subscribe { subject, queue, sid } => {
                 self.client.pongs.fetch_add(1, Ordering::Relaxed);
+                if !self.may_subscribe(subject, queue) {
+                    return Ok(());
+                }
                 if !subject::is_valid(subject) || queue.is_some_and(|q| q.contains(' ')) {
                     self.refuse("Invalid Subject");
                     return Ok(());
@@ -211,6 +282,7 @@ impl Connection {
             Op::Ping => {
                 self.client.pongs.fetch_add(1, Ordering::Relaxed);
                 self.client.out.send(b"PONG\r\n");
+                self.connect_info();
             }
             Op::Pong => {
                 self.client.pongs.fetch_add(1, Ordering::Relaxed);
@@ -222,11 +294,18 @@ impl Connection {
     }
 
     fn connect(&mut self, json: &[u8]) -> Result<(), CloseReason> {
-        let mut connect: Connect = serde_json::from_slice(json).map_err(|error| {
+        let before = self.login.accepted.then_some(&self.connect);
+        let connect = Connect::read(json, before).map_err(|error| {
             tracing::warn!("client {}: CONNECT is not valid: {error}", self.client.id.get());
             self.refuse("Parser Error");
             CloseReason::ProtocolViolation
         })?;
+        self.login.asked = Some(connect);
+        Ok(())
+    }
+
+    /// CONNECT has been accepted.
+    pub(super) fn connected(&mut self, connect: Connect) -> Result<(), CloseReason> {
         if !(0..=1).contains(&connect.protocol) {
             self.refuse("invalid client protocol");
             return Err(CloseReason::ProtocolViolation);
@@ -235,10 +314,8 @@ impl Connection {
             self.refuse("no responders requires headers support");
             return Err(CloseReason::ProtocolViolation);
         }
-        if let Some(visitor) = &self.visitor {
-            visitor.complete(&mut connect);
-        }
         self.client.headers.store(connect.headers, Ordering::Relaxed);
+        self.login.accepted = true;
         self.connect = connect;
         self.ok();
         Ok(())
@@ -251,15 +328,44 @@ impl Connection {
         if self.connect.pedantic && !subject::is_valid_literal(message.subject) {
             self.refuse("Invalid Publish Subject");
         }
-        let origin = Origin { id: client.id, echo: self.connect.echo };
-        let mapped = client.account.map(message.subject, &mut self.cache);
+        let mapped = self.session.account.map(message.subject, &mut self.cache);
         let to = mapped.of(message.subject);
+        // Permissions are those for what a mapping has made of the subject.
+        if !self.may_publish(to.unwrap_or(message.subject)) {
+            return;
+        }
+        self.ok();
+        let client = &self.client;
+        let origin = Origin { id: client.id, echo: self.connect.echo };
         let message = Message { subject: to.unwrap_or_default(), ..message };
-        let reached = if to.is_some() { client.account.route(origin, &message, &mut self.cache, batch) } else { 0 };
+        let reached =
+            if to.is_some() { self.session.account.route(origin, &message, &mut self.cache, batch) } else { 0 };
         if reached == 0 && !message.reply.is_empty() && self.connect.no_responders {
             client.no_responders(message.subject, message.reply);
         }
-        self.ok();
+    }
+
+    fn may_publish(&mut self, subject: &str) -> bool {
+        if let Some(gate) = &mut self.gate
+            && !gate.may_publish(subject)
+            && !self.client.may_answer(subject)
+        {
+            self.refuse(&format!("Permissions Violation for Publish to {subject:?}"));
+            return false;
+        }
+        true
+    }
+
+    fn may_subscribe(&self, subject: &str, queue: Option<&str>) -> bool {
+        let permissions = self.session.permissions.as_ref();
+        if permissions.is_none_or(|p| p.may_subscribe(subject, queue)) {
+            return true;
+        }
+        self.refuse(&match queue {
+            None => format!("Permissions Violation for Subscription to {subject:?}"),
+            Some(queue) => format!("Permissions Violation for Subscription to {subject:?} using queue {queue:?}"),
+        });
+        false
     }
 
     fn ok(&self) {
@@ -268,7 +374,7 @@ impl Connection {
         }
     }
 
-    fn refuse(&self, text: &str) {
+    pub(super) fn refuse(&self, text: &str) {
         self.client.out.send(format!("-ERR '{text}'\r\n").as_bytes());
     }
 }

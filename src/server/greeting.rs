@@ -5,7 +5,8 @@ use super::outbound::CloseReason;
 use super::tls::{self, TlsSession};
 use super::transport::Transport;
 use super::websocket::{Opened, Visitor, WebSocket};
-use crate::account::TargetId;
+use crate::config::auth::ConnectionType;
+use crate::protocol::Info;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -29,15 +30,22 @@ pub(super) struct Greeted {
 }
 
 impl Door {
-    /// TLS, the upgrade and INFO, as far as the listener wants them.
+    /// How those connect that come here.
+    pub fn kind(&self) -> ConnectionType {
+        match self {
+            Door::Clients => ConnectionType::Standard,
+            Door::WebSocket(_) => ConnectionType::Websocket,
+        }
+    }
+
+    /// TLS, the upgrade and INFO, as far as the listener wants them. `info` becomes what the client has been told.
     pub async fn greet(
         &self,
         shared: &Shared,
         socket: TcpStream,
-        id: TargetId,
         peer: SocketAddr,
+        info: &mut Info,
     ) -> Result<Greeted, CloseReason> {
-        let mut info = shared.info(id.get(), peer);
         match self {
             Door::Clients => {
                 let policy = shared.tls.current();
@@ -48,7 +56,7 @@ impl Door {
                 let Opened { mut stream, tls, visitor } = websocket.open(socket).await?;
                 (info.tls_required, info.tls_available) = (tls.is_some(), tls.is_some());
                 (info.host, info.port) = (websocket.address().ip().to_string(), websocket.address().port());
-                tls::say(&mut stream, &info).await?;
+                tls::say(&mut stream, info).await?;
                 if let Some(address) = visitor.forwarded_for {
                     tracing::debug!("client {peer}: forwarded for {address}");
                 }

@@ -5,7 +5,8 @@ use super::greeting::Door;
 use super::outbound::CloseReason;
 use super::tls::{TlsPolicy, TlsSlot};
 use super::websocket::WebSocket;
-use crate::account::Account;
+use crate::account::Accounts;
+use crate::auth::Authenticator;
 use crate::config::origin::OriginError;
 use crate::config::websocket::WebSocketConfig;
 use crate::protocol::{Info, Limits, NATS_VERSION};
@@ -50,7 +51,8 @@ pub struct ServerOptions {
 /// What all connections share.
 pub(super) struct Shared {
     pub options: ServerOptions,
-    pub account: Arc<Account>,
+    pub accounts: Arc<Accounts>,
+    pub authenticator: Arc<Authenticator>,
     pub tls: TlsSlot,
     address: SocketAddr,
     connections: AtomicUsize,
@@ -59,8 +61,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// INFO for one client.
-    pub fn info(&self, client_id: u64, peer: SocketAddr) -> Info {
+    /// INFO for one client; it has to log in if `auth_required`, and to sign `nonce` if it does so with an nkey.
+    pub fn info(&self, client_id: u64, peer: SocketAddr, nonce: &str, auth_required: bool) -> Info {
         let options = &self.options;
         Info {
             server_id: options.server_id.clone(),
@@ -77,6 +79,11 @@ impl Shared {
             tls_verify: false,
             tls_available: false,
             jetstream: options.jetstream_domain.is_some(),
+            auth_required,
+            nonce: nonce.to_owned(),
+            connect_info: false,
+            remote_account: String::new(),
+            acc_is_sys: false,
             client_id,
             client_ip: peer.ip().to_string(),
             domain: options.jetstream_domain.clone().unwrap_or_default(),
@@ -120,7 +127,7 @@ pub struct ServerStatus {
     pub total_connections: u64,
     /// Clients cut off because they did not read.
     pub slow_consumers: u64,
-    /// Subscriptions of the account, those of the daemon's own parts included.
+    /// Subscriptions of all accounts, those of the daemon's own parts included.
     pub subscriptions: usize,
 }
 
@@ -167,14 +174,16 @@ impl Server {
     pub async fn bind(
         options: ServerOptions,
         tls: Option<TlsPolicy>,
-        account: Arc<Account>,
+        accounts: Arc<Accounts>,
+        authenticator: Arc<Authenticator>,
     ) -> Result<Server, StartError> {
         let failed = |error| StartError::Bind { host: options.host.clone(), port: options.port, error };
         let listener = TcpListener::bind((options.host.as_str(), options.port)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let shared = Arc::new(Shared {
             options,
-            account,
+            accounts,
+            authenticator,
             tls: TlsSlot::new(tls),
             address,
             connections: AtomicUsize::new(0),
@@ -220,7 +229,7 @@ impl Listening {
             connections: self.shared.connections.load(Ordering::Relaxed),
             total_connections: self.shared.total.load(Ordering::Relaxed),
             slow_consumers: self.shared.slow_consumers.load(Ordering::Relaxed),
-            subscriptions: self.shared.account.subscriptions(),
+            subscriptions: self.shared.accounts.all().iter().map(|account| account.subscriptions()).sum(),
         }
     }
 
@@ -287,6 +296,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, door: Door, mut endi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Rules;
     use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
     use tokio::net::TcpStream;
 
@@ -305,7 +315,9 @@ mod tests {
             jetstream_domain: None,
         };
         let (end, shutdown) = watch::channel(false);
-        let server = Server::bind(options, None, Account::new("$G")).await.expect("bind");
+        let accounts = Accounts::new(None);
+        let rules = Authenticator::new(Rules::open(&accounts));
+        let server = Server::bind(options, None, accounts, rules).await.expect("bind");
         (server.start(Ending { intake: shutdown.clone(), connections: shutdown }), end)
     }
 

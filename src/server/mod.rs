@@ -7,6 +7,7 @@ mod client;
 mod connection;
 mod greeting;
 mod listener;
+mod login;
 pub mod outbound;
 pub mod tls;
 mod transport;

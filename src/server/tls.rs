@@ -117,10 +117,10 @@ impl TlsSession {
 pub(super) async fn greet(
     mut tcp: TcpStream,
     policy: Option<&TlsPolicy>,
-    mut info: Info,
+    info: &mut Info,
 ) -> Result<(Transport, Option<TlsSession>), CloseReason> {
     let Some(policy) = policy else {
-        say(&mut tcp, &info).await?;
+        say(&mut tcp, info).await?;
         return Ok((Transport::Plain(tcp), None));
     };
     info.tls_required = !policy.allow_non_tls;
@@ -134,14 +134,14 @@ pub(super) async fn greet(
     if first {
         info.tls_required = true;
     } else {
-        say(&mut tcp, &info).await?;
+        say(&mut tcp, info).await?;
         if policy.allow_non_tls && peek(&tcp, policy.timeout).await != Some(HANDSHAKE_RECORD) {
             return Ok((Transport::Plain(tcp), None));
         }
     }
     let mut stream = handshake(tcp, policy).await?;
     if first {
-        say(&mut stream, &info).await?;
+        say(&mut stream, info).await?;
     }
     let session = TlsSession::of(&stream, first);
     Ok((Transport::Tls(stream), Some(session)))

@@ -6,7 +6,10 @@ mod limits;
 pub(super) mod secrets;
 mod websocket;
 
+use super::accounts::AccountLimits;
 use super::{Config, LimitsConfig};
+use crate::account::Accounts;
+use crate::auth::Rules;
 use crate::subject;
 
 /// Everything that is wrong.
@@ -29,6 +32,8 @@ pub(super) fn all(config: &Config) -> Vec<String> {
     secrets::check(config, &mut errors);
     not_built_yet(config, &mut errors);
     errors.extend(super::accounts::mappings(&config.mappings).err().into_iter().flatten());
+    let rules = Rules::new(config.authorization.as_ref(), &config.accounts, &Accounts::new(None));
+    errors.extend(rules.err().map(|error| error.to_string()));
     check_uplinks(config, &mut errors);
     check_adapters(config, &mut errors);
     errors
@@ -44,8 +49,20 @@ fn not_built_yet(config: &Config, errors: &mut Vec<String>) {
             "websocket.no_auth_user: a user for those without credentials",
         ),
         (config.http.is_some(), "[http]: monitoring over HTTP"),
-        (config.authorization.is_some(), "[authorization]: authentication of clients"),
-        (!config.accounts.is_empty(), "[accounts]: more than one account"),
+        (
+            config.authorization.as_ref().is_some_and(|a| {
+                !a.operator.is_empty() || !a.trusted_keys.is_empty() || !a.resolver_preload.is_empty()
+            }),
+            "[authorization] operator, trusted_keys, resolver_preload: accounts by JWT",
+        ),
+        (config.authorization.as_ref().is_some_and(|a| a.auth_callout.is_some()), "[authorization] auth_callout"),
+        (config.accounts.values().any(|a| a.jetstream.enabled), "[accounts] jetstream: streams outside of $G"),
+        (
+            config.accounts.values().any(|a| !a.exports.is_empty() || !a.imports.is_empty()),
+            "[accounts] exports, imports: what accounts share",
+        ),
+        (config.accounts.values().any(|a| !a.mappings.is_empty()), "[accounts] mappings: subject mapping"),
+        (config.accounts.values().any(|a| a.limits != AccountLimits::default()), "[accounts] limits"),
         (config.limits.max_subscriptions != 0, "limits.max_subscriptions: a bound on subscriptions"),
         (
             config.limits.lame_duck_duration != defaults.lame_duck_duration
