@@ -1,22 +1,23 @@
 //! The uplink against a real nats-server: a stream in our store, a hub that is restarted, and a connection that is cut at
 //! any byte. The connection is a plain client connection; what the uplink needs of it is the same as of a leaf link.
 
+mod common;
+
+use common::{Hub, have, hub, wait_for};
 use leafd::account::{Account, LocalClient, Message};
 use leafd::store::{CommitObserver, Log, LogOptions, Record, Store, StoreError, StoreOptions};
 use leafd::uplink::link::{HubLink, SendError, Session};
 use leafd::uplink::machine::Settings;
 use leafd::uplink::stored::StoredStream;
 use leafd::uplink::{Options, Uplink, UplinkStatus};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -39,11 +40,12 @@ impl Wire {
     }
 
     /// Connects as session `number` and serves until `bytes` more bytes are written, `limit` is over, or it fails.
-    async fn serve(self: Arc<Self>, port: u16, number: u64, bytes: usize, limit: Duration) {
-        let Ok(stream) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+    async fn serve(self: Arc<Self>, hub: SocketAddr, number: u64, bytes: usize, limit: Duration) {
+        let Ok(stream) = TcpStream::connect(hub).await else { return };
         let (read, mut write) = stream.into_split();
         let hello =
-            b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nSUB _INBOX.> 1\r\nPING\r\n";
+            b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true,\"user\":\"app\",\"pass\":\"app\"}\r\n\
+              SUB _INBOX.> 1\r\nPING\r\n";
         if write.write_all(hello).await.is_err() {
             return;
         }
@@ -138,46 +140,6 @@ impl HubLink for Wire {
     }
 }
 
-/// A nats-server of the test's own; killed when dropped.
-struct Hub {
-    child: Child,
-    port: u16,
-}
-
-impl Hub {
-    async fn start(dir: &Path, port: u16) -> Hub {
-        let program = std::env::var("NATS_SERVER").unwrap_or_else(|_| "nats-server".to_owned());
-        let child = Command::new(program)
-            .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
-            .arg(dir)
-            .stderr(Stdio::null())
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("nats-server starts; set NATS_SERVER to its path");
-        let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            assert!(Instant::now() < deadline, "the hub does not listen");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Hub { child, port }
-    }
-
-    async fn kill(mut self) {
-        self.child.kill().await.expect("killed");
-    }
-
-    async fn context(&self) -> async_nats::jetstream::Context {
-        let client = async_nats::connect(format!("127.0.0.1:{}", self.port)).await.expect("connected");
-        async_nats::jetstream::new(client)
-    }
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
-}
-
 struct Committed(watch::Sender<u64>);
 
 impl CommitObserver for Committed {
@@ -237,21 +199,20 @@ impl Gateway {
     }
 }
 
-async fn until(uplink: &Uplink, what: &str, done: impl Fn(&UplinkStatus) -> bool) -> UplinkStatus {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let status = uplink.status();
-        if done(&status) {
-            return status;
-        }
-        assert!(Instant::now() < deadline, "not in time: {what}: {status:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+async fn drained(uplink: &Uplink) -> UplinkStatus {
+    wait_for("the backlog has drained", PATIENCE, || async {
+        Some(uplink.status()).filter(|status| status.backlog_messages == 0 && status.in_flight == 0)
+    })
+    .await
+}
+
+async fn context(hub: &Hub) -> async_nats::jetstream::Context {
+    async_nats::jetstream::new(hub.client().await)
 }
 
 /// The payloads of the hub's stream that are ours, in their order.
 async fn at_hub(hub: &Hub) -> Vec<String> {
-    let context = hub.context().await;
+    let context = context(hub).await;
     let mut stream = context.get_stream("T").await.expect("the hub's stream");
     let last = stream.info().await.expect("its state").state.last_sequence;
     let mut payloads = Vec::new();
@@ -267,7 +228,7 @@ async fn at_hub(hub: &Hub) -> Vec<String> {
 
 /// Others publish to the hub's stream meanwhile; ends by itself or with the hub.
 async fn publish_foreign(hub: &Hub) {
-    let context = hub.context().await;
+    let context = context(hub).await;
     tokio::spawn(async move {
         for _ in 0..20 {
             let Ok(ack) = context.publish("other", "foreign".into()).await else { return };
@@ -279,10 +240,12 @@ async fn publish_foreign(hub: &Hub) {
 }
 
 async fn scenario(seed: u64, foreign: bool) {
+    if !have(&hub::binary()) {
+        return;
+    }
     let mut rng = fastrand::Rng::with_seed(seed);
-    let (hub_dir, dir) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
-    let port = free_port();
-    let mut hub = Hub::start(hub_dir.path(), port).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut hub = Hub::start().await;
     let config = async_nats::jetstream::stream::Config {
         name: "T".into(),
         subjects: vec!["t.>".into(), "other".into()],
@@ -290,7 +253,7 @@ async fn scenario(seed: u64, foreign: bool) {
         duplicate_window: Duration::from_millis(100),
         ..Default::default()
     };
-    hub.context().await.create_stream(config).await.expect("the hub's stream");
+    context(&hub).await.create_stream(config).await.expect("the hub's stream");
     let gateway = Gateway::new(dir.path());
     let (mut uplink, mut end) = gateway.uplink();
     let (mut next, mut session) = (0, 0);
@@ -302,11 +265,11 @@ async fn scenario(seed: u64, foreign: bool) {
         if foreign {
             publish_foreign(&hub).await;
         }
-        gateway.wire.clone().serve(port, session, rng.usize(500..60_000), Duration::from_secs(2)).await;
+        gateway.wire.clone().serve(hub.clients, session, rng.usize(500..60_000), Duration::from_secs(2)).await;
         match round % 4 {
             1 => {
-                hub.kill().await;
-                hub = Hub::start(hub_dir.path(), port).await;
+                hub.stop(false);
+                hub.restart().await;
             }
             3 => {
                 end.send_replace(true);
@@ -316,8 +279,8 @@ async fn scenario(seed: u64, foreign: bool) {
             _ => {}
         }
     }
-    let wire = tokio::spawn(gateway.wire.clone().serve(port, session + 1, usize::MAX, PATIENCE));
-    let status = until(&uplink, "drained", |status| status.backlog_messages == 0 && status.in_flight == 0).await;
+    let wire = tokio::spawn(gateway.wire.clone().serve(hub.clients, session + 1, usize::MAX, PATIENCE));
+    let status = drained(&uplink).await;
     println!("seed {seed}: {next} messages, {status:?}");
     assert_eq!(status.exactly_once, "yes");
     assert_eq!(at_hub(&hub).await, (0..next).map(|number| number.to_string()).collect::<Vec<_>>(), "seed {seed}");
