@@ -1,4 +1,4 @@
-//! A publisher's own small cache of what it found out about the subjects it uses.
+//! A publisher's own small cache of routing results.
 
 use super::router::Routes;
 use foldhash::fast::RandomState;
@@ -8,43 +8,25 @@ use std::sync::Arc;
 const FIRST_SLOTS: usize = 16;
 const MAX_SLOTS: usize = 1024;
 
-/// What one publisher remembers: which subscriptions its subjects reach, and what the account's mappings make of them.
+/// Remembers for the subjects a publisher uses which subscriptions they reach. It is direct-mapped, so it is bounded and
+/// needs no eviction order; a subject enters when it is seen a second time, so that one-off subjects (inboxes) do not
+/// push out lasting ones. A change of the account's generation number makes every entry stale.
 #[derive(Default)]
 pub struct RouteCache {
-    pub(super) routes: SubjectCache<Arc<Routes>>,
-    /// `None`: must be drawn each time.
-    pub(super) mapped: SubjectCache<Option<Arc<str>>>,
-}
-
-/// Remembers one value for each of the subjects a publisher uses. It is direct-mapped, so it is bounded and needs no
-/// eviction order; a subject enters when it is seen a second time, so that one-off subjects (inboxes) do not push out
-/// lasting ones. A change of the generation number makes every entry stale.
-pub(super) struct SubjectCache<V> {
-    slots: Vec<Slot<V>>,
+    slots: Vec<Slot>,
     hasher: RandomState,
 }
 
-struct Slot<V> {
+#[derive(Default)]
+struct Slot {
     seen: u64,
     generation: u64,
-    entry: Option<(Box<str>, V)>,
+    entry: Option<(Box<str>, Arc<Routes>)>,
 }
 
-impl<V> Default for SubjectCache<V> {
-    fn default() -> Self {
-        SubjectCache { slots: Vec::new(), hasher: RandomState::default() }
-    }
-}
-
-impl<V> Default for Slot<V> {
-    fn default() -> Self {
-        Slot { seen: 0, generation: 0, entry: None }
-    }
-}
-
-impl<V: Clone> SubjectCache<V> {
-    /// The value of `subject` at `generation`; `compute` is asked on a miss.
-    pub(super) fn get(&mut self, subject: &str, generation: u64, compute: impl FnOnce() -> V) -> V {
+impl RouteCache {
+    /// The routes of `subject` at `generation`; `compute` is asked on a miss.
+    pub(super) fn get(&mut self, subject: &str, generation: u64, compute: impl FnOnce() -> Routes) -> Arc<Routes> {
         if self.slots.is_empty() {
             self.slots.resize_with(FIRST_SLOTS, Slot::default);
         }
@@ -52,24 +34,24 @@ impl<V: Clone> SubjectCache<V> {
         let mask = self.slots.len() - 1;
         let slot = &mut self.slots[hash as usize & mask];
         match &slot.entry {
-            Some((cached, value)) if slot.generation == generation && **cached == *subject => return value.clone(),
+            Some((cached, routes)) if slot.generation == generation && **cached == *subject => return routes.clone(),
             _ => {}
         }
-        let value = compute();
+        let routes = Arc::new(compute());
         if slot.seen != hash {
             slot.seen = hash;
         } else {
             let contended = slot.generation == generation && slot.entry.as_ref().is_some_and(|(s, _)| **s != *subject);
             match &mut slot.entry {
-                Some((cached, old)) if **cached == *subject => *old = value.clone(),
-                entry => *entry = Some((subject.into(), value.clone())),
+                Some((cached, old)) if **cached == *subject => *old = routes.clone(),
+                entry => *entry = Some((subject.into(), routes.clone())),
             }
             slot.generation = generation;
             if contended && self.slots.len() < MAX_SLOTS {
                 self.grow();
             }
         }
-        value
+        routes
     }
 
     fn grow(&mut self) {

@@ -1,8 +1,8 @@
 //! The configuration of a stream as it stands in API requests, in answers and in the catalogue: every field of nats-server
 //! 2.15, with its JSON names, units and omissions (`server/stream.go`, `StreamConfig`).
 
+use super::origin::StreamSource;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// When messages leave the stream.
@@ -59,7 +59,7 @@ pub enum PersistMode {
     #[default]
     #[serde(alias = "")]
     Default,
-    /// Before; refused for now.
+    /// Before, as in nats-server; here when it is on disk all the same.
     Async,
 }
 
@@ -73,6 +73,48 @@ pub struct ConsumerLimits {
     /// Most unacknowledged messages; 0: no limit.
     #[serde(skip_serializing_if = "is_default")]
     pub max_ack_pending: i64,
+}
+
+/// Where in a cluster a stream is placed; a single server keeps it without effect.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Placement {
+    /// The cluster's name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cluster: String,
+    /// Tags that the server must have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// A server's name; not permitted in streams.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub preferred: String,
+}
+
+/// How the subjects of messages change on their way into a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SubjectTransform {
+    /// Which subjects; empty: all.
+    #[serde(rename = "src")]
+    pub source: String,
+    /// What becomes of them; empty: nothing else.
+    #[serde(rename = "dest")]
+    pub destination: String,
+}
+
+/// Stored messages are published again elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Republish {
+    /// Which subjects; empty in a request: all.
+    #[serde(rename = "src", skip_serializing_if = "String::is_empty")]
+    pub source: String,
+    /// Where to.
+    #[serde(rename = "dest")]
+    pub destination: String,
+    /// Without the body, whose size is told.
+    #[serde(skip_serializing_if = "is_default")]
+    pub headers_only: bool,
 }
 
 /// A stream's configuration. Durations are nanoseconds; for limits -1 (or 0 in a request) means none.
@@ -101,7 +143,7 @@ pub struct StreamConfig {
     pub max_msgs_per_subject: i64,
     /// Largest message, headers and body.
     #[serde(skip_serializing_if = "is_default")]
-    pub max_msg_size: i64,
+    pub max_msg_size: i32,
     /// What gives way at a limit.
     pub discard: Discard,
     /// Where messages are kept.
@@ -116,24 +158,24 @@ pub struct StreamConfig {
     pub duplicate_window: i64,
     /// Where in a cluster; kept and without effect.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub placement: Option<Value>,
-    /// Refused for now.
+    pub placement: Option<Placement>,
+    /// The stream that this one is a copy of; refused for now.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mirror: Option<Value>,
-    /// Refused for now.
+    pub mirror: Option<StreamSource>,
+    /// The streams that messages come from; refused for now.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub sources: Vec<Value>,
+    pub sources: Vec<StreamSource>,
     /// Compression on disk.
     pub compression: Compression,
     /// First sequence of a new stream; 0 means 1.
     #[serde(skip_serializing_if = "is_default")]
     pub first_seq: u64,
-    /// Refused for now.
+    /// How subjects change before anything else.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub subject_transform: Option<Value>,
-    /// Refused for now.
+    pub subject_transform: Option<SubjectTransform>,
+    /// Where stored messages are published again.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub republish: Option<Value>,
+    pub republish: Option<Republish>,
     /// Answer direct gets.
     pub allow_direct: bool,
     /// Answer direct gets for the origin of a mirror.
@@ -151,9 +193,9 @@ pub struct StreamConfig {
     pub allow_rollup_hdrs: bool,
     /// Limits for consumers.
     pub consumer_limits: ConsumerLimits,
-    /// Refused for now.
+    /// The header `Nats-TTL` is obeyed.
     pub allow_msg_ttl: bool,
-    /// Refused for now.
+    /// How long a marker stays that tells of a subject's last message having aged out; 0: none is left.
     #[serde(skip_serializing_if = "is_default")]
     pub subject_delete_marker_ttl: i64,
     /// Refused for now.
@@ -181,8 +223,8 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 /// A limit of the configuration as a number, if it limits at all.
-pub fn limit(value: i64) -> Option<u64> {
-    u64::try_from(value).ok().filter(|limit| *limit > 0)
+pub fn limit(value: impl Into<i64>) -> Option<u64> {
+    u64::try_from(value.into()).ok().filter(|limit| *limit > 0)
 }
 
 impl StreamConfig {
@@ -198,7 +240,18 @@ impl StreamConfig {
     pub fn set_static_metadata(&mut self) {
         self.metadata.remove("_nats.ver");
         self.metadata.remove("_nats.level");
-        self.metadata.insert("_nats.req.level".into(), "0".into());
+        let level = if self.allow_batched {
+            4
+        } else if self.allow_msg_counter
+            || self.allow_atomic
+            || self.allow_msg_schedules
+            || self.persist_mode == PersistMode::Async
+        {
+            2
+        } else {
+            u8::from(self.allow_msg_ttl || self.subject_delete_marker_ttl > 0)
+        };
+        self.metadata.insert("_nats.req.level".into(), level.to_string());
     }
 }
 

@@ -3,92 +3,93 @@
 use super::error::ApiError;
 use crate::protocol::headers;
 
-/// What a publisher asks for beside storing.
+/// What a publisher asks for beside storing; empty: nothing. Of a header that comes twice the first counts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Wishes<'a> {
     pub msg_id: &'a str,
     pub expected_stream: &'a str,
     pub expected_last_msg_id: &'a str,
-    pub expected_last_seq: Option<u64>,
-    pub expected_subject_seq: Option<u64>,
+    pub expected_last_seq: &'a str,
+    pub expected_subject_seq: &'a str,
     pub expected_subject: &'a str,
     pub rollup: &'a str,
-    pub refusal: Option<Feature>,
+    pub ttl: &'a str,
+    pub incr: &'a str,
+    pub schedule: &'a str,
+    pub schedule_next: &'a str,
+    pub scheduler: &'a str,
+    pub source: &'a str,
+    pub batch_id: &'a str,
 }
 
-/// Something that a header asks for and that no stream of leafd has switched on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Feature {
-    AtomicBatch,
-    Counter,
-    Ttl,
-    Schedule,
-    Source,
-}
-
-impl Feature {
-    pub fn error(self) -> ApiError {
-        let (code, text) = match self {
-            Feature::AtomicBatch => (10174, "atomic publish is disabled"),
-            Feature::Counter => (10168, "message counters is disabled"),
-            // Clients switch it on with every bucket (`allow_msg_ttl`); only what uses it has to be refused.
-            Feature::Ttl => (10166, "per-message TTL is disabled: leafd does not support it yet"),
-            Feature::Schedule => (10188, "message schedules is disabled"),
-            Feature::Source => (10227, "message stream source header is not allowed"),
-        };
-        ApiError::new(400, code, text)
-    }
-}
-
-/// Reads the block; of a header that comes twice the first counts.
+/// Reads the block.
 pub(super) fn parse(block: &[u8]) -> Wishes<'_> {
     let mut wishes = Wishes::default();
-    fn first<'a>(slot: &mut &'a str, value: &'a str) {
+    for (name, value) in headers::iter(block) {
+        let Some(name) = name.strip_prefix("Nats-") else { continue };
+        let slot = match name {
+            "Msg-Id" => &mut wishes.msg_id,
+            "Expected-Stream" => &mut wishes.expected_stream,
+            "Expected-Last-Msg-Id" => &mut wishes.expected_last_msg_id,
+            "Expected-Last-Sequence" => &mut wishes.expected_last_seq,
+            "Expected-Last-Subject-Sequence" => &mut wishes.expected_subject_seq,
+            "Expected-Last-Subject-Sequence-Subject" => &mut wishes.expected_subject,
+            "Rollup" => &mut wishes.rollup,
+            "TTL" => &mut wishes.ttl,
+            "Incr" => &mut wishes.incr,
+            "Schedule" => &mut wishes.schedule,
+            "Schedule-Next" => &mut wishes.schedule_next,
+            "Scheduler" => &mut wishes.scheduler,
+            "Stream-Source" => &mut wishes.source,
+            "Batch-Id" => &mut wishes.batch_id,
+            _ => continue,
+        };
         if slot.is_empty() {
             *slot = value;
         }
     }
-    for (name, value) in headers::iter(block) {
-        let Some(name) = name.strip_prefix("Nats-") else { continue };
-        let feature = match name {
-            "Msg-Id" => {
-                first(&mut wishes.msg_id, value);
-                continue;
-            }
-            "Expected-Stream" => {
-                first(&mut wishes.expected_stream, value);
-                continue;
-            }
-            "Expected-Last-Msg-Id" => {
-                first(&mut wishes.expected_last_msg_id, value);
-                continue;
-            }
-            "Expected-Last-Subject-Sequence-Subject" => {
-                first(&mut wishes.expected_subject, value);
-                continue;
-            }
-            "Rollup" => {
-                first(&mut wishes.rollup, value);
-                continue;
-            }
-            "Expected-Last-Sequence" => {
-                wishes.expected_last_seq = wishes.expected_last_seq.or_else(|| value.parse().ok());
-                continue;
-            }
-            "Expected-Last-Subject-Sequence" => {
-                wishes.expected_subject_seq = wishes.expected_subject_seq.or_else(|| value.parse().ok());
-                continue;
-            }
-            "Batch-Id" => Feature::AtomicBatch,
-            "Incr" => Feature::Counter,
-            "TTL" => Feature::Ttl,
-            "Schedule" => Feature::Schedule,
-            "Stream-Source" => Feature::Source,
-            _ => continue,
-        };
-        wishes.refusal.get_or_insert(feature);
-    }
     wishes
+}
+
+/// A sequence that is expected; what is no number is one that no message has (`parseInt64`).
+pub(super) fn sequence(value: &str) -> Option<u64> {
+    if value.is_empty() {
+        return None;
+    }
+    let digits = value.bytes().all(|b| b.is_ascii_digit());
+    Some(if digits { value.parse::<i64>().map_or(u64::MAX, |n| n as u64) } else { u64::MAX })
+}
+
+/// How long a message is to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ttl {
+    /// As long as the stream's limits say.
+    Limits,
+    /// For ever, the stream's `max_age` notwithstanding.
+    Never,
+    /// So many seconds.
+    Seconds(i64),
+}
+
+/// Reads `Nats-TTL` (`parseMessageTTL`): `never`, whole seconds, or a duration of at least one.
+pub(super) fn ttl(value: &str) -> Result<Ttl, ApiError> {
+    let invalid = || ApiError::new(400, 10165, "invalid per-message TTL");
+    if value.is_empty() {
+        return Ok(Ttl::Limits);
+    }
+    if value.eq_ignore_ascii_case("never") {
+        return Ok(Ttl::Never);
+    }
+    let seconds = if value.bytes().all(|b| b.is_ascii_digit()) {
+        value.parse().map_err(|_| invalid())?
+    } else {
+        let nanos = super::consumer::ack::go_duration(value).ok_or_else(invalid)?;
+        if nanos < 1_000_000_000 {
+            return Err(invalid());
+        }
+        nanos / 1_000_000_000
+    };
+    Ok(if seconds == 0 { Ttl::Limits } else { Ttl::Seconds(seconds) })
 }
 
 #[cfg(test)]
@@ -99,8 +100,29 @@ mod tests {
     fn one_pass_finds_what_matters() {
         let block = b"NATS/1.0\r\nNats-Msg-Id: a\r\nX: y\r\nNats-Expected-Last-Sequence: 7\r\nNats-Rollup: sub\r\nNats-Msg-Id: b\r\n\r\n";
         let wishes = parse(block);
-        assert_eq!((wishes.msg_id, wishes.expected_last_seq, wishes.rollup), ("a", Some(7), "sub"));
-        assert_eq!(wishes.refusal, None);
-        assert_eq!(parse(b"NATS/1.0\r\nNats-TTL: 1s\r\n\r\n").refusal, Some(Feature::Ttl));
+        assert_eq!((wishes.msg_id, wishes.expected_last_seq, wishes.rollup), ("a", "7", "sub"));
+        assert_eq!(parse(b"NATS/1.0\r\nNats-TTL: 1s\r\n\r\n").ttl, "1s");
+    }
+
+    #[test]
+    fn numbers_are_read_as_nats_server_reads_them() {
+        assert_eq!(
+            [sequence(""), sequence("12"), sequence("-1"), sequence("x")],
+            [None, Some(12), Some(u64::MAX), Some(u64::MAX)]
+        );
+        for (text, expected) in [
+            ("", Some(Ttl::Limits)),
+            ("0", Some(Ttl::Limits)),
+            ("Never", Some(Ttl::Never)),
+            ("90", Some(Ttl::Seconds(90))),
+            ("1m30s", Some(Ttl::Seconds(90))),
+            ("1.9s", Some(Ttl::Seconds(1))),
+            ("999ms", None),
+            ("-1", None),
+            ("0s", None),
+            ("soon", None),
+        ] {
+            assert_eq!(ttl(text).ok(), expected, "{text}");
+        }
     }
 }

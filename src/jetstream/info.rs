@@ -89,7 +89,7 @@ impl StreamInfo {
         let state = StreamState {
             messages: log.msgs,
             bytes: log.bytes,
-            first_seq: if never && config.first_seq <= 1 { 0 } else { log.first_seq },
+            first_seq: if never && log.first_seq <= 1 { 0 } else { log.first_seq },
             first_ts: ApiTime(log.first_time),
             last_seq: log.last_seq,
             last_ts: ApiTime(log.last_time),

@@ -118,7 +118,10 @@ impl JetStream {
         if config.sealed {
             return Err(ApiError::config("stream configuration for create can not be sealed"));
         }
-        validate::check(&mut config, pedantic)?;
+        if config.mirror_direct && config.mirror.is_none() {
+            return Err(ApiError::config("stream has no mirror but does have mirror direct"));
+        }
+        validate::check(&mut config, pedantic, &|name| self.config_of(name))?;
         let _changing = self.changing();
         self.check_online(&config.name)?;
         if let Some(existing) = self.stream(&config.name) {
@@ -140,6 +143,16 @@ impl JetStream {
         Ok(stream)
     }
 
+    /// The configuration of the stream of that name.
+    pub(super) fn config_of(&self, name: &str) -> Option<StreamConfig> {
+        self.stream(name).map(|stream| (*stream.config()).clone())
+    }
+
+    /// Checks a configuration by itself and beside the other streams.
+    pub(super) fn check(&self, mut config: StreamConfig, pedantic: bool) -> Result<(), ApiError> {
+        validate::check(&mut config, pedantic, &|name| self.config_of(name))
+    }
+
     /// Changes a stream. Durable as with [`JetStream::create_stream`].
     ///
     /// # Errors
@@ -150,9 +163,9 @@ impl JetStream {
 
     pub(super) fn update(&self, mut config: StreamConfig, pedantic: bool) -> Result<Arc<Stream>, ApiError> {
         let _changing = self.changing();
+        validate::check(&mut config, pedantic, &|name| self.config_of(name))?;
         let stream = self.find(&config.name)?;
         let old = stream.config();
-        validate::check(&mut config, pedantic)?;
         validate::check_update(&old, &mut config)?;
         if *old == config {
             return Ok(stream);

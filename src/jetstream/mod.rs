@@ -4,18 +4,25 @@
 //! log (`desk`); when the commit thread has it on disk, the publisher gets its PubAck and the consumers are woken.
 //! [`JetStream`] holds the streams and the catalogue, [`api`] answers requests.
 
+mod ageing;
 /// The JetStream API.
 pub mod api;
 mod catalogue;
 pub mod config;
 /// Consumers.
 pub mod consumer;
+mod counter;
 mod dedup;
 mod desk;
 mod error;
+mod expiry;
 mod headers;
 mod info;
 mod manager;
+/// Where the messages of mirrors and of streams with sources come from.
+pub mod origin;
+mod publish;
+mod republish;
 mod stream;
 mod upkeep;
 mod usage;

@@ -5,6 +5,7 @@
 //!                └─> refused: answered at once                              └─> failed ─> errors
 //! ```
 
+use super::ageing::{self, Ageing};
 use super::catalogue::Entry;
 use super::config::{Discard, StorageType, StreamConfig, limit};
 use super::consumer::config::Timestamp;
@@ -46,6 +47,7 @@ pub struct Stream {
     ack_prefix: String,
     committed: watch::Sender<u64>,
     captures: Mutex<Vec<Arc<Subscription>>>,
+    ageing: Mutex<Ageing>,
 }
 
 #[derive(Default)]
@@ -100,7 +102,7 @@ fn limits(config: &StreamConfig) -> Limits {
     Limits {
         max_msgs: limit(config.max_msgs).filter(|_| drops),
         max_bytes: limit(config.max_bytes).filter(|_| drops),
-        max_age: limit(config.max_age).map(Duration::from_nanos),
+        max_age: limit(config.max_age).filter(|_| !ageing::is_own(config)).map(Duration::from_nanos),
         max_msgs_per_subject: limit(config.max_msgs_per_subject).filter(|_| !config.discard_new_per_subject),
     }
 }
@@ -136,6 +138,7 @@ impl Stream {
             ack_prefix: format!("{{\"stream\":{json_name},{}\"seq\":", domain.unwrap_or_default()),
             committed: watch::Sender::new(log.committed()),
             captures: Mutex::default(),
+            ageing: Mutex::default(),
             outgoing: Mutex::default(),
             desk: Mutex::new(desk),
             config: RwLock::new(config.clone()),
@@ -147,6 +150,7 @@ impl Stream {
         stream.log.observe(Arc::new(Observer(Arc::downgrade(&stream))));
         stream.shared.usage.watch(&stream.name, config.storage, &stream.log);
         stream.capture(&config.subjects);
+        stream.look_after_age();
         Ok(stream)
     }
 
@@ -197,14 +201,12 @@ impl Stream {
     /// Puts a checked configuration in force.
     pub(super) fn reconfigure(self: &Arc<Self>, config: StreamConfig) {
         let config = Arc::new(config);
-        let mut desk = self.desk();
-        desk.config = config.clone();
-        desk.dedup.set_window(config.duplicate_window);
-        drop(desk);
+        self.desk().configure(config.clone());
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config.clone();
         self.log.set_limits(limits(&config));
         self.consumers.set_rules(rules(&config));
         self.capture(&config.subjects);
+        self.look_after_age();
     }
 
     /// Purges; returns how many messages went.
@@ -256,6 +258,14 @@ impl Stream {
         captures.iter().for_each(|capture| self.shared.account.unsubscribe(capture));
     }
 
+    pub(super) fn ageing(&self) -> MutexGuard<'_, Ageing> {
+        self.ageing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn upkeep(&self) -> &Upkeep {
+        &self.shared.upkeep
+    }
+
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -280,6 +290,10 @@ impl Stream {
                     self.ack(reply, seq, false, json, cache, &mut batch);
                     continue;
                 }
+                Kind::StoredWith(more) => {
+                    self.ack_with(reply, seq, &more, json, cache, &mut batch);
+                    continue;
+                }
                 Kind::Duplicate(original) => {
                     self.ack(reply, original, true, json, cache, &mut batch);
                     continue;
@@ -291,7 +305,12 @@ impl Stream {
             };
             self.shared.upkeep.run(Job { stream: self.clone(), seq, reply: reply.into(), purge });
         }
+        for copy in due.copies.drain(..) {
+            self.shared.account.route(self.origin(), &copy.borrow(), cache, &mut batch);
+        }
         batch.flush();
+        self.note_deadlines(&due.deadlines);
+        due.deadlines.clear();
         drop(outgoing);
         self.consumers.on_committed(upto);
         self.committed.send_replace(upto);
@@ -324,6 +343,26 @@ impl Stream {
         self.answer_all(&due, &ApiError::store_failed(error));
     }
 
+    /// Has `work` done under the intake's lock with what surrounds it; `None` if the stream is closed.
+    pub(super) fn take_in(
+        &self,
+        work: impl FnOnce(&mut Desk, &Surroundings<'_>, &mut Due) -> Verdict,
+    ) -> Option<Verdict> {
+        let mut failed = Due::default();
+        let mut desk = self.desk();
+        if desk.closed {
+            return None;
+        }
+        let wanted = |subject: &str| self.consumers.want(subject);
+        let around = Surroundings { log: &self.log, usage: &self.shared.usage, now: monotonic(), wanted: &wanted };
+        let verdict = work(&mut desk, &around, &mut failed);
+        drop(desk);
+        if !failed.entries.is_empty() {
+            self.answer_all(&failed, &ApiError::store_failed("the disk did not take the message"));
+        }
+        Some(verdict)
+    }
+
     fn answer_all(&self, due: &Due, error: &ApiError) {
         let (mut cache, mut batch) = (RouteCache::default(), Batch::default());
         let mut at = 0;
@@ -343,14 +382,26 @@ impl Stream {
         cache: &mut RouteCache,
         batch: &mut Batch,
     ) {
+        let more = if duplicate { ",\"duplicate\": true" } else { "" };
+        self.ack_with(reply, seq, more, json, cache, batch);
+    }
+
+    fn ack_with(
+        &self,
+        reply: &str,
+        seq: u64,
+        more: &str,
+        json: &mut String,
+        cache: &mut RouteCache,
+        batch: &mut Batch,
+    ) {
         if reply.is_empty() {
             return;
         }
         json.clear();
         json.push_str(&self.ack_prefix);
-        let end = if duplicate { ",\"duplicate\": true}" } else { "}" };
         // Writing to a string cannot fail.
-        let _ = write!(json, "{seq}{end}");
+        let _ = write!(json, "{seq}{more}}}");
         let message = Message { subject: reply, reply: "", headers: &[], payload: json.as_bytes() };
         self.shared.account.route(self.origin(), &message, cache, batch);
     }
@@ -375,26 +426,20 @@ impl Target for Stream {
     }
 
     fn deliver(&self, _: &Arc<dyn Target>, _: &Subscription, _: &[&str], message: &Message<'_>, batch: &mut Batch) {
-        let now = if message.headers.is_empty() { 0 } else { monotonic() };
-        let mut failed = Due::default();
-        let mut desk = self.desk();
-        if desk.closed {
-            return;
-        }
-        let wanted = !desk.keeps_by_interest() || self.consumers.want(message.subject);
-        let around = Surroundings { log: &self.log, usage: &self.shared.usage, now, wanted };
-        let verdict = desk.publish(message, &around, &mut failed);
-        let reply = if desk.config.no_ack { "" } else { message.reply };
-        drop(desk);
+        let mut reply = message.reply;
+        let verdict = self.take_in(|desk, around, failed| {
+            if desk.config.no_ack {
+                reply = "";
+            }
+            desk.publish(message, around, failed)
+        });
+        let Some(verdict) = verdict else { return };
         match verdict {
             Verdict::Waits => {}
             Verdict::Duplicate(seq) => {
                 self.ack(reply, seq, true, &mut String::new(), &mut RouteCache::default(), batch)
             }
             Verdict::Refused(error) => self.refuse(reply, &error, &mut RouteCache::default(), batch),
-        }
-        if !failed.entries.is_empty() {
-            self.answer_all(&failed, &ApiError::store_failed("the disk did not take the message"));
         }
     }
 }

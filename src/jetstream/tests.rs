@@ -67,7 +67,7 @@ async fn a_stream_from_creation_to_deletion() {
     let bench = Bench::new();
     let config = json!({"name": "S", "subjects": ["s.>"], "description": null});
     let made = bench.api("STREAM.CREATE.S", config.clone()).await;
-    assert_eq!((made["did_create"].as_bool(), made["domain"].as_str()), (Some(true), Some("gw1")), "{made}");
+    assert_eq!(made["did_create"].as_bool(), Some(true), "{made}");
     assert_eq!(made["state"]["first_seq"], 0);
     assert_eq!(code(&bench.api("STREAM.CREATE.S", config).await), 0);
     for (verb, request, expected) in [
@@ -84,7 +84,7 @@ async fn a_stream_from_creation_to_deletion() {
         ("STREAM.PURGE.S", json!({"seq": 1, "keep": 1}), 10003),
         ("STREAM.MSG.GET.S", json!({}), 10003),
         ("STREAM.MSG.GET.S", json!({"seq": 9}), 10037),
-        ("STREAM.MSG.DELETE.S", json!({"seq": 9}), 10057),
+        ("STREAM.MSG.DELETE.S", json!({"seq": 9}), 10043),
     ] {
         assert_eq!(code(&bench.api(verb, request.clone()).await), expected, "{verb} {request}");
     }

@@ -1,9 +1,10 @@
 //! Defaults and checks of a stream's configuration, in nats-server's order and with its codes and texts
 //! (`server/stream.go`, `checkStreamCfg`, `configUpdateCheck`).
 
-use super::config::{Compression, Discard, PersistMode, Retention, StreamConfig};
+use super::config::{Compression, Discard, PersistMode, Retention, StorageType, StreamConfig};
 use super::error::ApiError;
-use crate::subject;
+use super::origin::{self, Find};
+use crate::subject::{self, Transform, TransformError};
 
 const MAX_NAME: usize = 255;
 const MAX_DESCRIPTION: usize = 4 << 10;
@@ -11,32 +12,143 @@ const MAX_METADATA: usize = 128 << 10;
 const MAX_REPLICAS: i64 = 5;
 const DUPLICATE_WINDOW: i64 = 120_000_000_000;
 const SHORTEST: i64 = 100_000_000;
+const SECOND: i64 = 1_000_000_000;
 
-/// Fills in defaults and checks a configuration by itself. With `pedantic`, values that would be corrected are refused.
-pub fn check(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiError> {
+/// Fills in defaults and checks a configuration, with those of the other streams that `find` knows. With `pedantic`,
+/// values that would be corrected are refused.
+pub fn check(config: &mut StreamConfig, pedantic: bool, find: Find<'_>) -> Result<(), ApiError> {
     check_names(config)?;
     set_limits(config, pedantic)?;
     check_times(config, pedantic)?;
     if config.deny_purge && config.allow_rollup_hdrs {
         return Err(ApiError::config("roll-ups require the purge permission"));
     }
-    if config.discard_new_per_subject {
-        if config.discard != Discard::New {
-            return Err(ApiError::config("discard new per subject requires discard new policy to be set"));
-        }
-        if config.max_msgs_per_subject <= 0 {
-            return Err(ApiError::config("discard new per subject requires max msgs per subject > 0"));
-        }
+    check_features(config, pedantic)?;
+    origin::check(config, pedantic, find)?;
+    check_subjects(config)?;
+    check_transform(config)?;
+    check_republish(config, pedantic)?;
+    if config.placement.as_ref().is_some_and(|placement| *placement == Default::default()) {
+        config.placement = None;
+    }
+    if config.placement.as_ref().is_some_and(|placement| !placement.preferred.is_empty()) {
+        return Err(ApiError::config("preferred server not permitted in placement"));
     }
     check_supported(config)?;
-    check_subjects(config)?;
     if config.num_replicas > 1 {
         return Err(ApiError::new(500, 10074, "replicas > 1 not supported in non-clustered mode"));
     }
-    if config.placement.as_ref().is_some_and(|p| p.as_object().is_some_and(|fields| fields.is_empty())) {
-        config.placement = None;
-    }
     config.set_static_metadata();
+    Ok(())
+}
+
+/// What features ask of each other.
+fn check_features(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiError> {
+    let refused = |text: &str| Err(ApiError::config(text));
+    let discards_new = config.discard == Discard::New;
+    if config.allow_msg_counter {
+        if discards_new {
+            return refused("counter stream cannot use discard new");
+        }
+        if config.allow_msg_ttl {
+            return refused("counter stream cannot use message TTLs");
+        }
+        if config.allow_msg_schedules {
+            return refused("counter stream cannot use message schedules");
+        }
+        if config.retention != Retention::Limits {
+            return refused("counter stream can only use limits retention");
+        }
+    }
+    if config.discard_new_per_subject {
+        if !discards_new {
+            return refused("discard new per subject requires discard new policy to be set");
+        }
+        if config.max_msgs_per_subject <= 0 {
+            return refused("discard new per subject requires max msgs per subject > 0");
+        }
+    }
+    if config.subject_delete_marker_ttl < 0 {
+        return refused("subject delete marker TTL must not be negative");
+    }
+    if config.subject_delete_marker_ttl > 0 {
+        if config.subject_delete_marker_ttl < SECOND {
+            return refused("subject delete marker TTL must be at least 1 second");
+        }
+        if pedantic && !config.allow_msg_ttl {
+            return refused("subject delete marker cannot be set if message TTLs are disabled");
+        }
+        config.allow_msg_ttl = true;
+        if !config.allow_rollup_hdrs {
+            if pedantic {
+                return refused("subject delete marker cannot be set if roll-ups are disabled");
+            }
+            (config.allow_rollup_hdrs, config.deny_purge) = (true, false);
+        }
+    }
+    if config.allow_msg_schedules {
+        if discards_new {
+            return refused("message scheduling cannot use discard new");
+        }
+        if !config.allow_rollup_hdrs {
+            if pedantic {
+                return refused("message scheduling cannot be set if roll-ups are disabled");
+            }
+            (config.allow_rollup_hdrs, config.deny_purge) = (true, false);
+        }
+    }
+    if config.persist_mode == PersistMode::Async {
+        if config.storage != StorageType::File {
+            return refused("async persist mode is only supported on file storage");
+        }
+        if config.num_replicas > 1 {
+            return refused("async persist mode is not supported on replicated streams");
+        }
+        if config.allow_atomic {
+            return refused("async persist mode is not supported with atomic batch publish");
+        }
+    }
+    Ok(())
+}
+
+fn check_transform(config: &StreamConfig) -> Result<(), ApiError> {
+    let Some(transform) = &config.subject_transform else { return Ok(()) };
+    if !transform.source.is_empty() && !subject::is_valid(&transform.source) {
+        let text = format!("stream transform source: {} {}", TransformError::BadSubject, transform.source);
+        return Err(ApiError::new(400, 10155, text));
+    }
+    let checked = origin::validate_mapping(transform);
+    checked.map_err(|error| ApiError::new(400, 10156, format!("stream transform: {error}")))
+}
+
+fn check_republish(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiError> {
+    let Some(republish) = &mut config.republish else { return Ok(()) };
+    if republish.source.is_empty() {
+        if pedantic {
+            return Err(ApiError::pedantic("republish source can not be empty"));
+        }
+        republish.source.push('>');
+    }
+    // Everything to everything means what the transform makes of it, if that is a change for all that is captured.
+    if let (Some(transform), [only]) = (&config.subject_transform, config.subjects.as_slice())
+        && republish.source == ">"
+        && republish.destination == ">"
+        && transform.source == *only
+    {
+        if pedantic {
+            return Err(ApiError::pedantic("implicit republish based on subject transform"));
+        }
+        republish.source.clone_from(&transform.destination);
+        republish.destination.clone_from(&transform.destination);
+    }
+    if config.subjects.iter().any(|own| subject::overlap(&republish.destination, own)) {
+        return Err(ApiError::config("stream configuration for republish destination forms a cycle"));
+    }
+    if Transform::new(&republish.source, &republish.destination).is_err() {
+        let (from, to) = (&republish.source, &republish.destination);
+        let text = format!("stream configuration for republish with transform from '{from}' to '{to}' not valid");
+        return Err(ApiError::config(text));
+    }
     Ok(())
 }
 
@@ -72,7 +184,6 @@ fn set_limits(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiError>
         (&mut config.max_msgs, "max_msgs"),
         (&mut config.max_msgs_per_subject, "max_msgs_per_subject"),
         (&mut config.max_bytes, "max_bytes"),
-        (&mut config.max_msg_size, "max_msg_size"),
         (&mut config.max_consumers, "max_consumers"),
     ] {
         if *value < -1 && pedantic {
@@ -81,6 +192,12 @@ fn set_limits(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiError>
         if *value <= 0 {
             *value = -1;
         }
+    }
+    if config.max_msg_size < -1 && pedantic {
+        return Err(ApiError::pedantic("max_msg_size must be set to -1"));
+    }
+    if config.max_msg_size <= 0 {
+        config.max_msg_size = -1;
     }
     Ok(())
 }
@@ -92,7 +209,8 @@ fn check_times(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiError
     if config.max_age != 0 && config.max_age < SHORTEST {
         return Err(ApiError::config("max age needs to be >= 100ms"));
     }
-    if config.duplicate_window == 0 {
+    let captures = config.mirror.is_none() && config.sources.is_empty();
+    if config.duplicate_window == 0 && captures {
         config.duplicate_window = DUPLICATE_WINDOW;
         if config.max_age != 0 && config.max_age < DUPLICATE_WINDOW {
             if pedantic {
@@ -107,7 +225,7 @@ fn check_times(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiError
     if config.max_age != 0 && config.duplicate_window > config.max_age {
         return Err(ApiError::config("duplicates window can not be larger then max age"));
     }
-    if config.duplicate_window < SHORTEST {
+    if config.duplicate_window > 0 && config.duplicate_window < SHORTEST {
         return Err(ApiError::config("duplicates window needs to be >= 100ms"));
     }
     Ok(())
@@ -119,13 +237,8 @@ fn check_supported(config: &StreamConfig) -> Result<(), ApiError> {
         (config.mirror.is_some(), "mirror"),
         (!config.sources.is_empty(), "sources"),
         (config.compression != Compression::None, "compression s2"),
-        (config.subject_transform.is_some(), "subject_transform"),
-        (config.republish.is_some(), "republish"),
-        (config.subject_delete_marker_ttl != 0, "subject_delete_marker_ttl"),
-        (config.allow_msg_counter, "allow_msg_counter"),
         (config.allow_atomic, "allow_atomic"),
         (config.allow_msg_schedules, "allow_msg_schedules"),
-        (config.persist_mode == PersistMode::Async, "persist_mode async"),
         (config.allow_batched, "allow_batched"),
     ] {
         if wanted {
@@ -137,18 +250,20 @@ fn check_supported(config: &StreamConfig) -> Result<(), ApiError> {
 
 fn check_subjects(config: &mut StreamConfig) -> Result<(), ApiError> {
     if config.subjects.is_empty() {
-        config.subjects.push(config.name.clone());
+        if config.mirror.is_none() && config.sources.is_empty() {
+            config.subjects.push(config.name.clone());
+        }
         return Ok(());
     }
     for (at, wanted) in config.subjects.iter().enumerate() {
         if !subject::is_valid(wanted) {
             return Err(ApiError::config("invalid subject"));
         }
-        if config.subjects[..at].contains(wanted) {
-            return Err(ApiError::config("duplicate subjects detected"));
-        }
         if wanted == ">" && !config.no_ack {
             return Err(ApiError::config("capturing all subjects requires no-ack to be true"));
+        }
+        if wanted == ">" && config.num_replicas != 1 {
+            return Err(ApiError::config("capturing all subjects requires replicas of 1"));
         }
         if !config.no_ack {
             let reserved = ["$JS.>", "$JSC.>", "$NRG.>"].iter().any(|space| subject::overlap(wanted, space));
@@ -161,9 +276,7 @@ fn check_subjects(config: &mut StreamConfig) -> Result<(), ApiError> {
                 return Err(ApiError::config(text));
             }
         }
-        if let Some(other) =
-            config.subjects[at + 1..].iter().find(|other| *other != wanted && subject::overlap(other, wanted))
-        {
+        if let Some(other) = config.subjects[at + 1..].iter().find(|other| subject::overlap(other, wanted)) {
             return Err(ApiError::config(format!("subject {wanted:?} overlaps with {other:?}")));
         }
     }
@@ -191,6 +304,21 @@ pub fn check_update(old: &StreamConfig, new: &mut StreamConfig) -> Result<(), Ap
     if old.deny_purge && !new.deny_purge {
         return refused("stream configuration update can not cancel deny purge");
     }
+    if new.mirror.is_some() && new.mirror != old.mirror {
+        return Err(ApiError::new(400, 10055, "stream mirror configuration can not be updated"));
+    }
+    if old.allow_msg_ttl && !new.allow_msg_ttl {
+        return refused("message TTL status can not be disabled");
+    }
+    if old.allow_msg_counter != new.allow_msg_counter {
+        return refused("stream configuration update can not change message counter setting");
+    }
+    if old.allow_msg_schedules && !new.allow_msg_schedules {
+        return refused("message schedules can not be disabled");
+    }
+    if old.persist_mode != new.persist_mode {
+        return refused("stream configuration update can not change persist mode");
+    }
     if new.sealed {
         new.max_age = 0;
         new.discard = Discard::New;
@@ -208,13 +336,13 @@ mod tests {
     }
 
     fn refusal(mut config: StreamConfig) -> Option<(u16, String)> {
-        check(&mut config, false).err().map(|error| (error.err_code, error.description))
+        check(&mut config, false, &|_| None).err().map(|error| (error.err_code, error.description))
     }
 
     #[test]
     fn defaults_are_those_of_nats_server() {
         let mut config = StreamConfig { name: "S".into(), max_age: 1_000_000_000, ..StreamConfig::default() };
-        check(&mut config, false).expect("valid");
+        check(&mut config, false, &|_| None).expect("valid");
         assert_eq!((config.subjects.as_slice(), config.max_msgs, config.num_replicas), (&["S".to_owned()][..], -1, 1));
         assert_eq!(config.duplicate_window, 1_000_000_000);
     }
@@ -228,7 +356,7 @@ mod tests {
             (StreamConfig { num_replicas: -1, ..base() }, 10133, "replicas count"),
             (StreamConfig { max_age: 5, ..base() }, 10052, "max age needs"),
             (StreamConfig { subjects: subjects(&[">"]), ..base() }, 10052, "capturing all"),
-            (StreamConfig { subjects: subjects(&["a", "a"]), ..base() }, 10052, "duplicate subjects"),
+            (StreamConfig { subjects: subjects(&["a", "a"]), ..base() }, 10052, "subject \"a\" overlaps"),
             (StreamConfig { subjects: subjects(&["a.*", "a.b"]), ..base() }, 10052, "subject \"a.*\" overlaps"),
             (
                 StreamConfig { subjects: subjects(&["$JS.API.x"]), ..base() },
@@ -236,9 +364,9 @@ mod tests {
                 "subjects that overlap with jetstream",
             ),
             (
-                StreamConfig { mirror: Some(serde_json::json!({"name": "O"})), ..base() },
-                10052,
-                "mirror is not supported",
+                StreamConfig { mirror: Some(super::super::origin::StreamSource::default()), ..base() },
+                10034,
+                "stream mirrors can not contain subjects",
             ),
             (StreamConfig { compression: Compression::S2, ..base() }, 10052, "compression s2 is not"),
             (StreamConfig { discard_new_per_subject: true, ..base() }, 10052, "discard new per subject requires"),
@@ -251,7 +379,7 @@ mod tests {
     #[test]
     fn what_is_denied_stays_denied() {
         let mut old = StreamConfig { deny_delete: true, ..base() };
-        check(&mut old, false).expect("valid");
+        check(&mut old, false, &|_| None).expect("valid");
         let mut new = StreamConfig { deny_delete: false, ..old.clone() };
         assert!(check_update(&old, &mut new).is_err());
         let mut sealed = StreamConfig { sealed: true, ..old.clone() };

@@ -1,7 +1,6 @@
 //! The operating system: systemd, journald, signals, control socket, disk space.
 
 pub mod control;
-pub mod http;
 pub mod logging;
 pub mod notify;
 pub mod signals;

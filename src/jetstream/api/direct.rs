@@ -1,13 +1,10 @@
 //! `$JS.API.DIRECT.GET.<stream>[.<subject>]`: single messages as they are stored, for streams that allow it; key-value
 //! clients read this way. A thread of its own answers, because it reads from disk.
 
-use super::json;
-use super::message::{self, GetRequest};
+use super::read;
 use crate::account::{Account, Batch, Message, Origin, RouteCache, Subscription, Target, TargetId, TargetKind};
-use crate::jetstream::consumer::config::Timestamp;
 use crate::jetstream::stream::Stream;
 use crate::protocol::headers::HeadersBuilder;
-use crate::store::Stored;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -122,58 +119,15 @@ fn run(account: &Account, origin: Origin, requests: &Receiver<Request>) {
     while let Ok(first) = requests.recv() {
         let mut next = Ok(first);
         while let Ok(request) = next {
-            let (headers, payload) = match answer(&request) {
-                Ok(stored) => found(&request, stored),
-                Err((code, text)) => (HeadersBuilder::with_status(code, text).build(), Bytes::new()),
+            let mut send = |headers: &[u8], payload: &[u8]| {
+                let message = Message { subject: &request.reply, reply: "", headers, payload };
+                account.route(origin, &message, &mut cache, &mut batch);
             };
-            let message = Message { subject: &request.reply, reply: "", headers: &headers, payload: &payload };
-            account.route(origin, &message, &mut cache, &mut batch);
+            read::answer(&request.stream, request.subject.as_deref(), &request.payload, &mut send);
             next = requests.try_recv();
             if matches!(next, Err(TryRecvError::Empty | TryRecvError::Disconnected)) || batch.touched().len() >= 64 {
                 batch.flush();
             }
         }
     }
-}
-
-fn answer(request: &Request) -> Result<Stored, (u16, &'static str)> {
-    let log = request.stream.log();
-    let stored = match &request.subject {
-        Some(subject) => message::last(log, subject),
-        None => {
-            if request.payload.trim_ascii().is_empty() {
-                return Err((408, "Empty Request"));
-            }
-            let get: GetRequest = json::optional(&request.payload).map_err(|_| (408, "Malformed Request"))?;
-            if get.is_batch() {
-                return Err((408, "Batch requests are not supported by leafd yet"));
-            }
-            if get.is_empty() {
-                return Err((408, "Empty Request"));
-            }
-            if get.is_contradictory() {
-                return Err((408, "Bad Request"));
-            }
-            get.find(log)
-        }
-    };
-    match stored {
-        Ok(Some(stored)) => Ok(stored),
-        Ok(None) => Err((404, "Message Not Found")),
-        Err(error) => {
-            tracing::error!(%error, stream = request.stream.name(), "a message could not be read");
-            Err((404, "Message Not Found"))
-        }
-    }
-}
-
-fn found(request: &Request, stored: Stored) -> (Vec<u8>, Bytes) {
-    let time = serde_json::to_value(Timestamp(stored.time)).unwrap_or_default();
-    let headers = HeadersBuilder::new()
-        .copy(&stored.headers, |_| true)
-        .add("Nats-Stream", request.stream.name())
-        .add("Nats-Subject", &stored.subject)
-        .add("Nats-Sequence", &stored.seq.to_string())
-        .add("Nats-Time-Stamp", time.as_str().unwrap_or_default());
-    (headers.build(), stored.payload)
 }

@@ -26,9 +26,10 @@ pub(super) fn envelope<T: Serialize>(kind: &str, outcome: Result<T, ApiError>, a
     serde_json::to_vec(&Envelope { r#type: &kind, error, body, always }).unwrap_or_default()
 }
 
-/// Whether the request says nothing.
+/// Whether the request says nothing (`isEmptyRequest`).
 pub(super) fn is_empty(payload: &[u8]) -> bool {
-    matches!(payload.trim_ascii(), b"" | b"{}" | b"null")
+    payload.is_empty()
+        || serde_json::from_slice::<Value>(payload).is_ok_and(|v| v.as_object().is_some_and(serde_json::Map::is_empty))
 }
 
 /// Refuses a request that says something.
@@ -43,15 +44,19 @@ fn invalid(text: impl std::fmt::Display) -> ApiError {
     ApiError::new(400, 10025, format!("invalid JSON: {text}"))
 }
 
-/// A request as a JSON object in which `null` is the same as absent.
+/// A request as a JSON object in which `null` is the same as absent. Go reads nothing and `null` as a request in which
+/// nothing is said; async-nats sends the latter.
 pub(super) fn object(payload: &[u8]) -> Result<Value, ApiError> {
-    let mut value: Value = serde_json::from_slice(payload).map_err(invalid)?;
+    let mut value = match payload.trim_ascii() {
+        b"" => Value::Null,
+        text => serde_json::from_slice(text).map_err(invalid)?,
+    };
     drop_nulls(&mut value);
-    // Go reads `null` as a request in which nothing is said; async-nats sends it.
-    if value.is_null() {
-        value = Value::Object(serde_json::Map::new());
+    match value {
+        Value::Null => Ok(Value::Object(serde_json::Map::new())),
+        Value::Object(_) => Ok(value),
+        _ => Err(invalid("the request is not an object")),
     }
-    Ok(value)
 }
 
 /// A request read from its object; unknown fields are refused by name.
@@ -65,9 +70,25 @@ pub(super) fn typed<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
     })
 }
 
-/// A request that may be empty.
-pub(super) fn optional<T: DeserializeOwned + Default>(payload: &[u8]) -> Result<T, ApiError> {
-    if is_empty(payload) { Ok(T::default()) } else { typed(object(payload)?) }
+/// Refuses a request with other fields than these.
+pub(super) fn only(value: Value, fields: &[&str]) -> Result<Value, ApiError> {
+    match value.as_object().and_then(|object| object.keys().find(|key| !fields.contains(&key.as_str()))) {
+        Some(field) => Err(invalid(format!("json: unknown field {field:?}"))),
+        None => Ok(value),
+    }
+}
+
+/// A request of which any part may be left out.
+pub(super) fn optional<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ApiError> {
+    typed(object(payload)?)
+}
+
+/// A request that is read only if it looks like one (`isJSONObjectOrArray`).
+pub(super) fn paging<T: DeserializeOwned + Default>(payload: &[u8]) -> Result<T, ApiError> {
+    match payload.trim_ascii_start().first() {
+        Some(b'{' | b'[') => optional(payload),
+        _ => Ok(T::default()),
+    }
 }
 
 fn drop_nulls(value: &mut Value) {

@@ -10,21 +10,35 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-/// Which message is wanted.
+/// Which messages are wanted.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub(super) struct GetRequest {
     pub seq: u64,
     pub last_by_subj: String,
     pub next_by_subj: String,
     pub start_time: Option<Timestamp>,
     pub no_hdr: bool,
-    pub batch: u64,
-    pub max_bytes: u64,
+    pub batch: i64,
+    pub max_bytes: i64,
     pub multi_last: Vec<String>,
     pub up_to_seq: u64,
     pub up_to_time: Option<Timestamp>,
 }
+
+/// The fields of [`GetRequest`]; direct gets pass over others, the API does not.
+const FIELDS: [&str; 10] = [
+    "seq",
+    "last_by_subj",
+    "next_by_subj",
+    "start_time",
+    "no_hdr",
+    "batch",
+    "max_bytes",
+    "multi_last",
+    "up_to_seq",
+    "up_to_time",
+];
 
 impl GetRequest {
     /// Whether it names nothing.
@@ -39,9 +53,9 @@ impl GetRequest {
             || self.seq > 0 && self.start_time.is_some()
     }
 
-    /// Whether it asks for several messages.
-    pub fn is_batch(&self) -> bool {
-        self.batch > 0 || self.max_bytes > 0 || !self.multi_last.is_empty()
+    /// Where to begin.
+    pub fn start(&self, log: &Log) -> u64 {
+        self.start_time.map_or(self.seq, |time| log.seq_at(time.0))
     }
 
     /// The message, if there is one.
@@ -49,15 +63,19 @@ impl GetRequest {
         if !self.last_by_subj.is_empty() {
             return last(log, &self.last_by_subj);
         }
-        let from = self.start_time.map_or(self.seq, |time| log.seq_at(time.0));
-        if self.next_by_subj.is_empty() && self.start_time.is_none() {
+        let from = self.start(log);
+        if self.next_by_subj.is_empty() {
             return log.read(from);
         }
-        let filter = if self.next_by_subj.is_empty() { ">" } else { &self.next_by_subj };
-        let mut reader = log.reader();
-        reader.seek(from.max(1));
-        reader.next(&|stored| subject::matches(filter, stored))
+        next(log, from, &self.next_by_subj)
     }
+}
+
+/// The first message at or after `from` on a subject, wildcards allowed.
+pub(super) fn next(log: &Log, from: u64, filter: &str) -> Result<Option<Stored>, StoreError> {
+    let mut reader = log.reader();
+    reader.seek(from.max(1));
+    reader.next(&|subject| subject::matches(filter, subject))
 }
 
 /// The last message on a subject, wildcards allowed.
@@ -104,11 +122,11 @@ pub(super) fn answer(jetstream: &JetStream, verb: &str, name: &str, payload: &[u
 }
 
 fn get(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<Found, ApiError> {
-    if payload.trim_ascii().is_empty() {
+    if json::is_empty(payload) {
         return Err(ApiError::bad_request());
     }
-    let request: GetRequest = json::optional(payload)?;
-    if request.is_empty() || request.is_contradictory() || request.is_batch() {
+    let request: GetRequest = json::typed(json::only(json::object(payload)?, &FIELDS)?)?;
+    if request.is_empty() || request.is_contradictory() || request.batch > 0 || request.max_bytes > 0 {
         return Err(ApiError::bad_request());
     }
     let stream = jetstream.find(name)?;
@@ -120,7 +138,7 @@ fn get(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<Found, ApiEr
 }
 
 fn delete(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<serde_json::Value, ApiError> {
-    if payload.trim_ascii().is_empty() {
+    if json::is_empty(payload) {
         return Err(ApiError::bad_request());
     }
     let request: DeleteRequest = json::optional(payload)?;
@@ -135,7 +153,7 @@ fn delete(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<serde_jso
     let failed = |error: StoreError| ApiError::new(500, 10057, error.to_string());
     jetstream.store().barrier().wait().map_err(failed)?;
     if !stream.delete_message(request.seq).map_err(failed)? {
-        return Err(ApiError::new(500, 10057, "no message found"));
+        return Err(ApiError::new(400, 10043, format!("sequence {} not found", request.seq)));
     }
     jetstream.store().barrier().wait().map_err(failed)?;
     Ok(serde_json::json!({ "success": true }))

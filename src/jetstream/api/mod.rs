@@ -11,6 +11,7 @@ pub mod consumer;
 mod direct;
 mod json;
 mod message;
+mod read;
 mod stream;
 
 use super::error::ApiError;
@@ -164,10 +165,15 @@ fn handle(jetstream: &JetStream, rest: &str, payload: &[u8]) -> Option<Vec<u8>> 
             let error = ApiError::new(503, 10010, "JetStream clustering support required");
             Some(json::envelope::<()>("stream_leader_stepdown_response", Err(error), None))
         }
+        ["STREAM", "PEER", "REMOVE", _] => {
+            let error = ApiError::new(503, 10010, "JetStream clustering support required");
+            Some(json::envelope::<()>("stream_remove_peer_response", Err(error), None))
+        }
         ["STREAM", verb @ ("SNAPSHOT" | "RESTORE"), _] => {
             let verb = verb.to_lowercase();
             let error = ApiError::general(format!("stream {verb} is not supported by leafd yet"));
-            Some(json::envelope::<()>(&format!("stream_{verb}_response"), Err(error), None))
+            let always = (verb == "restore").then(|| serde_json::json!({ "deliver_subject": "" }));
+            Some(json::envelope::<()>(&format!("stream_{verb}_response"), Err(error), always))
         }
         ["STREAM", verb @ ("NAMES" | "LIST")] => stream::answer(jetstream, verb, "", payload),
         ["STREAM", verb, name] => stream::answer(jetstream, verb, name, payload),

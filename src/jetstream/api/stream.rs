@@ -19,7 +19,7 @@ const MAX_SUBJECTS: usize = 100_000;
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct InfoRequest {
-    offset: usize,
+    offset: i64,
     deleted_details: bool,
     subjects_filter: String,
 }
@@ -27,7 +27,7 @@ struct InfoRequest {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct ListRequest {
-    offset: usize,
+    offset: i64,
     subject: String,
 }
 
@@ -58,23 +58,28 @@ struct Page<T> {
 
 #[derive(Serialize)]
 struct Listed<T> {
-    streams: Vec<T>,
+    streams: Option<Vec<T>>,
 }
 
 /// Answers the verb; blocks while the disk is waited for. `None`: there is no such verb.
 pub(super) fn answer(jetstream: &JetStream, verb: &str, name: &str, payload: &[u8]) -> Option<Vec<u8>> {
     let page = || Some(json!({ "total": 0, "offset": 0, "limit": 0 }));
+    let listed = |none: serde_json::Value| Some(json!({ "total": 0, "offset": 0, "limit": 0, "streams": none }));
     Some(match verb {
         "CREATE" => json::envelope("stream_create_response", make(jetstream, name, payload, true), None),
         "UPDATE" => json::envelope("stream_update_response", make(jetstream, name, payload, false), None),
         "INFO" => json::envelope("stream_info_response", info(jetstream, name, payload), page()),
         "NAMES" => {
-            let outcome = list(jetstream, payload, MAX_NAMES, |_, stream| stream.name().to_owned());
-            json::envelope("stream_names_response", outcome, page())
+            let mut outcome = list(jetstream, payload, MAX_NAMES, |_, stream| stream.name().to_owned());
+            // Go's nil slice, which is what nats-server has when there are none.
+            if let Ok(page) = &mut outcome {
+                page.body.streams.take_if(|names| names.is_empty());
+            }
+            json::envelope("stream_names_response", outcome, listed(serde_json::Value::Null))
         }
         "LIST" => {
             let outcome = list(jetstream, payload, MAX_LISTED, |jetstream, stream| jetstream.info(stream));
-            json::envelope("stream_list_response", outcome, page())
+            json::envelope("stream_list_response", outcome, listed(json!([])))
         }
         "DELETE" => json::envelope("stream_delete_response", delete(jetstream, name, payload), None),
         "PURGE" => {
@@ -88,18 +93,25 @@ pub(super) fn answer(jetstream: &JetStream, verb: &str, name: &str, payload: &[u
 fn make(jetstream: &JetStream, name: &str, payload: &[u8], new: bool) -> Result<Made, ApiError> {
     let mut value = json::object(payload)?;
     let pedantic = value.as_object_mut().and_then(|fields| fields.remove("pedantic"));
-    let pedantic = pedantic.is_some_and(|pedantic| pedantic == true);
+    let pedantic = pedantic.map_or(Ok(false), json::typed)?;
     let config: StreamConfig = json::typed(value)?;
+    if !new {
+        jetstream.check(config.clone(), pedantic)?;
+    }
     if config.name != name {
         return Err(ApiError::new(400, 10056, "stream name in subject does not match request"));
     }
     let stream = if new { jetstream.create(config, pedantic)? } else { jetstream.update(config, pedantic)? };
     jetstream.store().barrier().wait().map_err(ApiError::store_failed)?;
-    Ok(Made { info: jetstream.info(&stream).with_server_metadata(), did_create: new })
+    let mut info = jetstream.info(&stream).with_server_metadata();
+    if new {
+        info.domain = None;
+    }
+    Ok(Made { info, did_create: new })
 }
 
 fn info(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<Page<StreamInfo>, ApiError> {
-    let request: InfoRequest = json::optional(payload)?;
+    let request: InfoRequest = json::paging(payload)?;
     let stream = jetstream.find(name)?;
     // Counts what the asker has just published, after the limits have been applied to it.
     jetstream.store().barrier().wait().map_err(ApiError::general)?;
@@ -113,8 +125,11 @@ fn info(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<Page<Stream
     }
     let mut subjects = stream.log().subjects(&request.subjects_filter);
     let total = subjects.len();
+    if total == 0 {
+        return Ok(Page { total: 0, offset: 0, limit: 0, body: info });
+    }
     subjects.sort_by(|a, b| a.0.cmp(&b.0));
-    let offset = request.offset.min(total);
+    let offset = usize::try_from(request.offset).unwrap_or(0);
     let page: BTreeMap<_, _> =
         subjects.into_iter().skip(offset).take(MAX_SUBJECTS).map(|(subject, info)| (subject, info.count)).collect();
     info.state.subjects = Some(page).filter(|page| !page.is_empty());
@@ -134,6 +149,7 @@ fn deleted(stream: &crate::jetstream::Stream, info: &StreamInfo) -> Result<Vec<u
         gone.extend((expected..stored.seq).take(MAX_SUBJECTS - gone.len()));
         expected = stored.seq + 1;
     }
+    gone.extend((expected..=info.state.last_seq).take(MAX_SUBJECTS - gone.len()));
     Ok(gone)
 }
 
@@ -143,14 +159,14 @@ fn list<T>(
     limit: usize,
     show: impl Fn(&JetStream, &crate::jetstream::Stream) -> T,
 ) -> Result<Page<Listed<T>>, ApiError> {
-    let request: ListRequest = json::optional(payload)?;
+    let request: ListRequest = json::paging(payload)?;
     let mut streams = jetstream.streams();
     if !request.subject.is_empty() {
         streams.retain(|stream| stream.config().subjects.iter().any(|s| subject::overlap(s, &request.subject)));
     }
-    let (total, offset) = (streams.len(), request.offset.min(streams.len()));
+    let (total, offset) = (streams.len(), usize::try_from(request.offset).unwrap_or(0).min(streams.len()));
     let streams = streams.iter().skip(offset).take(limit).map(|stream| show(jetstream, stream)).collect();
-    Ok(Page { total, offset, limit, body: Listed { streams } })
+    Ok(Page { total, offset, limit, body: Listed { streams: Some(streams) } })
 }
 
 fn delete(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<serde_json::Value, ApiError> {
@@ -161,7 +177,7 @@ fn delete(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<serde_jso
 }
 
 fn purge(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<serde_json::Value, ApiError> {
-    let request: PurgeRequest = json::optional(payload)?;
+    let request: PurgeRequest = json::paging(payload)?;
     if request.seq > 0 && request.keep > 0 {
         return Err(ApiError::bad_request());
     }

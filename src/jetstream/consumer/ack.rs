@@ -88,7 +88,7 @@ fn delay(text: &[u8]) -> Option<i64> {
 }
 
 /// A duration as Go writes it (`1m30s`, `1.5s`, `100ms`), in nanoseconds.
-fn go_duration(text: &str) -> Option<i64> {
+pub(in crate::jetstream) fn go_duration(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
         b'+' => (false, &text[1..]),

@@ -35,6 +35,11 @@ pub enum Advisory {
         /// Why.
         reason: String,
     },
+    /// The consumer is paused, or goes on.
+    Paused {
+        /// Until when; in the past if it goes on.
+        until: Timestamp,
+    },
     /// The consumer was made.
     Created,
     /// The consumer is gone.
@@ -59,6 +64,10 @@ struct Event<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     reason: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    paused: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pause_until: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     domain: Option<&'a str>,
 }
 
@@ -68,6 +77,7 @@ pub fn publish(context: &StreamContext, consumer: &str, advisory: &Advisory) {
         Advisory::MaxDeliveries { .. } => ("MAX_DELIVERIES", "max_deliver"),
         Advisory::Nak { .. } => ("MSG_NAKED", "nak"),
         Advisory::Terminated { .. } => ("MSG_TERMINATED", "terminated"),
+        Advisory::Paused { .. } => ("PAUSE", "consumer_pause"),
         Advisory::Created => ("CREATED", "consumer_action"),
         Advisory::Deleted => ("DELETED", "consumer_action"),
     };
@@ -83,7 +93,11 @@ pub fn publish(context: &StreamContext, consumer: &str, advisory: &Advisory) {
         Advisory::Terminated { consumer_seq, stream_seq, deliveries, reason } => {
             (Some(*consumer_seq), Some(*stream_seq), Some(*deliveries), reason.as_str())
         }
-        Advisory::Created | Advisory::Deleted => (None, None, None, ""),
+        Advisory::Paused { .. } | Advisory::Created | Advisory::Deleted => (None, None, None, ""),
+    };
+    let pause_until = match advisory {
+        Advisory::Paused { until } => Some(*until),
+        _ => None,
     };
     let event = Event {
         r#type: &format!("io.nats.jetstream.advisory.v1.{name}"),
@@ -100,6 +114,8 @@ pub fn publish(context: &StreamContext, consumer: &str, advisory: &Advisory) {
         stream_seq,
         deliveries,
         reason,
+        paused: pause_until.map(|until| until > Timestamp::now()),
+        pause_until,
         domain: context.domain.as_deref(),
     };
     if let Ok(json) = serde_json::to_vec(&event) {

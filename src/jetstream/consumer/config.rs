@@ -174,7 +174,7 @@ pub struct ConsumerConfig {
     /// Free keys and values, at most 128 KiB.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
-    /// No delivery until then; refused for now.
+    /// No delivery until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pause_until: Option<Timestamp>,
     /// Priority groups; refused for now.

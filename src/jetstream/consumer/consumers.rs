@@ -65,6 +65,11 @@ impl Consumers {
     pub fn create(&self, mut config: ConsumerConfig, action: Action, pedantic: bool) -> Result<Created, Refusal> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let rules = self.context.rules();
+        let name = if config.is_durable() { &config.durable } else { &config.name };
+        if let Some(existing) = self.get(name) {
+            // Only a request of its own changes that.
+            config.pause_until = existing.config().pause_until;
+        }
         info::set_static_metadata(&mut config);
         validate::set_defaults(&mut config, &rules, pedantic)?;
         validate::check(&config, &rules)?;
@@ -95,7 +100,22 @@ impl Consumers {
         let commit = self.store(&name, created, &config, true);
         let consumer = self.launch(&name, created, config, delivery);
         advisory::publish(&self.context, &name, &Advisory::Created);
+        consumer.tell_paused();
         Ok(Created { consumer, commit })
+    }
+
+    /// Pauses a consumer until a point in time, or has it go on. `None` if there is no such consumer; the change is
+    /// durable when the commit resolves.
+    pub fn pause(&self, name: &str, until: Option<Timestamp>) -> Option<Option<Commit>> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let consumer = self.get(name)?;
+        let mut config = (*consumer.config()).clone();
+        config.pause_until = until;
+        info::set_static_metadata(&mut config);
+        let commit = self.store(name, consumer.created, &config, false);
+        consumer.update(config);
+        consumer.tell_paused();
+        Some(commit)
     }
 
     /// Removes a consumer. `None` if there is no such; it is gone for good when the commit resolves.
@@ -177,7 +197,7 @@ impl Consumers {
         if !config.is_durable() && config.inactive_threshold == 0 {
             config.inactive_threshold = old.inactive_threshold;
         }
-        if *old == config {
+        if is_same(&old, &config) {
             return Ok(Created { consumer: existing, commit: None });
         }
         if action == Action::Create {
@@ -275,6 +295,15 @@ impl Consumers {
             }
         }
     }
+}
+
+/// Whether two configurations ask for the same; which API level that requires is the server's own note.
+fn is_same(old: &ConsumerConfig, new: &ConsumerConfig) -> bool {
+    let mut old = old.clone();
+    if let Some(level) = new.metadata.get("_nats.req.level") {
+        old.metadata.insert("_nats.req.level".into(), level.clone());
+    }
+    old == *new
 }
 
 fn filters(consumers: &[Arc<Consumer>]) -> Vec<Vec<String>> {

@@ -1,6 +1,6 @@
 //! What `$JS.API.CONSUMER.INFO` tells of a consumer (`server/consumer.go`, `ConsumerInfo`).
 
-use super::config::{ConsumerConfig, Timestamp};
+use super::config::{AckPolicy, ConsumerConfig, PriorityPolicy, Timestamp};
 use super::context::locked;
 use super::live::{Consumer, Mode};
 use super::state::{Pair, Ticks};
@@ -44,6 +44,12 @@ pub struct ConsumerInfo {
     /// Push: somebody listens.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub push_bound: bool,
+    /// It delivers nothing for now.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// For how long, nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause_remaining: Option<i64>,
     /// When this was gathered.
     pub ts: Timestamp,
 }
@@ -70,11 +76,12 @@ impl Consumer {
                 }
                 Mode::Push(push) => (0, push.is_active()),
             };
+            let pause = live.config.pause_until.map(|until| until.0.saturating_sub(ts.0)).filter(|left| *left > 0);
             let info = ConsumerInfo {
                 stream_name: context.stream.to_string(),
                 name: self.name.to_string(),
                 created: self.created,
-                config: with_server_metadata(&live.config),
+                config: (*live.config).clone(),
                 delivered: sequence(live.delivery.delivered(), live.last_delivered),
                 ack_floor: sequence(live.delivery.floor(), live.last_acked),
                 num_ack_pending: live.delivery.ack_pending(),
@@ -82,6 +89,8 @@ impl Consumer {
                 num_waiting,
                 num_pending: 0,
                 push_bound,
+                paused: pause.is_some(),
+                pause_remaining: pause,
                 ts,
             };
             let picks = live.delivery.picks().len() as u64;
@@ -92,17 +101,23 @@ impl Consumer {
     }
 }
 
-/// The configuration with what nats-server adds when it answers.
-fn with_server_metadata(config: &ConsumerConfig) -> ConsumerConfig {
-    let mut config = config.clone();
-    config.metadata.insert("_nats.ver".into(), "2.15.1".into());
-    config.metadata.insert("_nats.level".into(), "5".into());
-    config
+impl ConsumerInfo {
+    /// With the metadata that nats-server adds to the answer about a single consumer.
+    pub fn with_server_metadata(mut self) -> Self {
+        self.config.metadata.insert("_nats.ver".into(), "2.15.1".into());
+        self.config.metadata.insert("_nats.level".into(), "5".into());
+        self
+    }
 }
 
 /// Replaces what clients send back of the server's metadata by what the configuration requires.
 pub fn set_static_metadata(config: &mut ConsumerConfig) {
     config.metadata.remove("_nats.ver");
     config.metadata.remove("_nats.level");
-    config.metadata.insert("_nats.req.level".into(), "0".into());
+    let prioritised = config.priority_policy != PriorityPolicy::None || config.pinned_ttl != 0;
+    let level = match config.ack_policy {
+        AckPolicy::FlowControl => 4,
+        _ => u8::from(config.pause_until.is_some() || prioritised || !config.priority_groups.is_empty()),
+    };
+    config.metadata.insert("_nats.req.level".into(), level.to_string());
 }

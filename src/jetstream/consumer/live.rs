@@ -57,6 +57,8 @@ pub struct Live {
     pub(super) settled: Vec<u64>,
     /// Nothing is delivered before this: a receiver cannot keep up.
     pub(super) slow_until: Ticks,
+    /// Nothing is delivered before this: the consumer is paused; 0 if it is not.
+    pub(super) paused_until: Ticks,
     pub(super) closed: bool,
 }
 
@@ -92,6 +94,7 @@ impl Consumer {
             confirm: Vec::new(),
             settled: Vec::new(),
             slow_until: 0,
+            paused_until: paused_until(&config, now),
             closed: false,
             config: Arc::new(config),
         };
@@ -233,6 +236,7 @@ impl Consumer {
                 live.mode = Mode::new(&config, now);
                 live.delivery.expire_all(&mut exhausted);
             }
+            live.paused_until = paused_until(&config, now);
             live.config = Arc::new(config);
         });
         self.tell_exhausted(&exhausted);
@@ -297,6 +301,15 @@ impl Consumer {
         };
         Some(since.saturating_add(threshold))
     }
+}
+
+/// A pause is looked at again this often, in case the clock is set; nanoseconds.
+const PAUSE_LOOK: i64 = 60_000_000_000;
+
+/// When to look at the consumer's pause again; 0 if it is over or there is none.
+pub(super) fn paused_until(config: &ConsumerConfig, now: Ticks) -> Ticks {
+    let left = config.pause_until.map_or(0, |until| until.0.saturating_sub(Timestamp::now().0));
+    Ticks::try_from(left.min(PAUSE_LOOK)).ok().filter(|left| *left > 0).map_or(0, |left| now.saturating_add(left))
 }
 
 impl Mode {

@@ -2,11 +2,12 @@
 //! decide under the lock which message goes to whom, and route without the lock. Whatever changed in between (acks, new
 //! requests, purges) is seen by the second look; what could not be handed out is read again by the next run.
 
+use super::advisory::{self, Advisory};
 use super::backlog::Backlog;
 use super::config::AckPolicy;
 use super::context::locked;
 use super::deliver::{After, Scratch, Slot, Work};
-use super::live::{Consumer, Live, Mode};
+use super::live::{Consumer, Live, Mode, paused_until};
 use super::pull::Statuses;
 use super::read::{Found, Item, Plan};
 use super::state::{Pair, Ticks};
@@ -101,7 +102,7 @@ impl Consumer {
     /// The first look: what is wanted. `None` if the consumer is gone, or goes now because nobody has used it for long.
     fn plan(self: &Arc<Self>, now: Ticks, buffers: &mut Buffers) -> Option<Plan> {
         let mut exhausted = Vec::new();
-        let mut unused = false;
+        let (mut unused, mut resumed) = (false, false);
         buffers.due.clear();
         let plan = locked(&self.live, |live| {
             if live.closed {
@@ -120,7 +121,11 @@ impl Consumer {
             if now >= live.slow_until {
                 live.slow_until = 0;
             }
-            let wanted = if live.slow_until > 0 { 0 } else { live.wanted() };
+            if live.paused_until > 0 && now >= live.paused_until {
+                live.paused_until = paused_until(&live.config, now);
+                resumed = live.paused_until == 0;
+            }
+            let wanted = if live.rests() { 0 } else { live.wanted() };
             live.delivery.peek_redeliveries(wanted, &mut buffers.due);
             let new = (wanted - buffers.due.len()).min(live.delivery.room());
             let picks = live.delivery.picks();
@@ -136,11 +141,21 @@ impl Consumer {
             })
         });
         self.tell_exhausted(&exhausted);
+        if resumed {
+            self.tell_paused();
+        }
         if unused {
             self.context.remove(&self.name);
             return None;
         }
         plan
+    }
+
+    /// Publishes that it has been paused, or goes on.
+    pub(super) fn tell_paused(&self) {
+        if let Some(until) = self.config().pause_until {
+            advisory::publish(&self.context, &self.name, &Advisory::Paused { until });
+        }
     }
 
     /// The second look: hands messages to requests or to the deliver subject, and says what is left to do.
@@ -245,7 +260,7 @@ impl Consumer {
             let nothing_left = end.is_some() && live.delivery.redeliveries() == 0 && !stalled;
             live.tick(now, nothing_left, deliver_to, &mut statuses);
             put_statuses(outs, &mut statuses);
-            let wanted = live.slow_until == 0 && live.wanted() > 0;
+            let wanted = !live.rests() && live.wanted() > 0;
             verdict.again = wanted && (live.delivery.redeliveries() > 0 || end.is_none() && !stalled);
             verdict.waits = live.wanted() > 0 && end.is_some();
             verdict.at = live.due();
@@ -338,6 +353,11 @@ impl Live {
         }
     }
 
+    /// Whether nothing is to be delivered for now.
+    fn rests(&self) -> bool {
+        self.slow_until > 0 || self.paused_until > 0
+    }
+
     /// The stream no longer has the message.
     fn gone(&mut self, seq: u64, redelivery: bool) {
         if redelivery {
@@ -373,8 +393,11 @@ impl Live {
             Mode::Push(push) => push.due(),
         };
         let slow = if self.slow_until > 0 && self.wanted() > 0 { self.slow_until } else { Ticks::MAX };
+        let paused = if self.paused_until > 0 { self.paused_until } else { Ticks::MAX };
         let inactive = Consumer::inactive_at(self).unwrap_or(Ticks::MAX);
-        mode.min(self.delivery.due()).min(inactive).min(slow)
+        // What waits for redelivery does so until the pause is over.
+        let delivery = if self.paused_until > 0 { Ticks::MAX } else { self.delivery.due() };
+        mode.min(delivery).min(inactive).min(slow).min(paused)
     }
 }
 

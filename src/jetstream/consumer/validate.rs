@@ -179,7 +179,12 @@ pub fn check(config: &ConsumerConfig, stream: &StreamRules) -> Result<(), Refusa
     check_start(config)?;
     let frequency = config.sample_freq.trim_end_matches('%');
     if !config.sample_freq.is_empty() && frequency.parse::<u32>().is_err() {
-        return Err(bad(10095, format!("failed to parse consumer sampling configuration: {frequency:?} is no number")));
+        return Err(bad(
+            10095,
+            format!(
+                "failed to parse consumer sampling configuration: strconv.Atoi: parsing {frequency:?}: invalid syntax"
+            ),
+        ));
     }
     if config.flow_control && config.heartbeat == 0 {
         return Err(bad(10108, "consumer with flow control also needs heartbeats"));
@@ -323,9 +328,6 @@ fn check_supported(config: &ConsumerConfig) -> Result<(), Refusal> {
     }
     if !config.sample_freq.is_empty() && config.sample_freq.trim_end_matches('%').parse() != Ok(0u32) {
         return Err(not_supported("sample_freq"));
-    }
-    if config.pause_until.is_some() {
-        return Err(not_supported("pause_until"));
     }
     if config.priority_policy != PriorityPolicy::None {
         return Err(not_supported("priority_policy"));

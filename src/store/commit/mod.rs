@@ -6,7 +6,6 @@
 mod interval;
 mod queue;
 mod round;
-mod seal;
 mod ticket;
 
 pub(super) use queue::Shared;

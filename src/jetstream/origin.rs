@@ -1,0 +1,272 @@
+//! Where the messages of a mirror, or of a stream with sources, come from: the configuration, with nats-server's JSON
+//! names, and its checks in nats-server's order (`server/stream.go`, `checkStreamCfg`).
+
+use super::config::{StreamConfig, SubjectTransform};
+use super::consumer::config::Timestamp;
+use super::consumer::validate::is_valid_name;
+use super::error::ApiError;
+use crate::subject::{self, Transform, TransformError};
+use serde::{Deserialize, Serialize};
+
+/// Another stream that messages come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StreamSource {
+    /// Its name.
+    pub name: String,
+    /// From which sequence on; 0: from the first.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub opt_start_seq: u64,
+    /// From which time on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opt_start_time: Option<Timestamp>,
+    /// Only messages on matching subjects.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub filter_subject: String,
+    /// Filters, each with what becomes of the subjects that it selects.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subject_transforms: Vec<SubjectTransform>,
+    /// How to reach a stream of another domain or account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalStream>,
+    /// A durable consumer to read through; refused for now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consumer: Option<SourceConsumer>,
+}
+
+/// How to reach a stream of another domain or account.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExternalStream {
+    /// What its API's subjects begin with, as in `$JS.hub.API`.
+    pub api: String,
+    /// What subjects begin with that its consumers deliver to; empty: no prefix.
+    pub deliver: String,
+}
+
+/// A durable consumer that messages are read through.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SourceConsumer {
+    /// Its name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Where it delivers to.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub deliver_subject: String,
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+/// Finds the configuration of a stream of this account.
+pub(super) type Find<'a> = &'a dyn Fn(&str) -> Option<StreamConfig>;
+
+/// What a mirror or source must not be, in numbers of nats-server's errors.
+struct Codes {
+    what: &'static str,
+    consumer: u16,
+    several: u16,
+    filter: u16,
+    destination: u16,
+    overlap: u16,
+}
+
+const MIRROR: Codes =
+    Codes { what: "mirror", consumer: 10213, several: 10150, filter: 10151, destination: 10154, overlap: 10152 };
+const SOURCE: Codes =
+    Codes { what: "source", consumer: 10215, several: 10144, filter: 10145, destination: 10146, overlap: 10147 };
+
+fn bad(code: u16, text: impl Into<String>) -> ApiError {
+    ApiError::new(400, code, text)
+}
+
+/// Checks a stream's mirror and sources.
+pub(super) fn check(config: &mut StreamConfig, pedantic: bool, find: Find<'_>) -> Result<(), ApiError> {
+    if let Some(mirror) = config.mirror.clone() {
+        check_mirror(config, &mirror)?;
+        if mirror.external.is_none() {
+            if !is_valid_name(&mirror.name) {
+                return Err(bad(10142, "mirrored stream name is invalid"));
+            }
+            if let Some(origin) = find(&mirror.name) {
+                if too_small(config, &origin) {
+                    return Err(bad(10030, "stream mirror must have max message size >= source"));
+                }
+                if pedantic && config.mirror_direct != origin.allow_direct {
+                    return Err(ApiError::pedantic("origin stream has direct get set, mirror has it disabled"));
+                }
+                config.mirror_direct = origin.allow_direct;
+            }
+        }
+    }
+    check_sources(config, find)?;
+    check_prefixes(config, find)?;
+    check_cycles(config, find)
+}
+
+fn too_small(config: &StreamConfig, origin: &StreamConfig) -> bool {
+    config.max_msg_size > 0 && origin.max_msg_size > 0 && config.max_msg_size < origin.max_msg_size
+}
+
+fn check_mirror(config: &StreamConfig, mirror: &StreamSource) -> Result<(), ApiError> {
+    for (wrong, code, text) in [
+        (config.first_seq > 0, 10143, "stream mirrors can not have first sequence configured"),
+        (!config.subjects.is_empty(), 10034, "stream mirrors can not contain subjects"),
+        (!config.sources.is_empty(), 10031, "stream mirrors can not also contain other sources"),
+        (config.allow_msg_counter, 10173, "stream mirrors can not also calculate counters"),
+        (config.allow_atomic, 10198, "stream mirrors can not also use atomic publishing"),
+        (config.allow_batched, 10209, "stream mirrors can not also use batch publishing"),
+        (config.allow_msg_schedules, 10186, "stream mirrors can not also schedule messages"),
+    ] {
+        if wrong {
+            return Err(bad(code, text));
+        }
+    }
+    check_consumer(mirror, &MIRROR)?;
+    if !mirror.filter_subject.is_empty() && !mirror.subject_transforms.is_empty() {
+        return Err(several(&MIRROR));
+    }
+    if config.subject_delete_marker_ttl > 0 {
+        return Err(ApiError::config("subject delete markers forbidden on mirrors"));
+    }
+    check_transforms(mirror, &MIRROR, subject::overlap)
+}
+
+fn several(codes: &Codes) -> ApiError {
+    let what = codes.what;
+    bad(codes.several, format!("{what} with multiple subject transforms cannot also have a single subject filter"))
+}
+
+fn check_consumer(source: &StreamSource, codes: &Codes) -> Result<(), ApiError> {
+    let Some(consumer) = &source.consumer else { return Ok(()) };
+    let started = source.opt_start_seq != 0 || source.opt_start_time.is_some();
+    if !is_valid_name(&consumer.name)
+        || !subject::is_valid_literal(&consumer.deliver_subject)
+        || started
+        || !source.filter_subject.is_empty()
+    {
+        return Err(bad(codes.consumer, format!("stream {} consumer config is invalid", codes.what)));
+    }
+    Ok(())
+}
+
+fn check_transforms(
+    source: &StreamSource,
+    codes: &Codes,
+    collide: impl Fn(&str, &str) -> bool,
+) -> Result<(), ApiError> {
+    let what = codes.what;
+    let all = &source.subject_transforms;
+    for (at, transform) in all.iter().enumerate() {
+        if !transform.source.is_empty() && !subject::is_valid(&transform.source) {
+            let text = format!("{what} transform source: {} {}", TransformError::BadSubject, transform.source);
+            return Err(bad(codes.filter, text));
+        }
+        validate_mapping(transform).map_err(|error| bad(codes.destination, format!("{what} transform: {error}")))?;
+        let others = all.iter().enumerate().filter(|(other, _)| *other != at);
+        if others.into_iter().any(|(_, other)| collide(&transform.source, &other.source)) {
+            let what = if codes.what == "mirror" { "mirror subject" } else { "source" };
+            return Err(bad(codes.overlap, format!("{what} filters can not overlap")));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the transform is one (`ValidateMapping`).
+pub(super) fn validate_mapping(transform: &SubjectTransform) -> Result<(), TransformError> {
+    if transform.destination.is_empty() {
+        return Ok(());
+    }
+    Transform::new(&transform.source, &transform.destination).map(|_| ())
+}
+
+fn check_sources(config: &StreamConfig, find: Find<'_>) -> Result<(), ApiError> {
+    if !config.sources.is_empty() && config.allow_msg_schedules {
+        return Err(bad(10187, "stream source can not also schedule messages"));
+    }
+    for (at, source) in config.sources.iter().enumerate() {
+        if !is_valid_name(&source.name) {
+            return Err(bad(10141, "sourced stream name is invalid"));
+        }
+        if config.sources[..at].iter().any(|other| is_same(other, source)) {
+            return Err(bad(10140, "duplicate source configuration detected"));
+        }
+        if !source.filter_subject.is_empty() && !source.subject_transforms.is_empty() {
+            return Err(several(&SOURCE));
+        }
+        check_transforms(source, &SOURCE, subject::is_subset)?;
+        check_consumer(source, &SOURCE)?;
+        if source.external.is_none() && find(&source.name).is_some_and(|origin| too_small(config, &origin)) {
+            return Err(bad(10046, "stream source must have max message size >= target"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether two sources take the same from the same stream (`composeIName`).
+fn is_same(a: &StreamSource, b: &StreamSource) -> bool {
+    (&a.name, &a.external, &a.filter_subject, &a.subject_transforms)
+        == (&b.name, &b.external, &b.filter_subject, &b.subject_transforms)
+}
+
+fn check_prefixes(config: &StreamConfig, find: Find<'_>) -> Result<(), ApiError> {
+    let origins = || config.mirror.iter().chain(&config.sources);
+    let subjects: Vec<String> = origins()
+        .filter(|origin| origin.external.is_none())
+        .filter_map(|origin| find(&origin.name))
+        .flat_map(|origin| origin.subjects)
+        .collect();
+    for external in origins().filter_map(|origin| origin.external.as_ref()) {
+        let prefix = &external.deliver;
+        if !prefix.is_empty() && !subject::is_valid_literal(prefix) {
+            let text = format!("stream external delivery prefix {prefix} must not contain wildcards");
+            return Err(bad(10024, text));
+        }
+        let overlaps = |own: &&String| subject::overlap(own, &format!("{prefix}.{own}"));
+        if let Some(own) = subjects.iter().find(|own| !prefix.is_empty() && overlaps(own)) {
+            let text = format!("stream external delivery prefix {prefix} overlaps with stream subject {own}");
+            return Err(bad(10022, text));
+        }
+    }
+    for api in origins().filter_map(|origin| origin.external.as_ref()).map(|external| &external.api) {
+        if api.is_empty() {
+            continue;
+        }
+        if !subject::is_valid_literal(api) {
+            let text = format!("stream external api prefix {api:?} must be a valid subject without wildcards");
+            return Err(ApiError::config(text));
+        }
+        if subject::overlap(api, "$JS.API") {
+            let text = format!("stream external api prefix {api} must not overlap with $JS.API");
+            return Err(bad(10021, text));
+        }
+    }
+    Ok(())
+}
+
+/// A stream must not take from itself, by whatever way.
+fn check_cycles(config: &StreamConfig, find: Find<'_>) -> Result<(), ApiError> {
+    let cycle = || ApiError::config("detected cycle");
+    let mut visit = vec![config.clone()];
+    let mut visited = Vec::new();
+    while let Some(config) = visit.pop() {
+        visited.push(config.name.clone());
+        for source in config.sources.iter().filter(|source| source.external.is_none()) {
+            let filter = &source.filter_subject;
+            if !visited.contains(&source.name) {
+                visit.extend(find(&source.name));
+            } else if filter.is_empty() || config.subjects.iter().any(|subject| subject::overlap(subject, filter)) {
+                return Err(cycle());
+            }
+        }
+        if let Some(mirror) = config.mirror.iter().find(|mirror| mirror.external.is_none()) {
+            if visited.contains(&mirror.name) {
+                return Err(cycle());
+            }
+            visit.extend(find(&mirror.name));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,276 @@
+//! What a stream does with one message: nats-server's checks in their order (`server/stream.go`,
+//! `processJetStreamMsgWithBatch`), then the hand-over to the log.
+
+use super::config::{Discard, Retention, StreamConfig, limit};
+use super::counter;
+use super::desk::{Desk, Due, Kind, Surroundings, Verdict};
+use super::error::ApiError;
+use super::expiry::Deadline;
+use super::headers::{self, Ttl, Wishes};
+use crate::account::Message;
+use crate::protocol::headers::HeadersBuilder;
+use crate::store::{Log, Record};
+
+/// Publishes that may wait for the disk at once; more are refused, so that a stuck disk does not fill the memory.
+const MAX_PENDING: usize = 1 << 18;
+const MAX_HEADERS: usize = u16::MAX as usize;
+
+fn bad(code: u16, text: impl Into<String>) -> ApiError {
+    ApiError::new(400, code, text)
+}
+
+impl Desk {
+    /// Takes in one message. `failed` gets those who turn out to wait for a commit that failed.
+    pub fn publish(&mut self, message: &Message<'_>, around: &Surroundings<'_>, failed: &mut Due) -> Verdict {
+        let transformed = self.transform.as_ref().and_then(|transform| transform.apply(message.subject));
+        let subject = transformed.as_deref().unwrap_or(message.subject);
+        self.publish_as_it_is(&Message { subject, ..*message }, around, failed)
+    }
+
+    /// The same for a message whose subject is not to be transformed.
+    pub fn publish_as_it_is(&mut self, message: &Message<'_>, around: &Surroundings<'_>, failed: &mut Due) -> Verdict {
+        match self.try_publish(message, around, failed) {
+            Ok(verdict) => verdict,
+            Err(error) => Verdict::Refused(error),
+        }
+    }
+
+    fn try_publish(
+        &mut self,
+        message: &Message<'_>,
+        around: &Surroundings<'_>,
+        failed: &mut Due,
+    ) -> Result<Verdict, ApiError> {
+        let config = self.config.clone();
+        let reply = if config.no_ack { "" } else { message.reply };
+        let wishes = if message.headers.is_empty() { Wishes::default() } else { headers::parse(message.headers) };
+        if !wishes.batch_id.is_empty() {
+            return Err(bad(10174, "atomic publish is disabled"));
+        }
+        if config.sealed {
+            return Err(bad(10109, "invalid operation on sealed stream"));
+        }
+        check_size(&config, message)?;
+        if !message.headers.is_empty() {
+            check_counter(&config, &wishes, message)?;
+            self.check_expectations(&wishes, message, around)?;
+            check_schedule(&config, &wishes, message.subject)?;
+            let original = if wishes.msg_id.is_empty() { None } else { self.dedup.find(wishes.msg_id, around.now) };
+            if let Some(seq) = original {
+                return Ok(self.duplicate(seq, reply, around.log));
+            }
+            self.check_last_id_and_rollup(&wishes)?;
+        }
+        if !config.allow_msg_counter {
+            return self.store(message, reply, &wishes, None, around, failed);
+        }
+        if wishes.incr.is_empty() {
+            return Err(bad(10169, "message counter increment is missing"));
+        }
+        let counted = counter::count(message.subject, wishes.incr, around.log)?;
+        let message = Message { payload: counted.payload.as_bytes(), ..*message };
+        check_size(&config, &message)?;
+        self.store(&message, reply, &wishes, Some(counted.answer), around, failed)
+    }
+
+    /// Checks whether there is room, and hands the message to the log.
+    fn store(
+        &mut self,
+        message: &Message<'_>,
+        reply: &str,
+        wishes: &Wishes<'_>,
+        answer: Option<Box<str>>,
+        around: &Surroundings<'_>,
+        failed: &mut Due,
+    ) -> Result<Verdict, ApiError> {
+        let config = self.config.clone();
+        let size = (message.size() + message.subject.len() + 32) as u64;
+        if !around.usage.admits(config.storage, size) {
+            return Err(ApiError::new(503, 10023, "insufficient resources"));
+        }
+        if self.pending.len() >= MAX_PENDING {
+            return Err(ApiError::new(429, 10167, "too many requests"));
+        }
+        let ttl = headers::ttl(wishes.ttl)?;
+        let (ttl, longer) = at_least_as_long_as_markers(&config, ttl, message.headers);
+        let headers = longer.as_deref().unwrap_or(message.headers);
+        if config.discard == Discard::New {
+            self.check_room(message.subject, size, around.log)?;
+        }
+        let wanted = config.retention != Retention::Interest || (around.wanted)(message.subject);
+        let before = self.republisher.as_ref().and_then(|_| around.log.subject_info(message.subject));
+        let record = Record { subject: message.subject, headers, payload: message.payload };
+        let seq = around.log.append(&record).map_err(ApiError::store_failed)?;
+        if seq <= self.last_seq {
+            // The log went back after a failed commit, and this message got a sequence that others were waiting for.
+            self.take_back(seq, failed);
+            self.undone = true;
+        }
+        self.last_seq = seq;
+        self.msgs = self.msgs.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(size);
+        around.usage.add(config.storage, size);
+        wishes.msg_id.clone_into(&mut self.last_msg_id);
+        if !wishes.msg_id.is_empty() {
+            self.dedup.insert(wishes.msg_id, seq, around.now);
+        }
+        if let Some(republisher) = self.republisher.as_ref().filter(|_| wanted) {
+            let copy = republisher.copy(&record, seq, before.map_or(0, |info| info.last));
+            self.copies.extend(copy.map(|copy| (seq, copy)));
+        }
+        if let Ttl::Seconds(seconds) = ttl {
+            self.deadlines.push_back(Deadline::after(seq, seconds));
+        }
+        let kind = match wishes.rollup {
+            _ if !wanted => Kind::Unwanted,
+            "" => answer.map_or(Kind::Stored, Kind::StoredWith),
+            sub if sub.eq_ignore_ascii_case("sub") => Kind::Rollup(Some(message.subject.into())),
+            _ => Kind::Rollup(None),
+        };
+        self.wait(seq, reply, kind);
+        Ok(Verdict::Waits)
+    }
+
+    fn check_expectations(
+        &self,
+        wishes: &Wishes<'_>,
+        message: &Message<'_>,
+        around: &Surroundings<'_>,
+    ) -> Result<(), ApiError> {
+        let wrong = |seq: u64| bad(10071, format!("wrong last sequence: {seq}"));
+        if !wishes.expected_stream.is_empty() && wishes.expected_stream != self.config.name {
+            return Err(bad(10060, "expected stream does not match"));
+        }
+        // What is no TTL at all is refused later, as one that is invalid.
+        if !self.config.allow_msg_ttl && !matches!(headers::ttl(wishes.ttl), Ok(Ttl::Limits) | Err(_)) {
+            return Err(bad(10166, "per-message TTL is disabled"));
+        }
+        if let Some(expected) = headers::sequence(wishes.expected_subject_seq) {
+            let subject = if wishes.expected_subject.is_empty() { message.subject } else { wishes.expected_subject };
+            let last = around.log.last_for(subject).unwrap_or(0);
+            if last != expected {
+                return Err(wrong(last));
+            }
+        } else if !wishes.expected_subject.is_empty() {
+            return Err(bad(10193, "missing sequence for expected last sequence per subject"));
+        }
+        match headers::sequence(wishes.expected_last_seq) {
+            Some(expected) if expected != self.last_seq => Err(wrong(self.last_seq)),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_last_id_and_rollup(&self, wishes: &Wishes<'_>) -> Result<(), ApiError> {
+        if !wishes.expected_last_msg_id.is_empty() && wishes.expected_last_msg_id != self.last_msg_id {
+            return Err(bad(10070, format!("wrong last msg ID: {}", self.last_msg_id)));
+        }
+        if wishes.rollup.is_empty() {
+            return Ok(());
+        }
+        if !self.config.allow_rollup_hdrs || self.config.deny_purge {
+            return Err(ApiError::new(500, 10111, "rollup not permitted"));
+        }
+        let rollup = wishes.rollup.to_lowercase();
+        if !["sub", "all"].contains(&rollup.as_str()) {
+            return Err(ApiError::new(500, 10111, format!("rollup value invalid: {rollup:?}")));
+        }
+        Ok(())
+    }
+
+    /// Whether there is room where new messages give way.
+    fn check_room(&mut self, subject: &str, size: u64, log: &Log) -> Result<(), ApiError> {
+        let config = &self.config;
+        let mut replaces = false;
+        if let Some(most) = limit(config.max_msgs_per_subject) {
+            replaces = log.subject_info(subject).is_some_and(|info| info.count >= most);
+            if replaces && config.discard_new_per_subject {
+                return Err(ApiError::store_failed("maximum messages per subject exceeded"));
+            }
+        }
+        let (msgs, bytes) = (limit(config.max_msgs), limit(config.max_bytes));
+        let full = |have: u64, more: u64, most: Option<u64>| most.is_some_and(|most| have.saturating_add(more) > most);
+        if full(self.msgs, 1, msgs) || full(self.bytes, size, bytes) {
+            let state = log.state();
+            (self.msgs, self.bytes) = (state.msgs, state.bytes);
+        }
+        if replaces {
+            return Ok(());
+        }
+        if full(self.msgs, 1, msgs) {
+            return Err(ApiError::store_failed("maximum messages exceeded"));
+        }
+        if full(self.bytes, size, bytes) {
+            return Err(ApiError::store_failed("maximum bytes exceeded"));
+        }
+        Ok(())
+    }
+}
+
+fn check_size(config: &StreamConfig, message: &Message<'_>) -> Result<(), ApiError> {
+    if limit(config.max_msg_size).is_some_and(|most| message.size() as u64 > most) {
+        return Err(bad(10054, "message size exceeds maximum allowed"));
+    }
+    if message.headers.len() > MAX_HEADERS {
+        return Err(bad(10097, "header size exceeds maximum allowed of 64k"));
+    }
+    Ok(())
+}
+
+fn check_counter(config: &StreamConfig, wishes: &Wishes<'_>, message: &Message<'_>) -> Result<(), ApiError> {
+    if wishes.incr.is_empty() {
+        return Ok(());
+    }
+    let invalid = || bad(10171, "message counter increment is invalid");
+    counter::parse(wishes.incr).ok_or_else(invalid)?;
+    if !config.allow_msg_counter {
+        return Err(bad(10168, "message counters is disabled"));
+    }
+    if !message.payload.is_empty() {
+        return Err(bad(10170, "message counter has payload"));
+    }
+    let others = [
+        wishes.rollup,
+        wishes.expected_stream,
+        wishes.expected_last_msg_id,
+        wishes.expected_subject,
+        wishes.expected_last_seq,
+        wishes.expected_subject_seq,
+    ];
+    if others.iter().any(|other| !other.is_empty()) { Err(invalid()) } else { Ok(()) }
+}
+
+fn check_schedule(config: &StreamConfig, wishes: &Wishes<'_>, subject: &str) -> Result<(), ApiError> {
+    let disabled = || bad(10188, "message schedules is disabled");
+    if !wishes.schedule.is_empty() {
+        return Err(disabled());
+    }
+    if !wishes.schedule_next.is_empty() {
+        let scheduler = wishes.scheduler;
+        let purges = wishes.schedule_next == "purge" && scheduler != subject;
+        if !purges || !crate::subject::is_valid_literal(scheduler) {
+            return Err(bad(10212, "message schedules invalid scheduler"));
+        }
+        if !config.allow_msg_schedules {
+            return Err(disabled());
+        }
+    } else if !wishes.scheduler.is_empty() {
+        return Err(bad(10212, "message schedules invalid scheduler"));
+    }
+    if !wishes.source.is_empty() {
+        return Err(bad(10227, "message stream source header is not allowed"));
+    }
+    Ok(())
+}
+
+/// A message must not be gone before the marker of an earlier one of its subject, or that would be missed; where the
+/// subject has one message only there is no earlier one. With the headers that then say so.
+fn at_least_as_long_as_markers(config: &StreamConfig, ttl: Ttl, block: &[u8]) -> (Ttl, Option<Vec<u8>>) {
+    let least = config.subject_delete_marker_ttl / 1_000_000_000;
+    match ttl {
+        Ttl::Seconds(seconds) if seconds < least && config.max_msgs_per_subject != 1 => {
+            let headers = HeadersBuilder::new().copy(block, |name| name != "Nats-TTL");
+            (Ttl::Seconds(least), Some(headers.add("Nats-TTL", &least.to_string()).build()))
+        }
+        _ => (ttl, None),
+    }
+}

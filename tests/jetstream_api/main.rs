@@ -1,0 +1,42 @@
+//! The JetStream API of leafd beside that of a real nats-server: the same requests go to both, and the answers are the
+//! same but for times, for sizes as stored, and for what `known.rs` lists with its reason.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod compare;
+mod consumers;
+mod known;
+mod messages;
+mod peers;
+mod streams;
+
+use peers::Peers;
+
+#[tokio::test]
+async fn streams_are_made_changed_and_told_of_as_by_nats_server() {
+    let Some(mut peers) = Peers::start().await else { return };
+    streams::fields(&mut peers).await;
+    streams::combinations(&mut peers).await;
+    streams::updates(&mut peers).await;
+    streams::requests(&mut peers).await;
+    peers.finish();
+}
+
+#[tokio::test]
+async fn consumers_are_made_changed_and_told_of_as_by_nats_server() {
+    let Some(mut peers) = Peers::start().await else { return };
+    consumers::fields(&mut peers).await;
+    consumers::updates(&mut peers).await;
+    consumers::requests(&mut peers).await;
+    consumers::pulls(&mut peers).await;
+    peers.finish();
+}
+
+#[tokio::test]
+async fn messages_are_taken_in_and_given_out_as_by_nats_server() {
+    let Some(mut peers) = Peers::start().await else { return };
+    messages::publishes(&mut peers).await;
+    messages::gets(&mut peers).await;
+    messages::removals(&mut peers).await;
+    peers.finish();
+}
