@@ -121,7 +121,7 @@ async fn a_new_certificate_is_shown_to_new_clients_and_drops_nobody() {
     std::fs::copy(&renewed.key, &server.key).expect("copied");
     let from = leafd.log().len();
     leafd.hup();
-    leafd.wait_log("certificates of [tls] read again", from);
+    leafd.wait_log("certificates read again", from);
     talks(&connect(&leafd, options(&newer)).await.expect("the new certificate")).await;
     assert!(connect(&leafd, options(&authority)).await.is_none(), "the old certificate");
     talks(&before).await;

@@ -7,13 +7,13 @@ use futures_util::StreamExt;
 use leafd::subject::Transform;
 use tokio::time::timeout;
 
-/// Sources and destinations; a source stands only once, as nats-server maps by the first that takes a subject.
-const MAPPINGS: [(&str, &str); 19] = [
+/// Sources, of which no two take the same subject, and destinations. A
+/// partition of a literal source is left out: nats-server hashes nothing there, unless it looked at another mapping before.
+const MAPPINGS: [(&str, &str); 18] = [
     ("part.one.*", "p1.{{wildcard(1)}}.{{partition(7,1)}}"),
     ("part.two.*.*", "p2.{{partition(1000,1,2)}}.$2"),
     ("part.swap.*.*", "p3.{{partition(1000,2,1)}}.$1.$2"),
     ("part.all.*", "p4.{{Partition(2147483647)}}"),
-    ("part.literal", "p5.{{partition(10)}}"),
     ("part.rest.>", "p6.{{partition(12)}}.>"),
     ("part.zero.*", "p7.{{partition(10,0)}}"),
     ("part.negative.*", "p8.{{partition(-3,1)}}"),
@@ -32,7 +32,7 @@ const MAPPINGS: [(&str, &str); 19] = [
 
 fn subjects() -> Vec<String> {
     let words = ["a", "foo", "sensor-42", "-x-yz--w-", "1234567890", "ab", "abcdefgh", "ünïcode", "A_b", "0"];
-    let mut subjects = vec!["part.literal".to_owned(), "plain".to_owned()];
+    let mut subjects = vec!["plain".to_owned()];
     for (n, word) in words.iter().enumerate() {
         let other = words[(n + 3) % words.len()];
         for (source, _) in MAPPINGS.iter().filter(|(source, _)| source.contains(['*', '>'])) {
@@ -61,7 +61,6 @@ async fn account_mappings_of_nats_server_give_the_same_subjects() {
     for subject in subjects() {
         client.publish(subject.clone(), "".into()).await.expect("published");
         let message = timeout(LIMIT, all.next()).await.expect("in time").expect("a message");
-        // In the server's order: a literal or narrower source may stand behind a wider one.
         let ours = transforms.iter().find_map(|transform| transform.apply(&subject));
         assert_eq!(ours.as_deref(), Some(message.subject.as_str()), "{subject}");
     }

@@ -1,4 +1,4 @@
-//! A publisher's own small cache of routing results.
+//! A publisher's own small cache of what it found out about the subjects it uses.
 
 use super::router::Routes;
 use foldhash::fast::RandomState;
@@ -8,25 +8,43 @@ use std::sync::Arc;
 const FIRST_SLOTS: usize = 16;
 const MAX_SLOTS: usize = 1024;
 
-/// Remembers for the subjects a publisher uses which subscriptions they reach. It is direct-mapped, so it is bounded and
-/// needs no eviction order; a subject enters when it is seen a second time, so that one-off subjects (inboxes) do not
-/// push out lasting ones. A change of the account's generation number makes every entry stale.
+/// What one publisher remembers: which subscriptions its subjects reach, and what the account's mappings make of them.
 #[derive(Default)]
 pub struct RouteCache {
-    slots: Vec<Slot>,
+    pub(super) routes: SubjectCache<Arc<Routes>>,
+    /// `None`: must be drawn each time.
+    pub(super) mapped: SubjectCache<Option<Arc<str>>>,
+}
+
+/// Remembers one value for each of the subjects a publisher uses. It is direct-mapped, so it is bounded and needs no
+/// eviction order; a subject enters when it is seen a second time, so that one-off subjects (inboxes) do not push out
+/// lasting ones. A change of the generation number makes every entry stale.
+pub(super) struct SubjectCache<V> {
+    slots: Vec<Slot<V>>,
     hasher: RandomState,
 }
 
-#[derive(Default)]
-struct Slot {
+struct Slot<V> {
     seen: u64,
     generation: u64,
-    entry: Option<(Box<str>, Arc<Routes>)>,
+    entry: Option<(Box<str>, V)>,
 }
 
-impl RouteCache {
-    /// The routes of `subject` at `generation`; `compute` is asked on a miss.
-    pub(super) fn get(&mut self, subject: &str, generation: u64, compute: impl FnOnce() -> Routes) -> Arc<Routes> {
+impl<V> Default for SubjectCache<V> {
+    fn default() -> Self {
+        SubjectCache { slots: Vec::new(), hasher: RandomState::default() }
+    }
+}
+
+impl<V> Default for Slot<V> {
+    fn default() -> Self {
+        Slot { seen: 0, generation: 0, entry: None }
+    }
+}
+
+impl<V: Clone> SubjectCache<V> {
+    /// The value of `subject` at `generation`; `compute` is asked on a miss.
+    pub(super) fn get(&mut self, subject: &str, generation: u64, compute: impl FnOnce() -> V) -> V {
         if self.slots.is_empty() {
             self.slots.resize_with(FIRST_SLOTS, Slot::default);
         }
@@ -34,24 +52,24 @@ impl RouteCache {
         let mask = self.slots.len() - 1;
         let slot = &mut self.slots[hash as usize & mask];
         match &slot.entry {
-            Some((cached, routes)) if slot.generation == generation && **cached == *subject => return routes.clone(),
+            Some((cached, value)) if slot.generation == generation && **cached == *subject => return value.clone(),
             _ => {}
         }
-        let routes = Arc::new(compute());
+        let value = compute();
         if slot.seen != hash {
             slot.seen = hash;
         } else {
             let contended = slot.generation == generation && slot.entry.as_ref().is_some_and(|(s, _)| **s != *subject);
             match &mut slot.entry {
-                Some((cached, old)) if **cached == *subject => *old = routes.clone(),
-                entry => *entry = Some((subject.into(), routes.clone())),
+                Some((cached, old)) if **cached == *subject => *old = value.clone(),
+                entry => *entry = Some((subject.into(), value.clone())),
             }
             slot.generation = generation;
             if contended && self.slots.len() < MAX_SLOTS {
                 self.grow();
             }
         }
-        routes
+        value
     }
 
     fn grow(&mut self) {

@@ -7,13 +7,22 @@
 mod cache;
 mod interest;
 mod local;
+mod mapping;
 mod message;
+mod registry;
 mod router;
+mod sharing;
 mod subscription;
 
 pub use cache::RouteCache;
 pub use interest::InterestWatcher;
 pub use local::{Inbox, LocalClient, RequestError, new_inbox};
+pub use mapping::{Mapped, MappingError, Mappings};
 pub use message::{Message, OwnedMessage};
+pub use registry::{Accounts, GLOBAL_ACCOUNT, SYSTEM_ACCOUNT};
 pub use router::{Account, Origin};
+pub use sharing::{
+    Access, Import, RESPONSE_THRESHOLD, Reason, ResponseType, ServiceExport, ShareError, Shares, StreamExport, check,
+    share,
+};
 pub use subscription::{Batch, Subscription, Target, TargetId, TargetKind};

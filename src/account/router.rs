@@ -1,9 +1,10 @@
 //! The router of one account: subscriptions in, messages out.
 
-use super::{Batch, InterestWatcher, Message, RouteCache, Subscription, TargetId, TargetKind};
+use super::sharing::{Hop, ServiceImport, Sharing};
+use super::{Batch, InterestWatcher, Message, RouteCache, Subscription, TargetId, TargetKind, mapping};
 use crate::subject::Index;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 /// An account: a subject space of its own.
 pub struct Account {
@@ -12,6 +13,9 @@ pub struct Account {
     /// Grows with each change of the index; read without a lock by every [`RouteCache`].
     generation: AtomicU64,
     watchers: Mutex<Vec<(TargetId, Arc<dyn InterestWatcher>)>>,
+    pub(super) mappings: mapping::InForce,
+    pub(super) sharing: Sharing,
+    this: Weak<Account>,
 }
 
 /// Who publishes.
@@ -23,12 +27,25 @@ pub struct Origin {
     pub echo: bool,
 }
 
+/// How a message comes to an account.
+#[derive(Clone, Copy)]
+pub(super) struct Passage<'a> {
+    pub origin: Origin,
+    /// The only queue groups that are served, where the sending leaf has chosen them.
+    pub only: Option<&'a [&'a str]>,
+    /// The service import or answer by which it came from another account.
+    pub via: Option<&'a Hop<'a>>,
+}
+
 /// Where one subject's messages go, worked out once per change of interest.
 #[derive(Default)]
 pub(super) struct Routes {
     plain: Vec<Arc<Subscription>>,
     leafs: Vec<Arc<Subscription>>,
     groups: Vec<Group>,
+    services: Vec<Arc<ServiceImport>>,
+    /// Whether it is the subject of answers to other accounts.
+    answers: bool,
 }
 
 struct Group {
@@ -69,11 +86,14 @@ impl Routes {
 impl Account {
     /// An empty account.
     pub fn new(name: &str) -> Arc<Self> {
-        Arc::new(Account {
+        Arc::new_cyclic(|this| Account {
             name: name.into(),
             index: RwLock::default(),
             generation: AtomicU64::new(1),
             watchers: Mutex::default(),
+            mappings: mapping::InForce::default(),
+            sharing: Sharing::default(),
+            this: this.clone(),
         })
     }
 
@@ -89,6 +109,12 @@ impl Account {
 
     /// Adds a subscription, whose subject must be valid; from its return on messages are delivered to it.
     pub fn subscribe(&self, sub: Arc<Subscription>) {
+        self.insert(sub.clone());
+        self.shadow(&sub);
+    }
+
+    /// As [`Account::subscribe`], without those that imports bring about.
+    pub(super) fn insert(&self, sub: Arc<Subscription>) {
         debug_assert!(crate::subject::is_valid(&sub.subject));
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         index.insert(&sub.subject, sub.key, sub.clone());
@@ -100,6 +126,12 @@ impl Account {
 
     /// Removes a subscription; unknown ones are ignored.
     pub fn unsubscribe(&self, sub: &Subscription) {
+        self.remove(sub);
+        self.unshadow(sub);
+    }
+
+    /// The opposite of [`Account::insert`].
+    pub(super) fn remove(&self, sub: &Subscription) {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         if index.remove(&sub.subject, sub.key).is_some() {
             sub.close();
@@ -114,7 +146,15 @@ impl Account {
     pub fn watch(&self, id: TargetId, watcher: Arc<dyn InterestWatcher>) {
         let index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         index.for_each(&mut |sub: &Arc<Subscription>| watcher.added(sub));
+        self.mappings.for_each_interest(|sub| watcher.added(sub));
+        self.sharing.for_each_interest(|sub| watcher.added(sub));
         self.watchers().push((id, watcher));
+    }
+
+    /// Calls `tell` with the watchers while interest does not change otherwise.
+    pub(super) fn with_watchers(&self, tell: impl FnOnce(&[(TargetId, Arc<dyn InterestWatcher>)])) {
+        let _index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        tell(&self.watchers());
     }
 
     /// Ends the watch registered under `id`.
@@ -127,14 +167,31 @@ impl Account {
         let mut any = false;
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
         index.lookup(subject, &mut |sub: &Arc<Subscription>| any |= Some(sub.target.id()) != except);
-        any
+        any || !self.sharing.services(subject).is_empty()
+    }
+
+    /// All subscriptions.
+    pub(super) fn all_subscriptions(&self) -> Vec<Arc<Subscription>> {
+        let mut all = Vec::new();
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.for_each(&mut |sub: &Arc<Subscription>| all.push(sub.clone()));
+        all
+    }
+
+    /// Has every publisher look anew where its messages go.
+    pub(super) fn forget_routes(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    pub(super) fn weak(&self) -> &Weak<Account> {
+        &self.this
     }
 
     /// Delivers `message` to everybody who wants it. Returns how many deliveries were made; 0 means nobody listens.
     ///
     /// Of each queue group one member gets it: a local one if there is any, else one behind a leaf link.
     pub fn route(&self, origin: Origin, message: &Message<'_>, cache: &mut RouteCache, batch: &mut Batch) -> usize {
-        self.route_to(origin, message.subject, message, None, cache, batch)
+        self.route_on(&Passage { origin, only: None, via: None }, message.subject, message, cache, batch)
     }
 
     /// As [`Account::route`], but to those who want the subject `to`, who see the message with its own subject: so
@@ -148,7 +205,7 @@ impl Account {
         cache: &mut RouteCache,
         batch: &mut Batch,
     ) -> usize {
-        self.route_to(origin, to, message, None, cache, batch)
+        self.route_on(&Passage { origin, only: None, via: None }, to, message, cache, batch)
     }
 
     /// As [`Account::route`], but of the queue groups only those in `queues` are served: the sending leaf has chosen
@@ -161,20 +218,21 @@ impl Account {
         cache: &mut RouteCache,
         batch: &mut Batch,
     ) -> usize {
-        self.route_to(origin, message.subject, message, Some(queues), cache, batch)
+        self.route_on(&Passage { origin, only: Some(queues), via: None }, message.subject, message, cache, batch)
     }
 
-    fn route_to(
+    /// Delivers `message` to those who want the subject `to`.
+    pub(super) fn route_on(
         &self,
-        origin: Origin,
+        passage: &Passage<'_>,
         to: &str,
         message: &Message<'_>,
-        only: Option<&[&str]>,
         cache: &mut RouteCache,
         batch: &mut Batch,
     ) -> usize {
         let generation = self.generation.load(Ordering::Acquire);
-        let routes = cache.get(to, generation, || self.compute(to));
+        let routes = cache.routes.get(to, generation, || Arc::new(self.compute(to)));
+        let Passage { origin, only, .. } = *passage;
         let mut count = 0;
         let reply;
         let mut to_leafs = *message;
@@ -185,12 +243,18 @@ impl Account {
                 to_leafs.reply = &reply;
             }
         }
+        if routes.answers {
+            count += usize::from(self.answer(passage, message, batch));
+        }
+        for service in &routes.services {
+            count += usize::from(service.request(passage, message, batch));
+        }
         for sub in &routes.plain {
-            count += usize::from(self.offer(origin, sub, &[], message, batch));
+            count += usize::from(self.offer(passage, sub, &[], message, batch));
         }
         if routes.groups.is_empty() {
             for sub in &routes.leafs {
-                count += usize::from(self.offer(origin, sub, &[], &to_leafs, batch));
+                count += usize::from(self.offer(passage, sub, &[], &to_leafs, batch));
             }
             return count;
         }
@@ -200,7 +264,7 @@ impl Account {
             if only.is_some_and(|only| !only.contains(&&*group.name)) {
                 continue;
             }
-            if self.offer_one(origin, &group.local, &group.name, message, batch) {
+            if self.offer_one(passage, &group.local, &group.name, message, batch) {
                 count += 1;
             } else if let Some(sub) = pick(&group.leafs, |s| s.target.id() != origin.id && !s.is_closed()) {
                 remote.push((sub, &group.name));
@@ -210,12 +274,12 @@ impl Account {
             let id = sub.target.id();
             let queues: Vec<&str> = remote.iter().filter(|(s, _)| s.target.id() == id).map(|(_, q)| *q).collect();
             remote.retain(|(s, _)| s.target.id() != id);
-            count += usize::from(self.offer(origin, sub, &queues, &to_leafs, batch));
+            count += usize::from(self.offer(passage, sub, &queues, &to_leafs, batch));
         }
         while let Some((sub, _)) = remote.first().copied() {
             let id = sub.target.id();
             let queues: Vec<&str> = remote.iter().filter(|(s, _)| s.target.id() == id).map(|(_, q)| *q).collect();
-            count += usize::from(self.offer(origin, sub, &queues, &to_leafs, batch));
+            count += usize::from(self.offer(passage, sub, &queues, &to_leafs, batch));
             remote.retain(|(s, _)| s.target.id() != id);
         }
         count
@@ -223,13 +287,16 @@ impl Account {
 
     fn offer(
         &self,
-        origin: Origin,
+        passage: &Passage<'_>,
         sub: &Arc<Subscription>,
         queues: &[&str],
         message: &Message<'_>,
         batch: &mut Batch,
     ) -> bool {
-        if sub.target.id() == origin.id && !origin.echo {
+        let origin = passage.origin;
+        let echo = sub.target.id() == origin.id && !origin.echo;
+        // What came by a service import is not exported again as a stream.
+        if echo || passage.via.is_some() && sub.is_shadow() || !sub.accepts(message.subject) {
             return false;
         }
         match sub.take() {
@@ -247,7 +314,7 @@ impl Account {
     /// Offers to the members from a random one on, until one takes it.
     fn offer_one(
         &self,
-        origin: Origin,
+        passage: &Passage<'_>,
         members: &[Arc<Subscription>],
         name: &str,
         message: &Message<'_>,
@@ -258,7 +325,7 @@ impl Account {
         }
         let start = fastrand::usize(..members.len());
         let (front, back) = members.split_at(start);
-        back.iter().chain(front).any(|sub| self.offer(origin, sub, &[name], message, batch))
+        back.iter().chain(front).any(|sub| self.offer(passage, sub, &[name], message, batch))
     }
 
     fn compute(&self, subject: &str) -> Routes {
@@ -273,6 +340,8 @@ impl Account {
                 routes.add(sub);
             }
         });
+        routes.services = self.sharing.services(subject);
+        routes.answers = self.sharing.replies.owns(subject);
         routes
     }
 
@@ -290,201 +359,4 @@ fn pick(subs: &[Arc<Subscription>], fits: impl Fn(&Subscription) -> bool) -> Opt
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::account::Target;
-
-    /// Notes what it gets as `subject>queues`.
-    struct Probe {
-        id: TargetId,
-        kind: TargetKind,
-        got: Mutex<Vec<String>>,
-    }
-
-    impl Probe {
-        fn new(kind: TargetKind) -> Arc<Self> {
-            Arc::new(Probe { id: TargetId::next(), kind, got: Mutex::default() })
-        }
-
-        fn take(&self) -> Vec<String> {
-            std::mem::take(&mut *self.got.lock().expect("not poisoned"))
-        }
-    }
-
-    impl Target for Probe {
-        fn id(&self) -> TargetId {
-            self.id
-        }
-
-        fn kind(&self) -> TargetKind {
-            self.kind
-        }
-
-        fn deliver(
-            &self,
-            _: &Arc<dyn Target>,
-            sub: &Subscription,
-            queues: &[&str],
-            message: &Message<'_>,
-            _: &mut Batch,
-        ) {
-            let note = format!("{}@{}>{}", message.subject, sub.subject, queues.join(","));
-            self.got.lock().expect("not poisoned").push(note);
-        }
-    }
-
-    struct Bench {
-        account: Arc<Account>,
-        cache: RouteCache,
-        origin: Origin,
-    }
-
-    impl Bench {
-        fn new() -> Self {
-            let origin = Origin { id: TargetId::next(), echo: true };
-            Bench { account: Account::new("$G"), cache: RouteCache::default(), origin }
-        }
-
-        fn sub(&self, probe: &Arc<Probe>, subject: &str, queue: Option<&str>) -> Arc<Subscription> {
-            let sub = Arc::new(Subscription::new(subject, queue, "1", probe.clone()));
-            self.account.subscribe(sub.clone());
-            sub
-        }
-
-        fn publish(&mut self, subject: &str) -> usize {
-            let message = Message { subject, reply: "", headers: b"", payload: b"" };
-            self.account.route(self.origin, &message, &mut self.cache, &mut Batch::default())
-        }
-    }
-
-    #[test]
-    fn interest_changes_are_seen_at_once_through_the_cache() {
-        let mut bench = Bench::new();
-        let probe = Probe::new(TargetKind::Client);
-        for round in 0..5 {
-            assert_eq!(bench.publish("a.b"), 0, "round {round}");
-            let sub = bench.sub(&probe, "a.*", None);
-            assert_eq!(bench.publish("a.b"), 1);
-            assert_eq!(bench.publish("a.b"), 1);
-            bench.account.unsubscribe(&sub);
-        }
-        assert_eq!(probe.take().len(), 10);
-        assert_eq!(bench.account.subscriptions(), 0);
-    }
-
-    #[test]
-    fn many_subjects_share_the_cache_without_mixing() {
-        let mut bench = Bench::new();
-        let probe = Probe::new(TargetKind::Client);
-        for n in 0..3000 {
-            bench.sub(&probe, &format!("s.{n}"), None);
-        }
-        for _ in 0..3 {
-            for n in 0..3000 {
-                assert_eq!(bench.publish(&format!("s.{n}")), 1);
-                assert_eq!(probe.take(), [format!("s.{n}@s.{n}>")]);
-            }
-        }
-    }
-
-    #[test]
-    fn a_queue_group_is_served_once_fairly_and_locally_first() {
-        let mut bench = Bench::new();
-        let members: Vec<_> = (0..4).map(|_| Probe::new(TargetKind::Client)).collect();
-        for member in &members {
-            bench.sub(member, "work", Some("q"));
-        }
-        let leaf = Probe::new(TargetKind::Leaf);
-        bench.sub(&leaf, "work", Some("q"));
-        for _ in 0..1000 {
-            assert_eq!(bench.publish("work"), 1);
-        }
-        for member in &members {
-            let share = member.take().len();
-            assert!((150..350).contains(&share), "{share}");
-        }
-        assert!(leaf.take().is_empty());
-    }
-
-    #[test]
-    fn a_leaf_gets_one_message_with_all_its_groups() {
-        let mut bench = Bench::new();
-        let (leaf, other) = (Probe::new(TargetKind::Leaf), Probe::new(TargetKind::Leaf));
-        bench.sub(&leaf, "a.>", None);
-        bench.sub(&leaf, "a.*", None);
-        bench.sub(&leaf, "a.b", Some("q1"));
-        bench.sub(&other, "a.b", Some("q2"));
-        assert_eq!(bench.publish("a.b"), 2);
-        let got = leaf.take();
-        assert!(got.len() == 1 && got[0].ends_with(">q1"), "{got:?}");
-        assert_eq!(other.take(), ["a.b@a.b>q2"]);
-        // Its own messages do not come back to it.
-        bench.origin = Origin { id: leaf.id, echo: false };
-        assert_eq!(bench.publish("a.b"), 1);
-        assert!(leaf.take().is_empty());
-    }
-
-    #[test]
-    fn a_sending_leaf_chooses_the_groups() {
-        let mut bench = Bench::new();
-        let (a, b, plain) =
-            (Probe::new(TargetKind::Client), Probe::new(TargetKind::Client), Probe::new(TargetKind::Client));
-        bench.sub(&a, "s", Some("qa"));
-        bench.sub(&b, "s", Some("qb"));
-        bench.sub(&plain, "s", None);
-        let message = Message { subject: "s", reply: "", headers: b"", payload: b"" };
-        let mut batch = Batch::default();
-        assert_eq!(bench.account.route_queues(bench.origin, &message, &["qb"], &mut bench.cache, &mut batch), 2);
-        assert_eq!((a.take().len(), b.take().len(), plain.take().len()), (0, 1, 1));
-    }
-
-    #[test]
-    fn limited_subscriptions_end_by_themselves() {
-        let mut bench = Bench::new();
-        let probe = Probe::new(TargetKind::Client);
-        let sub = bench.sub(&probe, "a", None);
-        assert!(!sub.limit_to(2));
-        assert_eq!((bench.publish("a"), bench.publish("a"), bench.publish("a")), (1, 1, 0));
-        assert_eq!(bench.account.subscriptions(), 0);
-        assert!(sub.is_closed());
-    }
-
-    #[test]
-    fn parts_of_the_process_get_only_valid_subjects() {
-        let mut bench = Bench::new();
-        let (client, local) = (Probe::new(TargetKind::Client), Probe::new(TargetKind::Local));
-        bench.sub(&client, ">", None);
-        bench.sub(&local, ">", None);
-        assert_eq!(bench.publish("a..b"), 1);
-        assert_eq!(bench.publish("a.*"), 1);
-        assert_eq!(bench.publish("a.b"), 2);
-        assert_eq!(local.take(), ["a.b@>>"]);
-    }
-
-    struct Notes(Mutex<Vec<String>>);
-
-    impl InterestWatcher for Notes {
-        fn added(&self, sub: &Subscription) {
-            self.0.lock().expect("not poisoned").push(format!("+{}", sub.subject));
-        }
-
-        fn removed(&self, sub: &Subscription) {
-            self.0.lock().expect("not poisoned").push(format!("-{}", sub.subject));
-        }
-    }
-
-    #[test]
-    fn watchers_hear_of_what_was_there_and_what_changes() {
-        let bench = Bench::new();
-        let probe = Probe::new(TargetKind::Client);
-        let old = bench.sub(&probe, "old.*", None);
-        let notes = Arc::new(Notes(Mutex::default()));
-        let id = TargetId::next();
-        bench.account.watch(id, notes.clone());
-        bench.sub(&probe, "new", None);
-        bench.account.unsubscribe(&old);
-        bench.account.unwatch(id);
-        bench.sub(&probe, "unheard", None);
-        assert_eq!(*notes.0.lock().expect("not poisoned"), ["+old.*", "+new", "-old.*"]);
-    }
-}
+mod tests;

@@ -55,6 +55,12 @@ pub trait Target: Send + Sync {
         batch: &mut Batch,
     );
 
+    /// Whether it may have a message on `subject` by this subscription; asked only where
+    /// [`Subscription::set_filtered`] says so. A wildcard may be subscribed to by somebody who may not see all of it.
+    fn accepts(&self, _sub: &Subscription, _subject: &str) -> bool {
+        true
+    }
+
     /// Set while much waits to be sent, near the limit where the target would be cut off: the publisher should wait a
     /// moment, and is told by this when there is room again.
     fn congestion(&self) -> Option<Arc<Notify>> {
@@ -77,9 +83,11 @@ pub struct Subscription {
     pub sid: Box<str>,
     /// Who gets the messages.
     pub target: Arc<dyn Target>,
+    filtered: AtomicBool,
     delivered: AtomicU64,
     limit: AtomicU64,
     closed: AtomicBool,
+    shadow: bool,
 }
 
 impl Subscription {
@@ -92,10 +100,22 @@ impl Subscription {
             queue: queue.map(Into::into),
             sid: sid.into(),
             target,
+            filtered: AtomicBool::new(false),
             delivered: AtomicU64::new(0),
             limit: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            shadow: false,
         }
+    }
+
+    /// Whether the target is asked by [`Target::accepts`] before each delivery.
+    pub fn set_filtered(&self, filtered: bool) {
+        self.filtered.store(filtered, Ordering::Release);
+    }
+
+    /// Whether its target takes a message on `subject`.
+    pub(super) fn accepts(&self, subject: &str) -> bool {
+        !self.filtered.load(Ordering::Acquire) || self.target.accepts(self, subject)
     }
 
     /// Ends the subscription after `total` deliveries, counted from its start (`UNSUB sid total`). Returns whether that
@@ -132,6 +152,16 @@ impl Subscription {
     /// Whether it has been removed.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// A subscription that stands for one in another account, whose stream import brought it about.
+    pub(super) fn new_shadow(subject: &str, queue: Option<&str>, sid: &str, target: Arc<dyn Target>) -> Self {
+        Subscription { shadow: true, ..Subscription::new(subject, queue, sid, target) }
+    }
+
+    /// Whether it stands for one in another account.
+    pub(super) fn is_shadow(&self) -> bool {
+        self.shadow
     }
 
     pub(super) fn close(&self) {

@@ -5,11 +5,16 @@
 //! device that is missing is tried again; it never stops the daemon. A new kind is a folder beside its neighbours and one
 //! arm in [`Kind`].
 
+mod capture;
+mod command;
 pub mod intake;
 mod mqtt;
 pub mod pipeline;
 mod serial;
 mod status;
+
+#[cfg(test)]
+mod tests;
 
 pub use status::AdapterStatus;
 use status::Health;
@@ -52,7 +57,7 @@ pub struct Adapters {
 impl Adapters {
     /// Starts what is configured. Nothing can fail here: a device that is not there is waited for.
     pub fn start(config: &AdaptersConfig, context: AdapterContext) -> Adapters {
-        let running = kinds(config).map(|kind| start(kind, &context)).collect();
+        let running = kinds(config).map(|kind| start(kind, &context, Vec::new())).collect();
         Adapters { context, running }
     }
 
@@ -62,11 +67,16 @@ impl Adapters {
         let wanted: Vec<Kind> = kinds(config).collect();
         let (kept, gone): (Vec<_>, Vec<_>) = self.running.drain(..).partition(|r| wanted.contains(&r.kind));
         let ended = gone.len();
+        let gone_kinds: Vec<Kind> = gone.iter().map(|r| r.kind.clone()).collect();
         end(gone).await;
         self.running = kept;
         let new: Vec<Kind> = wanted.into_iter().filter(|k| !self.running.iter().any(|r| r.kind == *k)).collect();
         let started = new.len();
-        self.running.extend(new.into_iter().map(|kind| start(kind, &self.context)));
+        let started_now = new.into_iter().map(|kind| {
+            let stale = stale_filters(&kind, &gone_kinds);
+            start(kind, &self.context, stale)
+        });
+        self.running.extend(started_now);
         (ended, started)
     }
 
@@ -86,7 +96,21 @@ fn kinds(config: &AdaptersConfig) -> impl Iterator<Item = Kind> {
     serial.chain(config.mqtt.iter().cloned().map(Kind::Mqtt))
 }
 
-fn start(kind: Kind, context: &AdapterContext) -> Running {
+/// Topic filters that the broker's session still has though `new` does not ask for them any more.
+fn stale_filters(new: &Kind, gone: &[Kind]) -> Vec<String> {
+    let Kind::Mqtt(new) = new else { return Vec::new() };
+    let before = gone.iter().filter_map(|kind| match kind {
+        Kind::Mqtt(old) => {
+            Some(old).filter(|old| (&old.name, &old.client_id, &old.url) == (&new.name, &new.client_id, &new.url))
+        }
+        Kind::Serial(_) => None,
+    });
+    let filters = before.flat_map(|old| &old.topics).map(|topic| topic.filter.clone());
+    filters.filter(|filter| new.topics.iter().all(|topic| topic.filter != *filter)).collect()
+}
+
+/// `stale`: topic filters that a broker's session is to forget.
+fn start(kind: Kind, context: &AdapterContext, stale: Vec<String>) -> Running {
     let (end, ends) = watch::channel(false);
     let context = context.clone();
     let (health, task) = match kind.clone() {
@@ -96,7 +120,7 @@ fn start(kind: Kind, context: &AdapterContext) -> Running {
         }
         Kind::Mqtt(config) => {
             let health = Health::new("mqtt", &config.name);
-            (health.clone(), tokio::spawn(mqtt::run(config, context, health, ends)))
+            (health.clone(), tokio::spawn(mqtt::run(config, context, health, ends, stale)))
         }
     };
     Running { kind, health, end, task }

@@ -1,9 +1,45 @@
 //! Who a client is and what it may do: authentication at CONNECT, permissions at each publish and subscription.
 //!
-//! The rules are those of nats-server's `auth.go` and `client.go`. A client without permissions costs nothing here.
+//! [`Rules`] are read from a configuration and kept by the [`Authenticator`], which a reload gives new ones. A connection
+//! asks them once, at CONNECT, and gets a [`Session`]: its account and its [`Permissions`]. The rules are those of
+//! nats-server's `auth.go` and `client.go`. A client without permissions costs nothing here.
 
+mod nkey;
+mod password;
 mod permissions;
 mod replies;
+mod rules;
+mod session;
+mod users;
 
+pub use nkey::nonce;
 pub use permissions::{PermissionLists, Permissions, PublishGate, ResponseLimit, SubjectPermission, bare};
 pub use replies::Replies;
+pub use rules::{Attempt, Refusal, Rules, RulesError};
+pub use session::Session;
+pub use users::UsersError;
+
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// The rules in force, which connections watch.
+pub struct Authenticator {
+    rules: watch::Sender<Arc<Rules>>,
+}
+
+impl Authenticator {
+    /// With what to begin.
+    pub fn new(rules: Rules) -> Arc<Self> {
+        Arc::new(Authenticator { rules: watch::Sender::new(Arc::new(rules)) })
+    }
+
+    /// The rules of now, and how they change.
+    pub fn watch(&self) -> watch::Receiver<Arc<Rules>> {
+        self.rules.subscribe()
+    }
+
+    /// Other rules from now on; connections that they would not let in end.
+    pub fn replace(&self, rules: Rules) {
+        self.rules.send_replace(Arc::new(rules));
+    }
+}

@@ -70,7 +70,7 @@ pub struct Permissions {
     publish_allow: Option<SubjectList>,
     publish_deny: SubjectList,
     subscribe_allow: Option<SubjectList>,
-    subscribe_deny: Arc<SubjectList>,
+    subscribe_deny: SubjectList,
     responses: Option<ResponseLimit>,
 }
 
@@ -97,7 +97,7 @@ impl Permissions {
             publish_allow: publish_allow.map(|allow| SubjectList::new(allow)).transpose()?,
             publish_deny: SubjectList::new(publish.deny.as_deref().unwrap_or_default())?,
             subscribe_allow: subscribe_allow.map(|allow| SubjectList::new(allow)).transpose()?,
-            subscribe_deny: Arc::new(SubjectList::new(subscribe.deny.as_deref().unwrap_or_default())?),
+            subscribe_deny: SubjectList::new(subscribe.deny.as_deref().unwrap_or_default())?,
             responses: lists.responses,
         }))
     }
@@ -112,17 +112,21 @@ impl Permissions {
     /// group, only such groups may be joined there.
     pub fn may_subscribe(&self, subject: &str, queue: Option<&str>) -> bool {
         let allowed = self.subscribe_allow.as_ref().is_none_or(|allow| {
-            let selection = allow.select(subject, queue);
+            let selection = allow.select_all(subject, queue);
             if queue.is_some() && selection.any_queue { selection.queue } else { selection.plain }
         });
         allowed && !self.subscribe_deny.covers(subject, queue)
     }
 
-    /// The denied subjects to keep from a subscription that is allowed, if there can be any: a wildcard wider than a
-    /// deny entry, or a queue group that may be denied by name.
-    pub fn filter(&self, subject: &str, queue: Option<&str>) -> Option<Arc<SubjectList>> {
-        let possible = queue.is_some() || !is_literal(subject);
-        (possible && self.subscribe_deny.overlaps(subject)).then(|| self.subscribe_deny.clone())
+    /// Whether a subscription that is allowed may be sent what is denied: a wildcard wider than a deny entry, or a queue
+    /// group that may be denied by name. Each delivery to it is then checked with [`Permissions::may_receive`].
+    pub fn needs_filter(&self, subject: &str, queue: Option<&str>) -> bool {
+        (queue.is_some() || !is_literal(subject)) && self.subscribe_deny.overlaps(subject)
+    }
+
+    /// Whether a message on `subject` may be delivered to a subscription in `queue`.
+    pub fn may_receive(&self, subject: &str, queue: Option<&str>) -> bool {
+        !self.subscribe_deny.covers(subject, queue)
     }
 
     /// How far requests may be answered beside the lists.
@@ -208,10 +212,9 @@ mod tests {
         ] {
             assert_eq!(set.may_subscribe(subject, queue), want, "{subject} {queue:?}");
         }
-        let filter = set.filter("bar.*", None).expect("overlaps a deny");
-        assert!(filter.covers("bar.no", None) && !filter.covers("bar.yes", None));
-        assert!(set.filter("foo", None).is_none() && set.filter("bar.x", None).is_none());
-        assert!(set.filter("bar.x", Some("q")).is_some());
+        assert!(!set.may_receive("bar.no", None) && set.may_receive("bar.yes", None));
+        assert!(set.needs_filter("bar.*", None) && set.needs_filter("bar.x", Some("q")));
+        assert!(!set.needs_filter("foo", None) && !set.needs_filter("bar.x", None));
     }
 
     #[test]

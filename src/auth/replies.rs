@@ -28,6 +28,11 @@ impl Replies {
         Replies { limit, waiting: HashMap::default(), pruned: now }
     }
 
+    /// The limit it was made with.
+    pub fn limit(&self) -> ResponseLimit {
+        self.limit
+    }
+
     /// A message that asks for answers on `reply` is being delivered.
     pub fn asked(&mut self, reply: &str, now: Instant) {
         if self.waiting.len() >= MAX_WAITING || now - self.pruned > PRUNE_INTERVAL {

@@ -1,10 +1,11 @@
 //! The command line.
 
 use super::flags;
-use crate::config::{self, Config, LogLevel};
+use super::settings::Settings;
+use crate::config::{self, Config, Source};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An edge leaf-node daemon: a complete NATS server for the gateway that stores and forwards to a hub.
 #[derive(Debug, clap::Parser)]
@@ -13,7 +14,7 @@ pub struct Args {
     /// What to do; without it, `run`.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// Configuration file; `conf.d/*.toml` beside it is read too.
+    /// Configuration file: TOML, with `conf.d/*.toml` beside it, if it is called so, else nats-server's language.
     #[arg(short = 'c', long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// Where streams and state lie; goes before the configuration.
@@ -22,32 +23,18 @@ pub struct Args {
     /// What goes before the configuration.
     #[command(flatten)]
     pub settings: Settings,
+    /// Check the configuration file and end.
+    #[arg(short = 't')]
+    pub test: bool,
+    /// Send a signal to a running daemon and end: stop, quit, term, reopen, reload or ldm, with its number or pid file.
+    #[arg(long, value_name = "SIGNAL=PID")]
+    pub signal: Option<String>,
+    /// Whether we run under the name of nats-server.
+    #[arg(skip)]
+    pub nats_server: bool,
     /// Print the version.
     #[arg(short = 'v', long, action = clap::ArgAction::Version)]
     pub version: Option<bool>,
-}
-
-/// Flags that go before the configuration; they mean what they mean to nats-server, in front of `run` and behind it.
-#[derive(Debug, Default, PartialEq, clap::Args)]
-pub struct Settings {
-    /// Host that clients connect to.
-    #[arg(short = 'a', long = "addr", value_name = "HOST", global = true)]
-    pub host: Option<String>,
-    /// Port that clients connect to, 0 for any.
-    #[arg(short = 'p', long, value_name = "PORT", global = true)]
-    pub port: Option<u16>,
-    /// Name of this server.
-    #[arg(short = 'n', long = "name", value_name = "NAME", global = true)]
-    pub name: Option<String>,
-    /// Offer streams, also where the configuration has them off (-js).
-    #[arg(long, global = true)]
-    pub jetstream: bool,
-    /// Log connections and requests too.
-    #[arg(short = 'D', long, global = true)]
-    pub debug: bool,
-    /// Log everything.
-    #[arg(short = 'V', long, global = true)]
-    pub trace: bool,
 }
 
 /// The commands.
@@ -65,8 +52,29 @@ pub enum Command {
     Reload,
     /// Check a configuration, and change nothing.
     Check,
+    /// Read configuration files.
+    Config {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
     /// Show the whole story in half a minute: sensor, gateway, cut link, kill -9, hub.
     Demo,
+}
+
+/// What can be done with a configuration file.
+#[derive(Debug, clap::Subcommand)]
+pub enum ConfigCommand {
+    /// Say what is wrong with a file, each with line and column; exit status 1 if anything is.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Print a file of nats-server as leafd's TOML.
+    Convert {
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 impl Args {
@@ -76,7 +84,9 @@ impl Args {
     }
 
     fn sound(line: Vec<OsString>) -> Result<Args, clap::Error> {
-        let args = Args::try_parse_from(line)?;
+        let program = line.first().map(|program| Path::new(program).file_stem().unwrap_or_default().to_owned());
+        let mut args = Args::try_parse_from(line)?;
+        args.nats_server = program.is_some_and(|program| program.to_string_lossy().ends_with("nats-server"));
         match &args.command {
             None | Some(Command::Run | Command::Check) => Ok(args),
             // It would say nothing to the daemon that runs.
@@ -105,33 +115,25 @@ impl Args {
     /// # Errors
     /// What is wrong with the files.
     pub fn load(&self) -> Result<Config, String> {
-        let Settings { host, port, name, jetstream, debug, trace } = &self.settings;
-        let mut config = config::load(self.config.as_deref(), name.as_deref()).map_err(|e| e.to_string())?;
-        if let Some(dir) = &self.data_dir {
-            config.data_dir = dir.clone();
-        }
-        if let Some(host) = host {
-            config.listen.host = host.clone();
-        }
-        if let Some(port) = port {
-            config.listen.port = *port;
-        }
-        if *jetstream {
-            config.jetstream.enabled = true;
-        }
-        if *debug {
-            config.log.level = LogLevel::Debug;
-        }
-        if *trace {
-            config.log.level = LogLevel::Trace;
-        }
-        Ok(config)
+        let source = match &self.config {
+            Some(file) => Source::File(file),
+            None if self.nats_server => Source::NatsServerDefaults,
+            None => Source::Defaults,
+        };
+        let change = |table: &mut toml::Table| {
+            if let Some(dir) = &self.data_dir {
+                table.insert("data_dir".into(), dir.to_string_lossy().into_owned().into());
+            }
+            self.settings.apply(self.nats_server, table)
+        };
+        config::load(source, change).map_err(|e| e.to_string())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LogLevel;
 
     fn parse(line: &str) -> Result<Args, String> {
         Args::sound(flags::expand(line.split(' ').map(OsString::from))).map_err(|e| e.to_string())

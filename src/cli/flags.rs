@@ -1,42 +1,66 @@
-//! Long flags with a single dash, as nats-server's users write them: `-js`, `-sd DIR`, `-port=4222`.
+//! Long flags with a single dash, as nats-server's users write them: `-js`, `-sd DIR`, `-port=4222`, `-DV`.
 
 use std::ffi::OsString;
 
-/// What nats-server (`server/opts.go`) takes with one dash or two, and the flag of ours that means the same.
-const LONG: [(&str, &str); 14] = [
-    ("js", "--jetstream"),
-    ("jetstream", "--jetstream"),
-    ("sd", "--store_dir"),
-    ("store_dir", "--store_dir"),
-    ("addr", "--addr"),
-    ("net", "--addr"),
-    ("port", "--port"),
-    ("name", "--name"),
-    ("server_name", "--name"),
-    ("config", "--config"),
-    ("debug", "--debug"),
-    ("trace", "--trace"),
-    ("version", "--version"),
-    ("help", "--help"),
+/// What nats-server (`server/opts.go`) takes with one dash or two, and the flags of ours that mean the same.
+const LONG: [(&str, &[&str]); 37] = [
+    ("js", &["--jetstream"]),
+    ("jetstream", &["--jetstream"]),
+    ("sd", &["--store_dir"]),
+    ("store_dir", &["--store_dir"]),
+    ("addr", &["--addr"]),
+    ("net", &["--addr"]),
+    ("port", &["--port"]),
+    ("name", &["--name"]),
+    ("server_name", &["--name"]),
+    ("config", &["--config"]),
+    ("pid", &["--pid"]),
+    ("ports_file_dir", &["--ports_file_dir"]),
+    ("http_port", &["--http_port"]),
+    ("ms", &["--https_port"]),
+    ("https_port", &["--https_port"]),
+    ("log", &["--log"]),
+    ("logtime", &["--logtime"]),
+    ("D", &["--debug"]),
+    ("debug", &["--debug"]),
+    ("V", &["--trace"]),
+    ("VV", &["--trace"]),
+    ("trace", &["--trace"]),
+    ("DV", &["--debug", "--trace"]),
+    ("DVV", &["--debug", "--trace"]),
+    ("user", &["--user"]),
+    ("pass", &["--pass"]),
+    ("auth", &["--auth"]),
+    ("tls", &["--tls"]),
+    ("tlscert", &["--tlscert"]),
+    ("tlskey", &["--tlskey"]),
+    ("tlsverify", &["--tlsverify"]),
+    ("tlscacert", &["--tlscacert"]),
+    ("sl", &["--signal"]),
+    ("signal", &["--signal"]),
+    ("version", &["--version"]),
+    ("help", &["--help"]),
+    ("T", &["--logtime"]),
 ];
 
 /// The arguments with those flags as clap knows them; all others, and what follows `--`, unchanged.
 pub(super) fn expand(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut ended = false;
-    args.map(|arg| {
+    args.flat_map(|arg| {
         ended |= arg == "--";
         let known = if ended { None } else { arg.to_str().and_then(known) };
-        known.map_or(arg, OsString::from)
+        known.unwrap_or_else(|| vec![arg])
     })
     .collect()
 }
 
-fn known(arg: &str) -> Option<String> {
+fn known(arg: &str) -> Option<Vec<OsString>> {
     let dashed = arg.strip_prefix('-')?;
     let flag = dashed.strip_prefix('-').unwrap_or(dashed);
     let (name, value) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
     let (_, ours) = LONG.iter().find(|(theirs, _)| *theirs == name)?;
-    Some(value.map_or_else(|| (*ours).to_owned(), |value| format!("{ours}={value}")))
+    let with_value = |flag: &&str| value.map_or_else(|| (*flag).into(), |value| format!("{flag}={value}").into());
+    Some(ours.iter().map(with_value).collect())
 }
 
 #[cfg(test)]
@@ -46,7 +70,20 @@ mod tests {
     #[test]
     fn long_flags_take_one_dash() {
         let given = ["leafd", "-js", "--sd", "/d", "-port=1", "-DV", "-p", "2", "x-js", "--", "-js"];
-        let wanted = ["leafd", "--jetstream", "--store_dir", "/d", "--port=1", "-DV", "-p", "2", "x-js", "--", "-js"];
+        let wanted = [
+            "leafd",
+            "--jetstream",
+            "--store_dir",
+            "/d",
+            "--port=1",
+            "--debug",
+            "--trace",
+            "-p",
+            "2",
+            "x-js",
+            "--",
+            "-js",
+        ];
         assert_eq!(expand(given.iter().map(OsString::from)), wanted.map(OsString::from));
     }
 }

@@ -7,7 +7,7 @@ use crate::system::logging;
 /// Runs the daemon until it is told to end.
 pub fn run(args: &Args) -> Result<(), String> {
     let config = args.load()?;
-    logging::start(config.log.level);
+    logging::start(&config.log).map_err(|e| e.to_string())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("leafd")
@@ -19,6 +19,9 @@ pub fn run(args: &Args) -> Result<(), String> {
 /// Says whether the configuration is right.
 pub fn check(args: &Args) -> Result<(), String> {
     let config = args.load()?;
+    for warning in &config.warnings {
+        println!("Warning: {warning}");
+    }
     println!(
         "The configuration is right: {} with {} remotes, {} uplinks, {} adapters, data in {}.",
         config.server_name,

@@ -2,11 +2,25 @@
 
 use super::auth::{PermissionsConfig, UserConfig};
 use super::units::{ByteSize, Duration};
+use crate::account::Mappings;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// Rewrites of subjects: from a subject, wildcards allowed, to its destinations.
 pub type MappingsConfig = BTreeMap<String, Mapping>;
+
+/// The mappings that a table asks for; every source that is wrong, with what is wrong about it.
+pub fn mappings(config: &MappingsConfig) -> Result<Mappings, Vec<String>> {
+    let mut mappings = Mappings::default();
+    let mut errors = Vec::new();
+    for (source, Mapping(destinations)) in config {
+        let everywhere = destinations.iter().filter(|to| to.cluster.is_none());
+        if let Err(error) = mappings.add(source, everywhere.map(|to| (&*to.destination, to.weight))) {
+            errors.push(format!("mapping of {source:?}: {error}"));
+        }
+    }
+    if errors.is_empty() { Ok(mappings) } else { Err(errors) }
+}
 
 /// `[accounts.NAME]`: subjects of one account are invisible in the others, except for what is exported and imported.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -15,6 +15,9 @@ pub struct LeafConfig {
     pub listen: Option<ListenConfig>,
 }
 
+/// What the URL of a remote may begin with.
+pub const URL_SCHEMES: [&str; 4] = ["tls", "nats-leaf", "nats", "leaf"];
+
 /// One hub: `[[leaf.remote]]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]

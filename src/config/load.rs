@@ -1,6 +1,8 @@
-//! From files to a [`Config`]: parse each, merge them, fill in what depends on the machine, check.
+//! From files to a [`Config`]: parse each, merge them, put the command line on top, fill in what depends on the machine,
+//! check.
 
-use super::{Config, check};
+use super::{Config, check, conf, parse};
+use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
@@ -9,27 +11,31 @@ use toml::{Table, Value};
 #[error("{}", .0.join("\n"))]
 pub struct ConfigError(pub Vec<String>);
 
-/// Reads `path` and `conf.d/*.toml` beside it, in the order of their names; without a path, the defaults. `name` goes
-/// before the configured `server_name`.
+/// Where a configuration comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// leafd's defaults.
+    Defaults,
+    /// nats-server's: all interfaces, no streams.
+    NatsServerDefaults,
+    /// A file: TOML, with `conf.d/*.toml` beside it in the order of their names, if it is called `*.toml`; else
+    /// nats-server's language.
+    File(&'a Path),
+}
+
+/// Reads a configuration; `change` puts on top of it what goes before it, such as the command line.
 ///
 /// # Errors
 /// Everything that is wrong, as far as it can be told at once.
-pub fn load(path: Option<&Path>, name: Option<&str>) -> Result<Config, ConfigError> {
-    let mut errors = Vec::new();
-    let mut merged = Table::new();
-    for file in path.map(files).transpose().map_err(|e| ConfigError(vec![e]))?.unwrap_or_default() {
-        match read(&file) {
-            Ok(table) => merge(&mut merged, table, "", &file, &mut errors),
-            Err(error) => errors.push(error),
-        }
-    }
-    if !errors.is_empty() {
-        return Err(ConfigError(errors));
-    }
-    let mut config: Config = Value::Table(merged).try_into().map_err(|e| ConfigError(vec![format!("{e}")]))?;
-    if let Some(name) = name {
-        config.server_name = name.to_owned();
-    }
+pub fn load(source: Source<'_>, change: impl FnOnce(&mut Table) -> Result<(), String>) -> Result<Config, ConfigError> {
+    let (mut table, warnings) = match source {
+        Source::Defaults => (Table::new(), Vec::new()),
+        Source::NatsServerDefaults => (conf::nats_server_defaults(), Vec::new()),
+        Source::File(path) => table(path)?,
+    };
+    change(&mut table).map_err(|e| ConfigError(vec![e]))?;
+    let mut config: Config = Value::Table(table).try_into().map_err(|e| ConfigError(vec![format!("{e}")]))?;
+    config.warnings = warnings;
     if config.server_name.is_empty() {
         config.server_name = crate::system::host_name();
     }
@@ -43,16 +49,78 @@ pub fn load(path: Option<&Path>, name: Option<&str>) -> Result<Config, ConfigErr
     }
 }
 
+/// What a configuration file says, as TOML, with the warnings about it; each table by itself is right.
+///
+/// # Errors
+/// As far as can be told, everything that cannot be read.
+pub fn table(path: &Path) -> Result<(Table, Vec<String>), ConfigError> {
+    match is_toml(path) {
+        true => toml_table(path),
+        false => conf_table(path),
+    }
+}
+
+fn is_toml(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"))
+}
+
+/// A file in nats-server's language.
+fn conf_table(path: &Path) -> Result<(Table, Vec<String>), ConfigError> {
+    let tree = conf::parse_file(path).map_err(|e| ConfigError(vec![e.to_string()]))?;
+    let (table, findings) = conf::to_toml(&tree);
+    let told = |list: &[conf::ConfError]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    if !findings.errors.is_empty() {
+        return Err(ConfigError(told(&findings.errors)));
+    }
+    // What the directives could not tell, such as a value out of range, has no place but the file.
+    let whole = |e: toml::de::Error| ConfigError(vec![format!("{}: {}", path.display(), e.message())]);
+    let config = Config::deserialize(Value::Table(table.clone())).map_err(whole)?;
+    let mut warnings = told(&findings.warnings);
+    warnings.extend(check::secrets::exposed(path, &config));
+    Ok((table, warnings))
+}
+
+/// TOML files, merged.
+fn toml_table(path: &Path) -> Result<(Table, Vec<String>), ConfigError> {
+    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+    let mut merged = Table::new();
+    for file in files(path).map_err(|e| ConfigError(vec![e]))? {
+        match parse::read(&file) {
+            Ok((table, config)) => {
+                merge(&mut merged, table, "", &file, &mut errors);
+                warnings.extend(check::secrets::exposed(&file, &config));
+            }
+            Err(found) => errors.extend(found),
+        }
+    }
+    if errors.is_empty() { Ok((merged, warnings)) } else { Err(ConfigError(errors)) }
+}
+
+/// Sets in `into` what `from` sets.
+pub fn overlay(into: &mut Table, from: &Table) {
+    for (key, value) in from {
+        match (into.get_mut(key), value) {
+            (Some(Value::Table(old)), Value::Table(new)) => overlay(old, new),
+            _ => drop(into.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
 /// Where the daemon with the configuration in `path` has its data: only `data_dir` is looked at, so that a daemon can be
 /// asked for its status while its files are being edited. `None` if no file sets it.
 ///
 /// # Errors
-/// A file cannot be read, is no TOML, or its `data_dir` is not a string.
+/// A file cannot be read, or its `data_dir` is not a string.
 pub fn data_dir(path: &Path) -> Result<Option<PathBuf>, ConfigError> {
     let one = |error| ConfigError(vec![error]);
+    if !is_toml(path) {
+        let tree = conf::parse_file(path).map_err(|e| one(e.to_string()))?;
+        let (table, _) = conf::to_toml(&tree);
+        return Ok(table.get("data_dir").and_then(Value::as_str).map(PathBuf::from));
+    }
     for file in files(path).map_err(one)? {
-        let text = text(&file).map_err(one)?;
-        let table: Table = toml::from_str(&text).map_err(|e| one(explain(&file, &text, &e)))?;
+        let text = parse::text(&file).map_err(one)?;
+        let table: Table = toml::from_str(&text).map_err(|e| one(parse::explain(&file, &text, &e)))?;
         match table.get("data_dir") {
             None => {}
             Some(Value::String(dir)) => return Ok(Some(dir.into())),
@@ -77,61 +145,6 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(files),
         Err(e) => Err(format!("{}: cannot be read: {e}", dir.display())),
     }
-}
-
-/// Parses one file. It is read as a whole [`Config`] too, only to have errors with their place in the file.
-fn read(file: &Path) -> Result<Table, String> {
-    let text = text(file)?;
-    let explain = |error| explain(file, &text, &error);
-    toml::from_str::<Config>(&text).map_err(explain)?;
-    toml::from_str::<Table>(&text).map_err(explain)
-}
-
-fn text(file: &Path) -> Result<String, String> {
-    std::fs::read_to_string(file).map_err(|e| format!("{}: cannot be read: {e}", file.display()))
-}
-
-/// An error with its place in the file.
-fn explain(file: &Path, text: &str, error: &toml::de::Error) -> String {
-    let (line, column) = place(text, error.span().map_or(0, |s| s.start));
-    format!("{}:{line}:{column}: {}", file.display(), hint(error.message()))
-}
-
-fn place(text: &str, at: usize) -> (usize, usize) {
-    let before = &text[..at.min(text.len())];
-    (before.matches('\n').count() + 1, before.len() - before.rfind('\n').map_or(0, |n| n + 1) + 1)
-}
-
-/// Adds the nearest known name to "unknown field `x`, expected one of `a`, `b`".
-fn hint(message: &str) -> String {
-    let message = message.trim_end();
-    let mut names = message.split('`').skip(1).step_by(2);
-    match names.next() {
-        Some(unknown) if message.starts_with("unknown field") || message.starts_with("unknown variant") => {
-            match names.map(|known| (distance(unknown, known), known)).min() {
-                Some((near, known)) if near <= known.len().max(3) / 2 => {
-                    format!("{}; did you mean `{known}`?", message.replace("field", "key"))
-                }
-                _ => message.replace("field", "key"),
-            }
-        }
-        _ => message.to_owned(),
-    }
-}
-
-/// Edits between two words (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let change = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// Adds `from` to `into`: tables are merged, lists joined; a value that is set twice is an error.
@@ -193,12 +206,12 @@ mod tests {
 
     fn refused(text: &str) -> String {
         let (_dir, main) = dir(&[("leafd.toml", text)]);
-        load(Some(&main), None).expect_err("refused").to_string()
+        load(Source::File(&main), |_| Ok(())).expect_err("refused").to_string()
     }
 
     #[test]
     fn defaults_need_no_file() {
-        let config = load(None, None).expect("valid");
+        let config = load(Source::Defaults, |_| Ok(())).expect("valid");
         assert_eq!((config.listen.port, &*config.listen.host), (4222, "127.0.0.1"));
         assert!(!config.server_name.is_empty() && config.jetstream.enabled);
     }
@@ -214,7 +227,7 @@ mod tests {
             ("conf.d/20-scale.toml", "[[adapter.serial]]\nname = \"s2\"\nport = \"/dev/y\"\nsubject = \"p.s2\"\n"),
             ("conf.d/readme.txt", "not read"),
         ]);
-        let config = load(Some(&main), None).expect("valid");
+        let config = load(Source::File(&main), |_| Ok(())).expect("valid");
         assert_eq!(config.listen.port, 4333);
         assert_eq!(config.adapter.serial.len(), 2);
         assert_eq!(config.adapter.serial[0].subject, "p.gw1.s1");
@@ -227,6 +240,44 @@ mod tests {
             error.contains("leafd.toml:3:1") && error.contains("`prot`") && error.contains("did you mean `port`"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn every_wrong_table_of_every_file_is_told_at_once() {
+        let (_dir, main) = dir(&[
+            (
+                "leafd.toml",
+                "sevrer_name = \"a\"\n[listen]\nprot = 1\n[[leaf.remote]]\nname = \"h\"\n\
+                 [[leaf.remote]]\nname = \"i\"\nurls = []\npassword = { flie = \"/p\" }\n[leaf.listen]\nhots = \"x\"\n",
+            ),
+            ("conf.d/a.toml", "[[adapter.serial]]\nname = 1\n[[adapter.serial]]\nname = 2\n"),
+        ]);
+        let ConfigError(found) = load(Source::File(&main), |_| Ok(())).expect_err("refused");
+        for (at, (place, word)) in [
+            ("leafd.toml:1:1", "did you mean `server_name`"),
+            ("leafd.toml:3:1", "did you mean `port`"),
+            ("leafd.toml:4:1", "missing field `urls`"),
+            ("leafd.toml:9:14", "did you mean `file`"),
+            ("leafd.toml:11:1", "did you mean `host`"),
+            ("a.toml:2:8", "expected a string"),
+            ("a.toml:4:8", "expected a string"),
+        ]
+        .iter()
+        .enumerate()
+        {
+            let text = found.get(at).map_or("", |text| text);
+            assert!(text.contains(place) && text.contains(word), "{place} {word}: {found:#?}");
+        }
+        assert_eq!(found.len(), 7, "{found:#?}");
+    }
+
+    #[test]
+    fn a_secret_lies_in_one_place() {
+        let refused = |secret: &str| {
+            refused(&format!("[[leaf.remote]]\nname = \"h\"\nurls = [\"tls://h\"]\npassword = {secret}\n"))
+        };
+        assert!(refused("{ file = \"/f\", env = \"E\" }").contains("in one place"));
+        assert!(refused("{}").contains("{ file = PATH }") && refused("7").contains("{ file = PATH }"));
     }
 
     #[test]
@@ -251,10 +302,10 @@ mod tests {
 
     #[test]
     fn a_missing_file_and_a_double_value_are_named() {
-        let error = load(Some(Path::new("/nowhere/leafd.toml")), None).expect_err("refused").to_string();
+        let error = load(Source::File(Path::new("/nowhere/leafd.toml")), |_| Ok(())).expect_err("refused").to_string();
         assert!(error.contains("/nowhere/leafd.toml"), "{error}");
         let (_dir, main) = dir(&[("leafd.toml", "[listen]\nport = 1\n"), ("conf.d/a.toml", "[listen]\nport = 2\n")]);
-        let error = load(Some(&main), None).expect_err("refused").to_string();
+        let error = load(Source::File(&main), |_| Ok(())).expect_err("refused").to_string();
         assert!(error.contains("listen.port") && error.contains("a.toml"), "{error}");
     }
 }

@@ -11,6 +11,8 @@ pub mod conf;
 pub mod http;
 pub mod leaf;
 mod load;
+pub mod origin;
+mod parse;
 pub mod secret;
 mod server;
 pub mod tls;
@@ -19,8 +21,8 @@ pub mod uplink;
 pub mod websocket;
 
 pub(crate) use load::default_data_dir;
-pub use load::{ConfigError, data_dir, load};
-pub use server::{JetStreamConfig, LimitsConfig, ListenConfig, LogConfig, LogLevel};
+pub use load::{ConfigError, Source, data_dir, load, overlay, table};
+pub use server::{JetStreamConfig, LimitsConfig, ListenConfig, LogConfig, LogFormat, LogLevel};
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -34,6 +36,10 @@ pub struct Config {
     pub server_name: String,
     /// Where streams and state lie. Default: `$STATE_DIRECTORY`, else `$XDG_DATA_HOME/leafd` or `~/.local/share/leafd`.
     pub data_dir: PathBuf,
+    /// Where the process number is written; absent: nowhere.
+    pub pid_file: Option<PathBuf>,
+    /// Where `<program>_PID.ports` is written, which says on which ports we listen; absent: nowhere.
+    pub ports_file_dir: Option<PathBuf>,
     /// Where local clients connect.
     pub listen: ListenConfig,
     /// TLS of `listen`; absent: plain.
@@ -60,6 +66,9 @@ pub struct Config {
     pub uplink: Vec<uplink::UplinkConfig>,
     /// Sensors.
     pub adapter: adapter::AdaptersConfig,
+    /// What can be had but should not be, for the log.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 impl Config {

@@ -1,12 +1,12 @@
 //! Secrets are named by where they lie, and read when they are used, so that a rotated one is picked up at the next dial.
 
 use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use std::fmt;
 use std::path::PathBuf;
 
 /// Where a password or token lies.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
     /// In the configuration itself; accepted, but such a file must be kept from others' eyes.
     Inline(String),
@@ -65,6 +65,46 @@ impl Secret {
             Err(error) => Err(SecretError::File { path, error }),
         }
     }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Written;
+        impl<'de> Visitor<'de> for Written {
+            type Value = Secret;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a secret: its text, { file = PATH }, { env = NAME } or { credential = NAME }")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
+                Ok(Secret::Inline(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Secret, A::Error> {
+                let source = map.next_key()?.ok_or_else(|| de::Error::invalid_length(0, &self))?;
+                let secret = match source {
+                    Source::File => Secret::File { file: map.next_value()? },
+                    Source::Env => Secret::Env { env: map.next_value()? },
+                    Source::Credential => Secret::Credential { credential: map.next_value()? },
+                };
+                match map.next_key::<Source>()? {
+                    None => Ok(secret),
+                    Some(_) => Err(de::Error::custom("a secret lies in one place: file, env or credential")),
+                }
+            }
+        }
+        deserializer.deserialize_any(Written)
+    }
+}
+
+/// The key of a secret's table; an unknown one is told with those there are.
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Source {
+    File,
+    Env,
+    Credential,
 }
 
 /// Never shows an inline secret.

@@ -2,6 +2,7 @@
 
 use super::units::{ByteSize, Duration};
 use serde::Deserialize;
+use std::path::PathBuf;
 use std::time::Duration as StdDuration;
 
 /// `[listen]`: where local clients connect.
@@ -89,11 +90,34 @@ impl Default for JetStreamConfig {
 }
 
 /// `[log]`.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
     /// Least important level that is logged. Default: info.
     pub level: LogLevel,
+    /// File that lines are appended to; SIGUSR1 opens it anew. Default: stderr, or the journal under systemd.
+    pub file: Option<PathBuf>,
+    /// How lines look. Default: `leafd`.
+    pub format: LogFormat,
+    /// Whether lines begin with the time (UTC). Default: true.
+    pub time: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig { level: LogLevel::default(), file: None, format: LogFormat::default(), time: true }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Time, level, message and fields.
+    #[default]
+    Leafd,
+    /// As nats-server writes them, for programs that read its log.
+    NatsServer,
 }
 
 /// How much is logged.

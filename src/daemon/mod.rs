@@ -7,6 +7,7 @@ mod parts;
 mod watchdog;
 
 use crate::config::Config;
+use crate::config::websocket::WebSocketConfig;
 use crate::monitor::ProcessStatus;
 use crate::store::StoreError;
 use crate::system::control::{self, Request};
@@ -36,6 +37,9 @@ pub enum StartError {
     /// The leaf-node listener.
     #[error(transparent)]
     Leaf(#[from] crate::leaf::ListenError),
+    /// Users.
+    #[error(transparent)]
+    Rules(#[from] crate::auth::RulesError),
     /// An uplink.
     #[error(transparent)]
     Uplink(#[from] crate::uplink::StartError),
@@ -104,6 +108,7 @@ struct Daemon {
 impl Daemon {
     async fn start(config: Config) -> Result<Daemon, StartError> {
         let started = Instant::now();
+        warn(&config);
         let parts = Parts::start(&config).await?;
         parts::write_ports(&config.data_dir, &parts.ports())?;
         Ok(Daemon { config, started, parts })
@@ -137,7 +142,9 @@ impl Daemon {
         if !fixed.is_empty() {
             return Err(format!("{} can only change with a restart", fixed.join(", ")));
         }
-        self.parts.reload_tls(&new).map_err(|error| format!("[tls]: {error}"))?;
+        self.parts.reload_tls(&new)?;
+        self.parts.reload_users(&new).map_err(|error| error.to_string())?;
+        warn(&new);
         let (ended, started) = self.parts.adapters.reload(&new.adapter).await;
         self.config = new;
         Ok(match (ended, started) {
@@ -156,6 +163,23 @@ impl Daemon {
     }
 }
 
+/// What the operator should know of a configuration that is taken nevertheless.
+fn warn(config: &Config) {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// Whether `[websocket]` has changed in more than its certificates.
+fn websocket_changed(old: Option<&WebSocketConfig>, new: Option<&WebSocketConfig>) -> bool {
+    match (old, new) {
+        (Some(old), Some(new)) if old.tls.is_some() == new.tls.is_some() => {
+            old != &WebSocketConfig { tls: old.tls.clone(), ..new.clone() }
+        }
+        (old, new) => old != new,
+    }
+}
+
 /// The tables that have changed though they cannot while running.
 fn fixed_changes(old: &Config, new: &Config) -> Vec<&'static str> {
     let mut changed = Vec::new();
@@ -167,10 +191,10 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<&'static str> {
     note("server_name", old.server_name != new.server_name);
     note("data_dir", old.data_dir != new.data_dir);
     note("[listen]", old.listen != new.listen);
-    note("[websocket]", old.websocket != new.websocket);
+    note("[websocket]", websocket_changed(old.websocket.as_ref(), new.websocket.as_ref()));
     note("[http]", old.http != new.http);
-    note("[authorization]", old.authorization != new.authorization);
-    note("[accounts]", old.accounts != new.accounts);
+    let system = |config: &Config| config.authorization.as_ref().and_then(|a| a.system_account.clone());
+    note("[authorization] system_account", system(old) != system(new));
     note("[mappings]", old.mappings != new.mappings);
     note("[limits]", old.limits != new.limits);
     note("[jetstream]", old.jetstream != new.jetstream);

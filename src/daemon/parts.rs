@@ -1,14 +1,16 @@
 //! The parts of the daemon, in the order in which they are started and ended.
 
 use super::StartError;
-use crate::account::Account;
+use crate::account::{Account, Accounts};
 use crate::adapters::{AdapterContext, Adapters};
-use crate::config::Config;
+use crate::auth::{Authenticator, Rules, RulesError};
 use crate::config::tls::{HandshakeFirst, TlsConfig};
+use crate::config::{Config, accounts};
 use crate::jetstream::{self, JetStream};
 use crate::leaf::{Identity, Link, Listener};
 use crate::protocol::Limits;
 use crate::server::tls::TlsPolicy;
+use crate::server::websocket::WebSocket;
 use crate::server::{self, Ending, Listening, Server, ServerOptions};
 use crate::store::{Store, StoreOptions};
 use crate::system;
@@ -26,6 +28,8 @@ pub(super) struct Parts {
     pub adapters: Adapters,
     jetstream: Option<Arc<JetStream>>,
     clients: Listening,
+    accounts: Arc<Accounts>,
+    authenticator: Arc<Authenticator>,
     leafs: Option<Listener>,
     links: Vec<Arc<Link>>,
     uplinks: Vec<Arc<Uplink>>,
@@ -57,13 +61,24 @@ impl Parts {
         };
         let store = Store::open(&config.data_dir, StoreOptions::default())?;
         tracing::info!("Storing in {}", config.data_dir.display());
-        let account = Account::new("$G");
-        let server = Server::bind(
+        let system = config.authorization.as_ref().and_then(|a| a.system_account.as_deref());
+        let accounts = Accounts::new(system);
+        let account = accounts.global().clone();
+        // A checked configuration has no mapping that is wrong.
+        account.set_mappings(accounts::mappings(&config.mappings).unwrap_or_default());
+        let rules = Rules::new(config.authorization.as_ref(), &config.accounts, &accounts)?;
+        let authenticator = Authenticator::new(rules);
+        let mut server = Server::bind(
             server_options(config, &identity),
             client_tls(config).map_err(server::StartError::from)?,
-            account.clone(),
+            accounts.clone(),
+            authenticator.clone(),
         )
         .await?;
+        if let Some(websocket) = &config.websocket {
+            let tls = websocket_tls(config).map_err(server::StartError::WebSocketTls)?;
+            server.bind_websocket(websocket, tls).await?;
+        }
         let jetstream = match config.jetstream.enabled {
             true => Some(JetStream::start(account.clone(), store.clone(), jetstream_options(config))?),
             false => None,
@@ -93,21 +108,42 @@ impl Parts {
         if let Some(tls) = &config.tls {
             announce_tls(tls);
         }
+        if let Some(websocket) = clients.websocket() {
+            tracing::info!("Listening for websocket clients on {}", websocket_url(websocket));
+        }
         if let Some(leafs) = &leafs {
             tracing::info!("Listening for leafnode connections on {}", leafs.address());
         }
-        Ok(Parts { store, adapters, jetstream, clients, leafs, links, uplinks, ends })
+        Ok(Parts { store, adapters, jetstream, clients, accounts, authenticator, leafs, links, uplinks, ends })
     }
 
-    /// Certificates and policy of `[tls]` for connections to come, the files read again.
-    pub fn reload_tls(&self, config: &Config) -> Result<(), TlsError> {
-        self.clients.set_tls(client_tls(config)?);
+    /// Has the clients judged by the users of `config` from now on.
+    ///
+    /// # Errors
+    /// Those are not right; the old ones stay.
+    pub fn reload_users(&self, config: &Config) -> Result<(), RulesError> {
+        let rules = Rules::new(config.authorization.as_ref(), &config.accounts, &self.accounts)?;
+        self.authenticator.replace(rules);
+        Ok(())
+    }
+
+    /// Certificates and policy of TLS for connections to come, the files read again; all or nothing.
+    pub fn reload_tls(&self, config: &Config) -> Result<(), String> {
+        let clients = client_tls(config).map_err(|error| format!("[tls]: {error}"))?;
+        let browsers = websocket_tls(config).map_err(|error| format!("[websocket.tls]: {error}"))?;
+        self.clients.set_tls(clients);
+        if let Some(websocket) = self.clients.websocket() {
+            websocket.set_tls(browsers);
+        }
         Ok(())
     }
 
     /// On which ports we listen, in the form of nats-server's ports file.
     pub fn ports(&self) -> Value {
         let mut ports = json!({ "nats": [format!("nats://{}", self.clients.status().address)] });
+        if let Some(websocket) = self.clients.websocket() {
+            ports["websocket"] = json!([websocket_url(websocket)]);
+        }
         if let Some(leafs) = &self.leafs {
             ports["leafnodes"] = json!([format!("nats-leaf://{}", leafs.address())]);
         }
@@ -176,6 +212,14 @@ fn announce_tls(tls: &TlsConfig) {
 
 fn client_tls(config: &Config) -> Result<Option<TlsPolicy>, TlsError> {
     config.tls.as_ref().map(TlsPolicy::load).transpose()
+}
+
+fn websocket_tls(config: &Config) -> Result<Option<TlsPolicy>, TlsError> {
+    config.websocket.as_ref().and_then(|websocket| websocket.tls.as_ref()).map(TlsPolicy::load).transpose()
+}
+
+fn websocket_url(websocket: &WebSocket) -> String {
+    format!("{}://{}", if websocket.is_secure() { "wss" } else { "ws" }, websocket.address())
 }
 
 fn start_links(config: &Config, account: &Arc<Account>, identity: &Identity, ends: &Ends) -> Vec<Arc<Link>> {

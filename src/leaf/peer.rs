@@ -215,8 +215,12 @@ impl Peer {
         }
         counters.received.fetch_add(1, Ordering::Relaxed);
         counters.received_bytes.fetch_add(message.size() as u64, Ordering::Relaxed);
-        // Without a named group none is ours to serve: the sender has chosen the members.
-        self.account.route_queues(Origin { id: self.id, echo: false }, message, queues, cache, batch);
+        let mapped = self.account.map(message.subject, cache);
+        if let Some(subject) = mapped.of(message.subject) {
+            // Without a named group none is ours to serve: the sender has chosen the members.
+            let message = Message { subject, ..*message };
+            self.account.route_queues(Origin { id: self.id, echo: false }, &message, queues, cache, batch);
+        }
         true
     }
 

@@ -1,9 +1,10 @@
 //! CONNECT: what a client says of itself (nats-server `client.go`, `ClientOpts`).
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// The client's side of the handshake. Unknown fields are ignored, as clients add their own.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Connect {
     /// Answer each operation with `+OK`.
@@ -41,6 +42,10 @@ pub struct Connect {
     pub nkey: Option<String>,
     /// Signature of the nonce.
     pub sig: Option<String>,
+    /// An account that the client would like to be in; nats-server knew it once, and refuses it now.
+    pub account: Option<String>,
+    /// Whether that account should be made; likewise.
+    pub new_account: bool,
 }
 
 /// Reads `null`, which async-nats sends for a name that is not set, as Go does.
@@ -67,6 +72,39 @@ impl Default for Connect {
             jwt: None,
             nkey: None,
             sig: None,
+            account: None,
+            new_account: false,
         }
+    }
+}
+
+impl Connect {
+    /// Reads one. What it leaves out stays as it was in the one `before`, as nats-server reads each into the same place.
+    ///
+    /// # Errors
+    /// It is no JSON object, or a member has a wrong type.
+    pub fn read(json: &[u8], before: Option<&Connect>) -> Result<Connect, serde_json::Error> {
+        let Some(before) = before else { return serde_json::from_slice(json) };
+        let mut members: Map<String, Value> = serde_json::from_slice(json)?;
+        if let Value::Object(old) = serde_json::to_value(before)? {
+            for (name, value) in old {
+                members.entry(name).or_insert(value);
+            }
+        }
+        serde_json::from_value(Value::Object(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_one_changes_only_what_it_names() {
+        let first = Connect::read(br#"{"verbose":false,"user":"a","pass":"p","name":null}"#, None).expect("valid");
+        let second = Connect::read(br#"{"pass":"q","headers":true}"#, Some(&first)).expect("valid");
+        assert!(!second.verbose && second.headers && second.echo);
+        assert_eq!((second.user.as_deref(), second.pass.as_deref()), (Some("a"), Some("q")));
+        assert!(Connect::read(b"[]", Some(&first)).is_err() && Connect::read(b"{", None).is_err());
     }
 }

@@ -37,14 +37,29 @@ pub struct Info {
     /// Whether TLS may follow.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tls_available: bool,
+    /// Whether CONNECT must say who the client is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub auth_required: bool,
     /// Number of the connection.
     pub client_id: u64,
     /// Address of the client as the server sees it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub client_ip: String,
+    /// What a client with an nkey has to sign.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub nonce: String,
     /// JetStream domain.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub domain: String,
+    /// Set in the INFO that answers a client's first PING.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub connect_info: bool,
+    /// The account that the client is in; with `connect_info`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub remote_account: String,
+    /// Whether that is the system account.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub acc_is_sys: bool,
     /// Set before a lame-duck shutdown.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ldm: bool,

@@ -2,19 +2,25 @@
 
 use super::outbound::Outbound;
 use super::tls::TlsSession;
-use crate::account::{Account, Batch, Message, Subscription, Target, TargetId, TargetKind};
+use crate::account::{Batch, Message, Subscription, Target, TargetId, TargetKind};
+use crate::auth::{Replies, Session};
 use crate::protocol::number;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
 use tokio::sync::Notify;
 
 /// A connected client.
 pub(super) struct Client {
     pub id: TargetId,
     pub out: Arc<Outbound>,
-    pub account: Arc<Account>,
+    /// Who it is; before CONNECT the account is the default one.
+    session: RwLock<Arc<Session>>,
+    /// Whether `replies` is kept.
+    answers: AtomicBool,
+    replies: Mutex<Option<Replies>>,
     /// What its TLS handshake came to, the certificates it showed among it.
     pub tls: Option<TlsSession>,
     /// Whether it understands HMSG (`headers` in CONNECT).
@@ -28,11 +34,13 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub fn new(id: TargetId, out: Arc<Outbound>, account: Arc<Account>, tls: Option<TlsSession>) -> Arc<Self> {
+    pub fn new(id: TargetId, out: Arc<Outbound>, session: Arc<Session>, tls: Option<TlsSession>) -> Arc<Self> {
         Arc::new(Client {
             id,
             out,
-            account,
+            session: RwLock::new(session),
+            answers: AtomicBool::new(false),
+            replies: Mutex::default(),
             tls,
             headers: AtomicBool::new(false),
             subs: Mutex::default(),
@@ -47,11 +55,65 @@ impl Client {
         self.subs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Who it is now.
+    pub fn session(&self) -> Arc<Session> {
+        self.session.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes it somebody else, or the same with other permissions. Its subscriptions stay where they are.
+    pub fn become_user(&self, session: Arc<Session>) {
+        let limit = session.permissions.as_ref().and_then(|p| p.responses());
+        let mut replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        match limit {
+            Some(limit) if replies.as_ref().is_some_and(|r| r.limit() == limit) => {}
+            _ => *replies = limit.map(|limit| Replies::new(limit, Instant::now())),
+        }
+        self.answers.store(replies.is_some(), Ordering::Release);
+        drop(replies);
+        *self.session.write().unwrap_or_else(PoisonError::into_inner) = session;
+    }
+
+    /// Whether a request that was delivered may be answered on `subject`; counts the answer.
+    pub fn may_answer(&self, subject: &str) -> bool {
+        let mut replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        replies.as_mut().is_some_and(|replies| replies.answer(subject, Instant::now()))
+    }
+
+    /// Notes that an answer on `reply` is asked for, if there is no permission for it anyway.
+    fn asked(&self, reply: &str) {
+        let session = self.session();
+        if session.permissions.as_ref().is_some_and(|p| !p.may_publish(reply)) {
+            let mut replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+            replies.iter_mut().for_each(|replies| replies.asked(reply, Instant::now()));
+        }
+    }
+
+    /// Ends the subscriptions that its permissions do not allow any more; returns them.
+    pub fn prune(&self) -> Vec<Arc<Subscription>> {
+        let session = self.session();
+        let Some(permissions) = &session.permissions else {
+            self.subs().values().for_each(|sub| sub.set_filtered(false));
+            return Vec::new();
+        };
+        let mut denied = Vec::new();
+        for sub in self.subs().values() {
+            let queue = sub.queue.as_deref();
+            match permissions.may_subscribe(&sub.subject, queue) {
+                true => sub.set_filtered(permissions.needs_filter(&sub.subject, queue)),
+                false => denied.push(sub.clone()),
+            }
+        }
+        denied.iter().for_each(|sub| self.forget(sub));
+        denied
+    }
+
     /// `SUB`; a sid that is in use already is left as it is, as nats-server does.
     pub fn subscribe(self: &Arc<Self>, subject: &str, queue: Option<&str>, sid: &str) {
         let sub = Arc::new(Subscription::new(subject, queue, sid, self.clone()));
+        let session = self.session();
+        sub.set_filtered(session.permissions.as_ref().is_some_and(|p| p.needs_filter(subject, queue)));
         if self.subs().try_insert(sid.into(), sub.clone()).is_ok() {
-            self.account.subscribe(sub);
+            session.account.subscribe(sub);
         }
     }
 
@@ -66,14 +128,15 @@ impl Client {
 
     fn forget(&self, sub: &Arc<Subscription>) {
         self.subs().remove(&*sub.sid);
-        self.account.unsubscribe(sub);
+        self.session().account.unsubscribe(sub);
     }
 
-    /// Ends every subscription: the connection is gone.
+    /// Ends every subscription: the connection is gone, or becomes another user's.
     pub fn close(&self) {
         let subs = std::mem::take(&mut *self.subs());
+        let account = &self.session().account;
         for sub in subs.values() {
-            self.account.unsubscribe(sub);
+            account.unsubscribe(sub);
         }
     }
 
@@ -105,6 +168,10 @@ impl Target for Client {
     ) {
         let headers =
             if message.headers.is_empty() || !self.headers.load(Ordering::Relaxed) { &[][..] } else { message.headers };
+        // Before the message: its answer may be here before this call returns.
+        if self.answers.load(Ordering::Acquire) && !message.reply.is_empty() {
+            self.asked(message.reply);
+        }
         let touch = self.out.append(|out| {
             out.reserve(message.size() + message.subject.len() + message.reply.len() + sub.sid.len() + 40);
             out.extend_from_slice(if headers.is_empty() { b"MSG " } else { b"HMSG " });
@@ -134,6 +201,11 @@ impl Target for Client {
         if sub.is_used_up() {
             self.subs().remove(&*sub.sid);
         }
+    }
+
+    fn accepts(&self, sub: &Subscription, subject: &str) -> bool {
+        let session = self.session();
+        session.permissions.as_ref().is_none_or(|p| p.may_receive(subject, sub.queue.as_deref()))
     }
 
     fn flush(&self) {

@@ -1,11 +1,13 @@
 //! One client connection from accept to end: read, parse, route, flush.
 
 use super::client::Client;
+use super::greeting::{Door, Greeted};
 use super::listener::{Ending, Shared};
+use super::login::Login;
 use super::outbound::CloseReason;
-use super::tls;
 use crate::account::{Batch, Message, Origin, RouteCache, TargetId};
-use crate::protocol::{Connect, Op, Parser, ProtocolError};
+use crate::auth::{PublishGate, Session};
+use crate::protocol::{Connect, Info, Op, Parser, ProtocolError};
 use crate::subject;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,25 +24,33 @@ const STALL_LIMIT: Duration = Duration::from_millis(10);
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
 /// Serves `socket` until it ends; returns why it did.
-pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, mut ending: Ending) -> CloseReason {
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    door: Door,
+    socket: TcpStream,
+    peer: SocketAddr,
+    mut ending: Ending,
+) -> CloseReason {
     let _ = socket.set_nodelay(true);
     let options = &shared.options;
     let id = TargetId::next();
-    let policy = shared.tls.current();
+    let mut login = Login::new(&shared, door.kind());
+    let mut info = shared.info(id.get(), peer, &login.nonce, login.required);
     let greeted = tokio::select! {
-        greeted = tls::greet(socket, policy.as_deref(), shared.info(id.get(), peer)) => greeted,
+        greeted = door.greet(&shared, socket, peer, &mut info) => greeted,
         _ = ending.intake.wait_for(|end| *end) => Err(CloseReason::ServerShutdown),
     };
-    let (transport, tls) = match greeted {
+    let Greeted { transport, tls, visitor } = match greeted {
         Ok(greeted) => greeted,
         Err(reason) => return reason,
     };
     let (mut reader, out, write) = transport.split(options.max_pending, options.write_deadline);
-    let client = Client::new(id, out.clone(), shared.account.clone(), tls);
+    let client = Client::new(id, out.clone(), login.session.clone(), tls);
     if let Some(tls) = &client.tls {
         tracing::debug!("client {peer}: TLS version {}, cipher suite {}", tls.version, tls.cipher_suite);
     }
-    let mut connection = Connection::new(shared.clone(), client.clone());
+    login.begin(visitor);
+    let mut connection = Connection::new(shared.clone(), client.clone(), login, info);
     let mut idle = Liveness::new(options.ping_interval, options.ping_max);
     let reason = {
         let read = connection.read(&mut reader);
@@ -70,7 +80,13 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAd
     client.close();
     out.close(reason.clone());
     let _ = write.await;
-    if matches!(reason, CloseReason::ProtocolViolation | CloseReason::MaxPayload) {
+    if matches!(
+        reason,
+        CloseReason::ProtocolViolation
+            | CloseReason::MaxPayload
+            | CloseReason::ReadError
+            | CloseReason::AuthenticationFailure
+    ) {
         discard(&mut reader).await;
     }
     reason
@@ -112,41 +128,66 @@ impl Liveness {
 }
 
 /// What the reading side keeps between two buffers.
-struct Connection {
-    shared: Arc<Shared>,
-    client: Arc<Client>,
-    connect: Connect,
-    cache: RouteCache,
+pub(super) struct Connection {
+    pub shared: Arc<Shared>,
+    pub client: Arc<Client>,
+    /// The last CONNECT that was accepted.
+    pub connect: Connect,
+    pub login: Login,
+    pub session: Arc<Session>,
+    /// Checks publishes; `None` where everything is allowed.
+    pub gate: Option<PublishGate>,
+    pub cache: RouteCache,
+    /// The INFO that the client has got, until its first PING is answered.
+    pub info: Option<Box<Info>>,
 }
 
 impl Connection {
-    fn new(shared: Arc<Shared>, client: Arc<Client>) -> Self {
-        Connection { shared, client, connect: Connect::default(), cache: RouteCache::default() }
+    fn new(shared: Arc<Shared>, client: Arc<Client>, login: Login, info: Info) -> Self {
+        let session = login.session.clone();
+        Connection {
+            shared,
+            client,
+            connect: Connect::default(),
+            login,
+            session,
+            gate: None,
+            cache: RouteCache::default(),
+            info: Some(Box::new(info)),
+        }
     }
 
     async fn read<R: AsyncRead + Unpin>(&mut self, reader: &mut R) -> CloseReason {
         let mut parser = Parser::default();
         let mut buffer: Vec<u8> = Vec::with_capacity(FIRST_READ);
         loop {
-            match reader.read_buf(&mut buffer).await {
-                Ok(0) => return CloseReason::ClientClosed,
-                Ok(_) => {}
-                Err(_) => return CloseReason::ReadError,
+            if let Err(reason) = self.fill(reader, &mut buffer).await {
+                return reason;
             }
             let filled = buffer.len() == buffer.capacity();
-            let mut batch = Batch::default();
-            let result = self.handle(&mut parser, &buffer, &mut batch);
-            let congested: Vec<_> = batch.touched().iter().filter_map(|t| t.congestion()).collect();
-            batch.flush();
-            match result {
-                Ok(used) => drop(buffer.drain(..used)),
-                Err(reason) => return reason,
-            }
-            if !congested.is_empty() {
-                let until = Instant::now() + STALL_LIMIT;
-                for relieved in congested {
-                    let left = until.saturating_duration_since(Instant::now());
-                    let _ = tokio::time::timeout(left, relieved.notified()).await;
+            loop {
+                let mut batch = Batch::default();
+                let result = self.handle(&mut parser, &buffer, &mut batch);
+                let congested: Vec<_> = batch.touched().iter().filter_map(|t| t.congestion()).collect();
+                batch.flush();
+                match result {
+                    Ok(used) => drop(buffer.drain(..used)),
+                    Err(reason) => return reason,
+                }
+                if !congested.is_empty() {
+                    let until = Instant::now() + STALL_LIMIT;
+                    for relieved in congested {
+                        let left = until.saturating_duration_since(Instant::now());
+                        let _ = tokio::time::timeout(left, relieved.notified()).await;
+                    }
+                }
+                match self.login.asked.take() {
+                    None => break,
+                    Some(connect) => {
+                        if let Err(reason) = self.log_in(connect).await {
+                            return reason;
+                        }
+                    }
                 }
             }
             // The buffer follows the traffic: large while it fills up, as large as the message that is coming in, and
@@ -162,10 +203,43 @@ impl Connection {
         }
     }
 
+    /// Reads more into `buffer`; meanwhile the client's right to be here is watched over.
+    async fn fill<R: AsyncRead + Unpin>(&mut self, reader: &mut R, buffer: &mut Vec<u8>) -> Result<(), CloseReason> {
+        loop {
+            let deadline = self.login.deadline;
+            let expired = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                read = reader.read_buf(buffer) => return match read {
+                    Ok(0) => Err(CloseReason::ClientClosed),
+                    Ok(_) => Ok(()),
+                    Err(_) => Err(CloseReason::ReadError),
+                },
+                Ok(()) = self.login.rules.changed() => self.renew().await?,
+                () = expired => {
+                    let (text, reason) = match self.login.waiting {
+                        true => ("Authentication Timeout", CloseReason::AuthenticationTimeout),
+                        false => ("User Authentication Expired", CloseReason::AuthenticationExpired),
+                    };
+                    self.refuse(text);
+                    return Err(reason);
+                }
+            }
+        }
+    }
+
     /// Handles every whole operation in `buffer`; returns how many bytes those took.
     fn handle(&mut self, parser: &mut Parser, buffer: &[u8], batch: &mut Batch) -> Result<usize, CloseReason> {
         let mut at = 0;
-        loop {
+        while self.login.asked.is_none() {
+            if self.login.waiting && at < buffer.len() {
+                self.first_operation(buffer[at])?;
+            }
             match parser.next(&buffer[at..], &self.shared.options.limits) {
                 Ok(Some((op, used))) => {
                     at += used;
@@ -181,6 +255,7 @@ impl Connection {
                 }
             }
         }
+        Ok(at)
     }
 
     fn operation(&mut self, op: Op<'_>, batch: &mut Batch) -> Result<(), CloseReason> {
@@ -190,6 +265,9 @@ impl Connection {
             }
             Op::Subscribe { subject, queue, sid } => {
                 self.client.pongs.fetch_add(1, Ordering::Relaxed);
+                if !self.may_subscribe(subject, queue) {
+                    return Ok(());
+                }
                 if !subject::is_valid(subject) || queue.is_some_and(|q| q.contains(' ')) {
                     self.refuse("Invalid Subject");
                     return Ok(());
@@ -204,6 +282,7 @@ impl Connection {
             Op::Ping => {
                 self.client.pongs.fetch_add(1, Ordering::Relaxed);
                 self.client.out.send(b"PONG\r\n");
+                self.connect_info();
             }
             Op::Pong => {
                 self.client.pongs.fetch_add(1, Ordering::Relaxed);
@@ -215,11 +294,18 @@ impl Connection {
     }
 
     fn connect(&mut self, json: &[u8]) -> Result<(), CloseReason> {
-        let connect: Connect = serde_json::from_slice(json).map_err(|error| {
+        let before = self.login.accepted.then_some(&self.connect);
+        let connect = Connect::read(json, before).map_err(|error| {
             tracing::warn!("client {}: CONNECT is not valid: {error}", self.client.id.get());
             self.refuse("Parser Error");
             CloseReason::ProtocolViolation
         })?;
+        self.login.asked = Some(connect);
+        Ok(())
+    }
+
+    /// CONNECT has been accepted.
+    pub(super) fn connected(&mut self, connect: Connect) -> Result<(), CloseReason> {
         if !(0..=1).contains(&connect.protocol) {
             self.refuse("invalid client protocol");
             return Err(CloseReason::ProtocolViolation);
@@ -229,6 +315,7 @@ impl Connection {
             return Err(CloseReason::ProtocolViolation);
         }
         self.client.headers.store(connect.headers, Ordering::Relaxed);
+        self.login.accepted = true;
         self.connect = connect;
         self.ok();
         Ok(())
@@ -241,12 +328,44 @@ impl Connection {
         if self.connect.pedantic && !subject::is_valid_literal(message.subject) {
             self.refuse("Invalid Publish Subject");
         }
+        let mapped = self.session.account.map(message.subject, &mut self.cache);
+        let to = mapped.of(message.subject);
+        // Permissions are those for what a mapping has made of the subject.
+        if !self.may_publish(to.unwrap_or(message.subject)) {
+            return;
+        }
+        self.ok();
+        let client = &self.client;
         let origin = Origin { id: client.id, echo: self.connect.echo };
-        let reached = client.account.route(origin, &message, &mut self.cache, batch);
+        let message = Message { subject: to.unwrap_or_default(), ..message };
+        let reached =
+            if to.is_some() { self.session.account.route(origin, &message, &mut self.cache, batch) } else { 0 };
         if reached == 0 && !message.reply.is_empty() && self.connect.no_responders {
             client.no_responders(message.subject, message.reply);
         }
-        self.ok();
+    }
+
+    fn may_publish(&mut self, subject: &str) -> bool {
+        if let Some(gate) = &mut self.gate
+            && !gate.may_publish(subject)
+            && !self.client.may_answer(subject)
+        {
+            self.refuse(&format!("Permissions Violation for Publish to {subject:?}"));
+            return false;
+        }
+        true
+    }
+
+    fn may_subscribe(&self, subject: &str, queue: Option<&str>) -> bool {
+        let permissions = self.session.permissions.as_ref();
+        if permissions.is_none_or(|p| p.may_subscribe(subject, queue)) {
+            return true;
+        }
+        self.refuse(&match queue {
+            None => format!("Permissions Violation for Subscription to {subject:?}"),
+            Some(queue) => format!("Permissions Violation for Subscription to {subject:?} using queue {queue:?}"),
+        });
+        false
     }
 
     fn ok(&self) {
@@ -255,7 +374,7 @@ impl Connection {
         }
     }
 
-    fn refuse(&self, text: &str) {
+    pub(super) fn refuse(&self, text: &str) {
         self.client.out.send(format!("-ERR '{text}'\r\n").as_bytes());
     }
 }

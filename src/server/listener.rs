@@ -1,9 +1,14 @@
 //! The client listener: accepts connections, and ends them in order.
 
 use super::connection;
+use super::greeting::Door;
 use super::outbound::CloseReason;
 use super::tls::{TlsPolicy, TlsSlot};
-use crate::account::Account;
+use super::websocket::WebSocket;
+use crate::account::Accounts;
+use crate::auth::Authenticator;
+use crate::config::origin::OriginError;
+use crate::config::websocket::WebSocketConfig;
 use crate::protocol::{Info, Limits, NATS_VERSION};
 use crate::system::tls::TlsError;
 use serde::Serialize;
@@ -46,7 +51,8 @@ pub struct ServerOptions {
 /// What all connections share.
 pub(super) struct Shared {
     pub options: ServerOptions,
-    pub account: Arc<Account>,
+    pub accounts: Arc<Accounts>,
+    pub authenticator: Arc<Authenticator>,
     pub tls: TlsSlot,
     address: SocketAddr,
     connections: AtomicUsize,
@@ -55,8 +61,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// INFO for one client.
-    pub fn info(&self, client_id: u64, peer: SocketAddr) -> Info {
+    /// INFO for one client; it has to log in if `auth_required`, and to sign `nonce` if it does so with an nkey.
+    pub fn info(&self, client_id: u64, peer: SocketAddr, nonce: &str, auth_required: bool) -> Info {
         let options = &self.options;
         Info {
             server_id: options.server_id.clone(),
@@ -73,6 +79,11 @@ impl Shared {
             tls_verify: false,
             tls_available: false,
             jetstream: options.jetstream_domain.is_some(),
+            auth_required,
+            nonce: nonce.to_owned(),
+            connect_info: false,
+            remote_account: String::new(),
+            acc_is_sys: false,
             client_id,
             client_ip: peer.ip().to_string(),
             domain: options.jetstream_domain.clone().unwrap_or_default(),
@@ -95,12 +106,14 @@ pub struct Ending {
 pub struct Server {
     shared: Arc<Shared>,
     listener: TcpListener,
+    websocket: Option<(TcpListener, Arc<WebSocket>)>,
 }
 
 /// The client side at work.
 pub struct Listening {
     shared: Arc<Shared>,
-    task: JoinHandle<()>,
+    websocket: Option<Arc<WebSocket>>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 /// Counters of the client side.
@@ -114,7 +127,7 @@ pub struct ServerStatus {
     pub total_connections: u64,
     /// Clients cut off because they did not read.
     pub slow_consumers: u64,
-    /// Subscriptions of the account, those of the daemon's own parts included.
+    /// Subscriptions of all accounts, those of the daemon's own parts included.
     pub subscriptions: usize,
 }
 
@@ -124,6 +137,24 @@ pub enum StartError {
     /// TLS for clients cannot be set up.
     #[error("[tls]: {0}")]
     Tls(#[from] TlsError),
+    /// TLS for WebSocket clients cannot be set up.
+    #[error("[websocket.tls]: {0}")]
+    WebSocketTls(TlsError),
+    /// An origin in the configuration.
+    #[error("[websocket] allowed_origins: {0}")]
+    Origin(#[from] OriginError),
+    /// The address for WebSocket clients cannot be listened on.
+    #[error(
+        "cannot listen for websocket clients on {host}:{port}: {error}; is another server running there? Choose another [websocket] host or port"
+    )]
+    BindWebSocket {
+        /// Configured host.
+        host: String,
+        /// Configured port.
+        port: u16,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// The address cannot be listened on.
     #[error(
         "cannot listen for clients on {host}:{port}: {error}; is another server running there? Choose another [listen] host or port"
@@ -143,21 +174,33 @@ impl Server {
     pub async fn bind(
         options: ServerOptions,
         tls: Option<TlsPolicy>,
-        account: Arc<Account>,
+        accounts: Arc<Accounts>,
+        authenticator: Arc<Authenticator>,
     ) -> Result<Server, StartError> {
         let failed = |error| StartError::Bind { host: options.host.clone(), port: options.port, error };
         let listener = TcpListener::bind((options.host.as_str(), options.port)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let shared = Arc::new(Shared {
             options,
-            account,
+            accounts,
+            authenticator,
             tls: TlsSlot::new(tls),
             address,
             connections: AtomicUsize::new(0),
             total: AtomicU64::new(0),
             slow_consumers: AtomicU64::new(0),
         });
-        Ok(Server { shared, listener })
+        Ok(Server { shared, listener, websocket: None })
+    }
+
+    /// Binds the listener for WebSocket clients as well.
+    pub async fn bind_websocket(&mut self, config: &WebSocketConfig, tls: Option<TlsPolicy>) -> Result<(), StartError> {
+        let failed = |error| StartError::BindWebSocket { host: config.host.clone(), port: config.port, error };
+        let listener = TcpListener::bind((config.host.as_str(), config.port)).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let websocket = WebSocket::new(config, tls, self.shared.options.limits.payload, address)?;
+        self.websocket = Some((listener, Arc::new(websocket)));
+        Ok(())
     }
 
     /// The address that is bound.
@@ -167,8 +210,14 @@ impl Server {
 
     /// Accepts and serves clients until told to end.
     pub fn start(self, ending: Ending) -> Listening {
-        let shared = self.shared.clone();
-        Listening { shared, task: tokio::spawn(accept(self.shared, self.listener, ending)) }
+        let mut tasks = vec![tokio::spawn(accept(self.shared.clone(), self.listener, Door::Clients, ending.clone()))];
+        let mut websocket = None;
+        if let Some((listener, entrance)) = self.websocket {
+            let door = Door::WebSocket(entrance.clone());
+            tasks.push(tokio::spawn(accept(self.shared.clone(), listener, door, ending)));
+            websocket = Some(entrance);
+        }
+        Listening { shared: self.shared, websocket, tasks }
     }
 }
 
@@ -180,8 +229,13 @@ impl Listening {
             connections: self.shared.connections.load(Ordering::Relaxed),
             total_connections: self.shared.total.load(Ordering::Relaxed),
             slow_consumers: self.shared.slow_consumers.load(Ordering::Relaxed),
-            subscriptions: self.shared.account.subscriptions(),
+            subscriptions: self.shared.accounts.all().iter().map(|account| account.subscriptions()).sum(),
         }
+    }
+
+    /// The way in for WebSocket clients, where there is one.
+    pub fn websocket(&self) -> Option<&WebSocket> {
+        self.websocket.as_deref()
     }
 
     /// TLS for clients that connect from now on; those that are connected stay.
@@ -191,11 +245,13 @@ impl Listening {
 
     /// Waits until the last connection has ended, after shutdown.
     pub async fn stopped(self) {
-        let _ = self.task.await;
+        for task in self.tasks {
+            let _ = task.await;
+        }
     }
 }
 
-async fn accept(shared: Arc<Shared>, listener: TcpListener, mut ending: Ending) {
+async fn accept(shared: Arc<Shared>, listener: TcpListener, door: Door, mut ending: Ending) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -220,9 +276,9 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, mut ending: Ending) 
         }
         shared.connections.fetch_add(1, Ordering::Relaxed);
         shared.total.fetch_add(1, Ordering::Relaxed);
-        let (shared, ending) = (shared.clone(), ending.clone());
+        let (shared, door, ending) = (shared.clone(), door.clone(), ending.clone());
         connections.spawn(async move {
-            let reason = connection::serve(shared.clone(), socket, peer, ending).await;
+            let reason = connection::serve(shared.clone(), door, socket, peer, ending).await;
             shared.connections.fetch_sub(1, Ordering::Relaxed);
             match reason {
                 CloseReason::ClientClosed | CloseReason::ServerShutdown => tracing::debug!("client {peer}: {reason}"),
@@ -240,6 +296,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, mut ending: Ending) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Rules;
     use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
     use tokio::net::TcpStream;
 
@@ -258,7 +315,9 @@ mod tests {
             jetstream_domain: None,
         };
         let (end, shutdown) = watch::channel(false);
-        let server = Server::bind(options, None, Account::new("$G")).await.expect("bind");
+        let accounts = Accounts::new(None);
+        let rules = Authenticator::new(Rules::open(&accounts));
+        let server = Server::bind(options, None, accounts, rules).await.expect("bind");
         (server.start(Ending { intake: shutdown.clone(), connections: shutdown }), end)
     }
 

@@ -5,9 +5,12 @@
 
 mod client;
 mod connection;
+mod greeting;
 mod listener;
+mod login;
 pub mod outbound;
 pub mod tls;
 mod transport;
+pub mod websocket;
 
 pub use listener::{Ending, Listening, Server, ServerOptions, ServerStatus, StartError};

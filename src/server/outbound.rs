@@ -55,6 +55,15 @@ pub enum CloseReason {
     /// No TLS handshake came about.
     #[error("TLS Handshake Failure")]
     TlsHandshake,
+    /// No CONNECT came in time.
+    #[error("Authentication Timeout")]
+    AuthenticationTimeout,
+    /// What let the client in holds no longer.
+    #[error("Authentication Expired")]
+    AuthenticationExpired,
+    /// A reload has moved the user to another account.
+    #[error("Account Changed")]
+    AccountChanged,
 }
 
 /// The outbound side of one connection.

@@ -97,7 +97,7 @@ pub struct TlsSession {
 }
 
 impl TlsSession {
-    fn of(stream: &TlsStream<TcpStream>, first: bool) -> TlsSession {
+    pub(super) fn of(stream: &TlsStream<TcpStream>, first: bool) -> TlsSession {
         let (_, connection) = stream.get_ref();
         let version = match connection.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
@@ -117,10 +117,10 @@ impl TlsSession {
 pub(super) async fn greet(
     mut tcp: TcpStream,
     policy: Option<&TlsPolicy>,
-    mut info: Info,
+    info: &mut Info,
 ) -> Result<(Transport, Option<TlsSession>), CloseReason> {
     let Some(policy) = policy else {
-        say(&mut tcp, &info).await?;
+        say(&mut tcp, info).await?;
         return Ok((Transport::Plain(tcp), None));
     };
     info.tls_required = !policy.allow_non_tls;
@@ -134,20 +134,21 @@ pub(super) async fn greet(
     if first {
         info.tls_required = true;
     } else {
-        say(&mut tcp, &info).await?;
+        say(&mut tcp, info).await?;
         if policy.allow_non_tls && peek(&tcp, policy.timeout).await != Some(HANDSHAKE_RECORD) {
             return Ok((Transport::Plain(tcp), None));
         }
     }
     let mut stream = handshake(tcp, policy).await?;
     if first {
-        say(&mut stream, &info).await?;
+        say(&mut stream, info).await?;
     }
     let session = TlsSession::of(&stream, first);
-    Ok((Transport::Stream(stream), Some(session)))
+    Ok((Transport::Tls(stream), Some(session)))
 }
 
-async fn say<S: tokio::io::AsyncWrite + Unpin>(stream: &mut S, info: &Info) -> Result<(), CloseReason> {
+/// Sends INFO.
+pub(super) async fn say<S: tokio::io::AsyncWrite + Unpin>(stream: &mut S, info: &Info) -> Result<(), CloseReason> {
     let write = async {
         stream.write_all(&info.line()).await?;
         stream.flush().await
@@ -164,7 +165,8 @@ async fn peek(tcp: &TcpStream, delay: Duration) -> Option<u8> {
     }
 }
 
-async fn handshake(tcp: TcpStream, policy: &TlsPolicy) -> Result<Box<TlsStream<TcpStream>>, CloseReason> {
+/// TLS, within the time for it.
+pub(super) async fn handshake(tcp: TcpStream, policy: &TlsPolicy) -> Result<Box<TlsStream<TcpStream>>, CloseReason> {
     let peer = tcp.peer_addr().map(|address| address.to_string()).unwrap_or_default();
     let accept = TlsAcceptor::from(policy.config.clone()).accept(tcp);
     match tokio::time::timeout(policy.timeout, accept).await {

@@ -1,6 +1,7 @@
 //! The byte stream under a client connection: plain TCP, or something that only one task can write to (TLS, WebSocket).
 
 use super::outbound::Outbound;
+use super::websocket;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -16,8 +17,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 pub(super) enum Transport {
     /// Plain TCP, which any publisher may write to.
     Plain(TcpStream),
-    /// Anything else.
-    Stream(Box<dyn ByteStream>),
+    /// TLS.
+    Tls(Box<dyn ByteStream>),
+    /// WebSocket over either.
+    WebSocket(Box<websocket::Stream>),
 }
 
 /// The reading side.
@@ -33,9 +36,16 @@ impl Transport {
                 let task = tokio::spawn(out.clone().write_socket());
                 (Box::new(reader), out, task)
             }
-            Transport::Stream(stream) => {
-                let (reader, writer) = tokio::io::split(stream);
+            Transport::Tls(stream) => {
                 let out = Outbound::indirect(max_pending, write_deadline);
+                let (reader, writer) = tokio::io::split(stream);
+                let task = tokio::spawn(out.clone().write_stream(writer));
+                (Box::new(reader), out, task)
+            }
+            Transport::WebSocket(mut stream) => {
+                let out = Outbound::indirect(max_pending, write_deadline);
+                stream.set_farewell(websocket::farewell(out.clone()));
+                let (reader, writer) = tokio::io::split(stream);
                 let task = tokio::spawn(out.clone().write_stream(writer));
                 (Box::new(reader), out, task)
             }

@@ -4,6 +4,7 @@ use super::StoreError;
 use rustix::fs::{FlockOperation, flock};
 use std::fs;
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 /// Format of the files of this version.
@@ -18,7 +19,7 @@ pub(super) struct Lock {
 
 /// Creates the directory if need be, checks that it is ours and not newer, and locks it.
 pub(super) fn take(dir: &Path) -> Result<Lock, StoreError> {
-    fs::create_dir_all(dir).map_err(|e| StoreError::io("create the data directory", dir, e))?;
+    create(dir).map_err(|e| StoreError::io("create the data directory", dir, e))?;
     let version = dir.join(VERSION_FILE);
     let known = fs::read_to_string(&version);
     if known.is_err() {
@@ -46,6 +47,17 @@ pub(super) fn take(dir: &Path) -> Result<Lock, StoreError> {
     Ok(Lock { _file: lock })
 }
 
+/// What clients say is nobody else's business: only the user and the group may look into a directory that is made here.
+fn create(dir: &Path) -> std::io::Result<()> {
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match fs::DirBuilder::new().mode(0o750).create(dir) {
+        Err(_) if dir.is_dir() => Ok(()),
+        result => result,
+    }
+}
+
 /// By way of a new name, so that a power cut leaves it whole or not there at all.
 fn write_version(dir: &Path) -> std::io::Result<()> {
     let new = dir.join("store.version.new");
@@ -67,4 +79,24 @@ fn refuse_foreign(dir: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_new_directory_is_closed_to_others_and_an_old_one_is_left_as_it_is() {
+        let root = tempfile::tempdir().expect("a folder");
+        let mode = |dir: &Path| fs::metadata(dir).expect("there").permissions().mode() & 0o777;
+        let new = root.path().join("a/b");
+        take(&new).expect("made");
+        assert_eq!(mode(&new) & 0o007, 0, "{:o}", mode(&new));
+        let old = root.path().join("old");
+        fs::create_dir(&old).expect("made");
+        fs::set_permissions(&old, fs::Permissions::from_mode(0o711)).expect("set");
+        take(&old).expect("taken");
+        assert_eq!(mode(&old), 0o711);
+    }
 }

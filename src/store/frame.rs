@@ -52,21 +52,29 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes)
 }
 
-/// Passes the body of each frame to `found`; damage between frames is logged and passed over. Returns where the last whole
-/// frame ends: what follows is an unfinished write.
-pub(super) fn each(bytes: &[u8], path: &std::path::Path, mut found: impl FnMut(&[u8])) -> usize {
-    let mut at = 0;
+/// What [`each`] came across.
+pub(super) struct Walk {
+    /// Where the last whole frame ends: what follows is an unfinished write.
+    pub end: usize,
+    /// There was damage between frames.
+    pub damaged: bool,
+}
+
+/// Passes offset and body of each frame to `found`; damage between frames is logged and passed over.
+pub(super) fn each(bytes: &[u8], path: &std::path::Path, mut found: impl FnMut(usize, &[u8])) -> Walk {
+    let mut walk = Walk { end: 0, damaged: false };
     loop {
+        let at = walk.end;
         match parse(&bytes[at..]) {
             Parsed::Whole(body, used) => {
-                found(body);
-                at += used;
+                found(at, body);
+                walk.end += used;
             }
             Parsed::Short(_) | Parsed::Bad => {
                 let next = (at + 1..bytes.len()).find(|next| matches!(parse(&bytes[*next..]), Parsed::Whole(..)));
-                let Some(next) = next else { return at };
+                let Some(next) = next else { return walk };
                 tracing::error!("{}: bytes {at} to {next} are damaged and are left out", path.display());
-                at = next;
+                walk = Walk { end: next, damaged: true };
             }
         }
     }

@@ -4,7 +4,8 @@ use super::commit::{self, Commit, Shared, StoreStats};
 use super::dir::{self, Lock};
 use super::io::{Disk, MemoryDisk, Place, RealDisk};
 use super::log::{Inner, Log, LogOptions, Storage};
-use super::{StateLog, StoreError, recovery};
+use super::recovery::{self, Opened};
+use super::{StateLog, StoreError};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -92,10 +93,11 @@ impl Store {
 
     fn load(&self, id: &str, place: Place, options: LogOptions) -> Result<Log, StoreError> {
         let shared = self.0.shared.clone();
-        let state = recovery::open(&place, id, &options)?;
+        let Opened { state, mend } = recovery::open(&place, id, &options)?;
         let inner = Inner::new(id, place, options.storage, shared.clone(), state);
         shared.logs().insert(id.to_owned(), Arc::downgrade(&inner));
         let log = Log(inner);
+        mend.iter().for_each(|subject| log.mend_last(subject));
         // The limits may have changed, or a power cut may have come before a removal was written.
         if let Some(max) = options.limits.max_msgs_per_subject {
             log.limit_subjects(&log.subjects_above(max), max);

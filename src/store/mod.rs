@@ -6,27 +6,34 @@
 //! its sequence. Nothing in here knows NATS, save that records carry a subject by which they are indexed.
 //!
 //! On disk: `store.version`, `store.lock`, `state.log`, and for each log a folder `streams/<id>/` with its segments
-//! (`<first sequence>.seg`) and `tombstones`.
+//! (`<first sequence>.seg`) and `tombstones`; and hints that can be made again: an index of each sealed segment
+//! (`<first sequence>.idx`) and `checkpoint`.
 
 mod bits;
+mod checkpoint;
 mod commit;
 mod dir;
 mod error;
 mod frame;
 mod handle;
+mod index;
 mod io;
 mod log;
 mod reader;
 mod record;
 mod recovery;
+mod removed;
 mod segment;
 #[cfg(test)]
 mod sim;
 mod state_log;
 mod subjects;
+mod table;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod tombstones;
+mod varint;
 
 pub use commit::{Commit, StoreStats};
 pub use error::StoreError;

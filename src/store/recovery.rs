@@ -1,51 +1,41 @@
-//! Opening a log: reads what the segments hold, cuts a torn end, and applies the removals.
+//! Opening a log: takes what the checkpoint and the index files say of the sealed segments, reads the last one, cuts its torn
+//! end, and applies the removals.
 
+use super::StoreError;
+use super::checkpoint::{self, Checkpoint, Due};
+use super::index;
 use super::io::Place;
-use super::log::{LogOptions, Staged, State};
+use super::log::{LogOptions, State};
 use super::record::OVERHEAD;
+use super::removed::{Change, Removed};
 use super::segment::{CHUNK, HEADER, Item, Scanner, Segment, file_name};
-use super::subjects::Subjects;
-use super::tombstones::{Tomb, Tombstones};
-use super::{StoreError, SubjectInfo};
-use std::collections::VecDeque;
-use std::time::Instant;
+use super::subjects::{Left, Subjects};
+use super::table::{Builder, Table};
+use super::tombstones::{Removals, Tombstones};
+
+/// A log as it was opened.
+pub(super) struct Opened {
+    pub state: State,
+    /// Subjects whose last record went, after the checkpoint: the one before it has to be looked for.
+    pub mend: Vec<Box<str>>,
+}
 
 /// Reads the log in `place`; an empty folder is an empty log.
-pub(super) fn open(place: &Place, id: &str, options: &LogOptions) -> Result<State, StoreError> {
+pub(super) fn open(place: &Place, id: &str, options: &LogOptions) -> Result<Opened, StoreError> {
     let names = place.disk.list(&place.dir).map_err(|e| StoreError::io("list", &place.dir, e))?;
-    let mut bases: Vec<u64> = names.iter().filter_map(|n| n.strip_suffix(".seg")?.parse().ok()).collect();
-    bases.sort_unstable();
-    let (tombstones, tombs) = Tombstones::open(place)?;
-    let mut state = State {
-        limits: options.limits,
-        sync: options.sync,
-        segments: VecDeque::new(),
-        subjects: Subjects::default(),
-        first: options.first_seq.max(1),
-        next: options.first_seq.max(1),
-        committed: options.first_seq.max(1) - 1,
-        last_time: i64::MIN,
-        first_time: (0, 0),
-        msgs: 0,
-        bytes: 0,
-        staged: Staged::default(),
-        writing: None,
-        spare: Staged::default(),
-        tombs: Vec::new(),
-        tombstones,
-        rotate: false,
-        queued: false,
-        synced_at: Instant::now(),
-        unsynced: false,
-        deleted: false,
+    let bases = |base_of: fn(&str) -> Option<u64>| {
+        let mut bases: Vec<u64> = names.iter().filter_map(|name| base_of(name)).collect();
+        bases.sort_unstable();
+        bases
     };
-    let gone = Removed::new(&tombs);
-    let segments = open_segments(place, id, &bases)?;
-    // A record that a failed write left behind was refused, and its sequence given again, to a record of a later segment.
-    let nexts: Vec<Option<u64>> = segments.iter().skip(1).map(|s| Some(s.base)).chain([None]).collect();
-    for (segment, next) in segments.into_iter().zip(nexts) {
-        load(&mut state, segment, id, &gone, next)?;
-    }
+    let (tombstones, removals) = Tombstones::open(place)?;
+    let mut opening = Opening { place, id, state: State::new(options), mend: Vec::new() };
+    let segments = opening.segments(&bases(|name| name.strip_suffix(".seg")?.parse().ok()))?;
+    let start = Start::find(place, &segments, &tombstones, &removals);
+    opening.state.tombstones = tombstones;
+    let gone = Removed::new(start.known.iter().flat_map(Checkpoint::removals).chain(removals.all.iter().map(|r| r.1)));
+    opening.load(start, segments, &gone)?;
+    let Opening { mut state, mend, .. } = opening;
     state.committed = state.next - 1;
     state.first = match state.segments.front() {
         Some(front) => front.base.max(gone.below).min(state.next),
@@ -53,31 +43,208 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions) -> Result<Stat
     };
     for segment in state.settle() {
         let _ = place.disk.remove(&segment.path);
+        state.checkpoint.gone.push(segment.base);
     }
-    Ok(state)
+    let here = |base: &u64| state.segments.binary_search_by_key(base, |s| s.base).is_ok();
+    let dropped = bases(index::base_of).into_iter().filter(|base| !here(base));
+    state.checkpoint.gone = dropped.collect();
+    Ok(Opened { state, mend })
 }
 
-/// The segments that hold records; if none does, the last empty one, as it says which sequence is next. The others were
-/// begun and never written to: they say nothing, and are removed.
-fn open_segments(place: &Place, id: &str, bases: &[u64]) -> Result<Vec<Segment>, StoreError> {
-    let (mut filled, mut empty) = (Vec::new(), Vec::new());
-    for base in bases {
-        match Segment::open(place, *base)? {
-            Some(segment) if holds_records(&segment)? => filled.push(segment),
-            Some(segment) => empty.push((segment.path.clone(), Some(segment))),
-            None => empty.push((place.dir.join(file_name(*base)), None)),
+/// Where counting starts: at the checkpoint if it fits to what is there, else from nothing.
+#[derive(Default)]
+struct Start {
+    known: Option<Checkpoint>,
+    /// What the checkpoint has counted out.
+    before: Removed,
+    subjects: Subjects,
+    due: Due,
+    /// Segments that the checkpoint counts in and that are gone since.
+    dropped: Vec<Table>,
+}
+
+impl Start {
+    fn find(place: &Place, segments: &[(Segment, bool)], tombstones: &Tombstones, removals: &Removals) -> Start {
+        Self::from_checkpoint(place, segments, tombstones, removals).unwrap_or_default()
+    }
+
+    fn from_checkpoint(
+        place: &Place,
+        segments: &[(Segment, bool)],
+        tombstones: &Tombstones,
+        removals: &Removals,
+    ) -> Option<Start> {
+        let (known, subjects, due) = checkpoint::read(place)?;
+        let (now, then) = (tombstones.mark(), known.mark);
+        if removals.damaged || then.len > 0 && (then.generation != now.generation || then.len > now.len) {
+            return None;
+        }
+        let counted = |base: u64| known.segments.iter().any(|(known, _)| *known == base);
+        let mut dropped = Vec::new();
+        for (base, records) in &known.segments {
+            match segments.iter().find(|(segment, _)| segment.base == *base) {
+                // The last one is not sealed any more if what followed it was never written.
+                Some((segment, last)) if *last || !segment.indexed || segment.records != *records => return None,
+                Some(_) => {}
+                None => dropped.push(index::table(place, *base).filter(|table| table.rows.len() as u64 == *records)?),
+            }
+        }
+        if segments.iter().any(|(segment, _)| segment.base <= known.last && !counted(segment.base)) {
+            return None;
+        }
+        let written = removals.all.iter().filter(|(at, _)| *at < then.len).map(|(_, tomb)| *tomb);
+        let before = Removed::new(known.removals().chain(written));
+        Some(Start { before, known: Some(known), subjects, due, dropped })
+    }
+}
+
+struct Opening<'a> {
+    place: &'a Place,
+    id: &'a str,
+    state: State,
+    mend: Vec<Box<str>>,
+}
+
+impl Opening<'_> {
+    /// The segments that hold records, each with whether it is the last; if none does, the last empty one, as it says which
+    /// sequence is next. The others were begun and never written to: they say nothing, and are removed.
+    fn segments(&self, bases: &[u64]) -> Result<Vec<(Segment, bool)>, StoreError> {
+        let (mut filled, mut empty) = (Vec::new(), Vec::new());
+        for (n, base) in bases.iter().enumerate() {
+            if n + 1 < bases.len()
+                && let Some(segment) = Segment::open_indexed(self.place, *base)
+            {
+                filled.push(segment);
+                continue;
+            }
+            match Segment::open(self.place, *base)? {
+                Some(segment) if holds_records(&segment)? => filled.push(segment),
+                Some(segment) => empty.push((segment.path.clone(), Some(segment))),
+                None => empty.push((self.place.dir.join(file_name(*base)), None)),
+            }
+        }
+        if filled.is_empty()
+            && let Some(at) = empty.iter().rposition(|(_, segment)| segment.is_some())
+        {
+            filled.extend(empty.swap_remove(at).1);
+        }
+        for (path, _) in empty {
+            tracing::debug!("{}: {} holds nothing", self.id, path.display());
+            self.place.disk.remove(&path).map_err(|e| StoreError::io("remove", &path, e))?;
+        }
+        let count = filled.len();
+        Ok(filled.into_iter().enumerate().map(|(n, segment)| (segment, n + 1 == count)).collect())
+    }
+
+    fn load(&mut self, start: Start, segments: Vec<(Segment, bool)>, gone: &Removed) -> Result<(), StoreError> {
+        let Start { known, before, subjects, due, dropped } = start;
+        self.state.subjects = subjects;
+        self.state.checkpoint = due;
+        let counted = known.map_or(0, |known| {
+            (self.state.msgs, self.state.bytes) = (known.msgs, known.bytes);
+            self.state.next = self.state.next.max(known.last + 1);
+            known.last
+        });
+        for table in dropped {
+            self.count_out(&table, |seq| !before.contains(seq));
+        }
+        // A record that a failed write left behind was refused, and its sequence given again, to a record of a later segment.
+        let nexts: Vec<u64> = segments.iter().skip(1).map(|(s, _)| s.base).chain([u64::MAX]).collect();
+        for ((mut segment, last), next) in segments.into_iter().zip(nexts) {
+            // A segment whose index was not written, or cut back by the loss of what followed, is read.
+            let mut table = None;
+            if !segment.indexed || segment.last >= next {
+                segment.indexed = false;
+                let found = self.scan(&mut segment, next)?;
+                if !last {
+                    segment.indexed = index::write(self.place, &segment.summary(), &found).is_ok();
+                }
+                table = Some(found);
+            }
+            let change = Change::of(&segment, &before, gone);
+            if table.is_none() && (segment.base > counted || change.is_partial(&segment)) {
+                table = Some(segment.table(self.place)?);
+            }
+            match &table {
+                Some(table) => {
+                    let removed = table.rows.iter().filter(|row| gone.contains(row.seq));
+                    removed.for_each(|row| segment.remove(row.seq));
+                    match segment.base > counted {
+                        true => self.count_in(table, gone),
+                        false => self.count_out(table, |seq| gone.contains(seq) && !before.contains(seq)),
+                    }
+                }
+                None => gone.within(segment.base, segment.last).for_each(|seq| segment.remove(seq)),
+            }
+            if segment.base > counted && !last {
+                self.state.checkpoint.since += segment.len;
+            }
+            self.state.next = self.state.next.max(segment.last + 1);
+            self.state.last_time = self.state.last_time.max(segment.last_time);
+            self.state.segments.push_back(segment);
+        }
+        Ok(())
+    }
+
+    fn count_in(&mut self, table: &Table, gone: &Removed) {
+        for (subject, info, bytes) in table.summarize(|seq| !gone.contains(seq)) {
+            self.state.msgs += info.count;
+            self.state.bytes += bytes;
+            self.state.subjects.merge(subject, info);
         }
     }
-    if filled.is_empty()
-        && let Some(at) = empty.iter().rposition(|(_, segment)| segment.is_some())
-    {
-        filled.extend(empty.swap_remove(at).1);
+
+    fn count_out(&mut self, table: &Table, chosen: impl Fn(u64) -> bool) {
+        for row in table.rows.iter().filter(|row| chosen(row.seq)) {
+            let subject = table.subject(row.subject);
+            self.state.msgs = self.state.msgs.saturating_sub(1);
+            self.state.bytes = self.state.bytes.saturating_sub(u64::from(row.size));
+            if self.state.subjects.remove(subject, row.seq) == Left::Last {
+                self.mend.push(subject.into());
+            }
+        }
     }
-    for (path, _) in empty {
-        tracing::debug!("{id}: {} holds nothing", path.display());
-        place.disk.remove(&path).map_err(|e| StoreError::io("remove", &path, e))?;
+
+    /// Reads a segment up to the record that `next` begins with, and cuts what follows its last whole record.
+    fn scan(&mut self, segment: &mut Segment, next: u64) -> Result<Table, StoreError> {
+        let path = segment.path.clone();
+        let failed = |e| StoreError::io("read", &path, e);
+        let len = segment.file.size().map_err(failed)?;
+        let mut scanner = Scanner::new(segment.file.clone(), HEADER, len, segment.base - 1, CHUNK);
+        let mut table = Builder::default();
+        let (mut cut, mut damage) = (None, None);
+        let id = self.id;
+        segment.forget();
+        while let Some(item) = scanner.next().map_err(failed)? {
+            match item {
+                Item::Damage { from, at_end: true } if next == u64::MAX => cut = Some(from),
+                Item::Damage { from, .. } => damage = Some((segment.last + 1, from)),
+                Item::Record(view, offset) if view.seq >= next => {
+                    cut = Some(offset);
+                    break;
+                }
+                Item::Record(view, offset) => {
+                    if let Some((first, from)) = damage.take() {
+                        let last = view.seq - 1;
+                        tracing::error!(
+                            "{id}: sequences {first} to {last} are damaged (offset {from}) and are left out"
+                        );
+                    }
+                    segment.note(view.seq, view.time, offset, view.used);
+                    let size = OVERHEAD + view.subject.len() + view.headers.len() + view.payload.len();
+                    table.push(view.seq, view.subject, size);
+                }
+            }
+        }
+        if let Some((first, from)) = damage {
+            tracing::error!("{id}: sequences from {first} on are damaged (offset {from}) and are left out");
+        }
+        if let Some(from) = cut {
+            tracing::info!("{id}: cut {} bytes of an unfinished write", len - from);
+            segment.file.truncate(from).and_then(|()| segment.file.sync()).map_err(failed)?;
+        }
+        Ok(table.finish())
     }
-    Ok(filled)
 }
 
 fn holds_records(segment: &Segment) -> Result<bool, StoreError> {
@@ -88,86 +255,4 @@ fn holds_records(segment: &Segment) -> Result<bool, StoreError> {
         None | Some(Item::Damage { at_end: true, .. }) => false,
         Some(Item::Record(..) | Item::Damage { at_end: false, .. }) => true,
     })
-}
-
-fn load(
-    state: &mut State,
-    mut segment: Segment,
-    id: &str,
-    gone: &Removed,
-    next: Option<u64>,
-) -> Result<(), StoreError> {
-    let path = segment.path.clone();
-    let failed = |e| StoreError::io("read", &path, e);
-    let len = segment.file.size().map_err(failed)?;
-    let mut scanner = Scanner::new(segment.file.clone(), HEADER, len, segment.base - 1, CHUNK);
-    let mut cut = None;
-    let mut damage = None;
-    while let Some(item) = scanner.next().map_err(failed)? {
-        match item {
-            Item::Damage { from, at_end: true } if next.is_none() => cut = Some(from),
-            Item::Damage { from, .. } => damage = Some((segment.last + 1, from)),
-            Item::Record(view, offset) if next.is_some_and(|next| view.seq >= next) => {
-                cut = Some(offset);
-                break;
-            }
-            Item::Record(view, offset) => {
-                if let Some((first, from)) = damage.take() {
-                    let last = view.seq - 1;
-                    tracing::error!("{id}: sequences {first} to {last} are damaged (offset {from}) and are left out");
-                }
-                segment.note(view.seq, view.time, offset, view.used);
-                if gone.contains(view.seq) {
-                    segment.removed.insert(view.seq - segment.base);
-                    continue;
-                }
-                let size = OVERHEAD + view.subject.len() + view.headers.len() + view.payload.len();
-                state.msgs += 1;
-                state.bytes += size as u64;
-                state.subjects.merge(view.subject, SubjectInfo { first: view.seq, last: view.seq, count: 1 });
-            }
-        }
-    }
-    if let Some((first, from)) = damage {
-        tracing::error!("{id}: sequences from {first} on are damaged (offset {from}) and are left out");
-    }
-    if let Some(from) = cut {
-        tracing::info!("{id}: cut {} bytes of an unfinished write", len - from);
-        segment.file.truncate(from).and_then(|()| segment.file.sync()).map_err(failed)?;
-    }
-    state.next = state.next.max(segment.last + 1);
-    state.last_time = state.last_time.max(segment.last_time);
-    state.segments.push_back(segment);
-    Ok(())
-}
-
-/// The removals of a log, for look-up.
-struct Removed {
-    below: u64,
-    /// Sorted, disjoint.
-    ranges: Vec<Tomb>,
-}
-
-impl Removed {
-    fn new(tombs: &[Tomb]) -> Removed {
-        let below = tombs.iter().filter(|t| t.0 == 0).map(|t| t.1 + 1).max().unwrap_or(0);
-        let mut ranges: Vec<Tomb> = tombs.iter().copied().filter(|t| t.1 >= below).collect();
-        ranges.sort_unstable_by_key(|t| t.0);
-        let mut merged: Vec<Tomb> = Vec::with_capacity(ranges.len());
-        for tomb in ranges {
-            match merged.last_mut() {
-                Some(last) if tomb.0 <= last.1.saturating_add(1) => last.1 = last.1.max(tomb.1),
-                _ => merged.push(tomb),
-            }
-        }
-        Removed { below, ranges: merged }
-    }
-
-    fn contains(&self, seq: u64) -> bool {
-        if seq < self.below {
-            return true;
-        }
-        let after = self.ranges.partition_point(|t| t.0 <= seq);
-        after > 0 && self.ranges[after - 1].1 >= seq
-    }
 }

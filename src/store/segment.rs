@@ -6,8 +6,10 @@
 use super::StoreError;
 use super::bits::Bits;
 use super::frame::{self, Parsed, u32_at, u64_at};
+use super::index::{self, Summary};
 use super::io::{DiskFile, Place};
 use super::record::{self, View};
+use super::table::Table;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,8 +40,10 @@ pub(super) struct Segment {
     pub path: PathBuf,
     /// (sequence, offset) of a record every [`STRIDE`] bytes; sequences ascend.
     points: Vec<(u64, u64)>,
-    /// First record's time, then as `points`.
+    /// Their times.
     times: Vec<i64>,
+    /// An index file says what is in it; never before it is sealed.
+    pub indexed: bool,
 }
 
 /// The file name of the segment that begins at `base`.
@@ -100,7 +104,47 @@ impl Segment {
             path,
             points: Vec::new(),
             times: Vec::new(),
+            indexed: false,
         }
+    }
+
+    /// Opens a sealed segment by what its index says; `None` if that is not of this file.
+    pub fn open_indexed(place: &Place, base: u64) -> Option<Segment> {
+        let summary = index::summary(place, base)?;
+        let path = place.dir.join(file_name(base));
+        let file =
+            place.disk.open(&path, false).ok().filter(|file| file.size().is_ok_and(|size| size == summary.len))?;
+        let Summary { last, records, len, last_time, points, .. } = summary;
+        let times = points.iter().map(|point| point.2).collect();
+        let points = points.into_iter().map(|point| (point.0, point.1)).collect();
+        let known =
+            Segment { last, last_time, len, records, points, times, indexed: true, ..Segment::new(base, file, path) };
+        Some(known)
+    }
+
+    /// What its index is to say.
+    pub fn summary(&self) -> Summary {
+        let Segment { base, last, records, len, last_time, .. } = *self;
+        let points = self.points.iter().zip(&self.times).map(|((seq, offset), time)| (*seq, *offset, *time)).collect();
+        Summary { base, last, records, len, last_time, points }
+    }
+
+    /// Forgets what was said of its records; they are to be [noted](Segment::note) anew.
+    pub fn forget(&mut self) {
+        (self.last, self.last_time, self.len, self.records) = (self.base - 1, i64::MIN, HEADER, 0);
+        self.points.clear();
+        self.times.clear();
+    }
+
+    /// What it holds.
+    pub fn table(&self, place: &Place) -> Result<Table, StoreError> {
+        self.contents().table(place)
+    }
+
+    /// The way to what it holds, which can be gone without the segment.
+    pub fn contents(&self) -> Contents {
+        let scanner = self.scan_from(HEADER, CHUNK);
+        Contents { base: self.base, indexed: self.indexed, scanner, path: self.path.clone() }
     }
 
     /// Counts a record in that was written at `offset`.
@@ -113,6 +157,11 @@ impl Segment {
         self.last_time = time;
         self.records += 1;
         self.len = offset + used as u64;
+    }
+
+    /// Takes note that `seq` was removed.
+    pub fn remove(&mut self, seq: u64) {
+        self.removed.insert(seq - self.base);
     }
 
     /// Whether `seq` was removed.
@@ -141,9 +190,34 @@ impl Segment {
         self.records - self.removed.count()
     }
 
+    /// A scan of the committed records from the one at `offset` on.
+    pub fn scan_from(&self, offset: u64, chunk: usize) -> Scanner {
+        Scanner::new(self.file.clone(), offset.max(HEADER), self.len, self.base - 1, chunk)
+    }
+
     /// A scan of the committed records from about `seq` on.
     pub fn scan(&self, seq: u64, chunk: usize) -> Scanner {
         Scanner::new(self.file.clone(), self.offset_of(seq), self.len, self.base - 1, chunk)
+    }
+}
+
+/// What reads the table of a segment.
+pub(super) struct Contents {
+    base: u64,
+    indexed: bool,
+    scanner: Scanner,
+    path: PathBuf,
+}
+
+impl Contents {
+    /// The table: from the index if there is one to be believed, else from the records.
+    pub fn table(self, place: &Place) -> Result<Table, StoreError> {
+        if self.indexed
+            && let Some(table) = index::table(place, self.base)
+        {
+            return Ok(table);
+        }
+        Table::scan(self.scanner).map_err(|e| StoreError::io("read", &self.path, e))
     }
 }
 

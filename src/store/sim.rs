@@ -94,6 +94,13 @@ impl SimDisk {
         }
     }
 
+    /// Loses a file.
+    pub fn forget(&self, path: &Path) {
+        let mut state = lock(&self.0);
+        state.names.remove(path);
+        state.durable_names.remove(path);
+    }
+
     /// Files and their lengths.
     pub fn files(&self) -> Vec<(PathBuf, usize)> {
         lock(&self.0).names.iter().map(|(path, content)| (path.clone(), lock(content).now.len())).collect()

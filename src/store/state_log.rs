@@ -51,7 +51,7 @@ impl StateLog {
         place.disk.sync_dir(&place.dir).map_err(failed)?;
         let bytes = file.read_all().map_err(failed)?;
         let mut values = BTreeMap::new();
-        let at = frame::each(&bytes, &path, |body| apply(&mut values, body));
+        let at = frame::each(&bytes, &path, |_, body| apply(&mut values, body)).end;
         if at < bytes.len() {
             tracing::info!("{}: cut {} bytes of an unfinished write", path.display(), bytes.len() - at);
         }

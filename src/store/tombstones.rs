@@ -10,6 +10,17 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tomb(pub u64, pub u64);
 
+/// A place in the file of removals. The file is another one, and the place means nothing, when it has been rewritten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// Drawn when the file was made; 0 while there is none.
+    pub generation: u64,
+    /// Bytes before the place.
+    pub len: u64,
+}
+
+/// Length of the body of the frame with the generation; the others hold pairs of sequences.
+const GENERATION: usize = 8;
 /// Above this size the file is rewritten when most of it says nothing any more.
 const COMPACT_ABOVE: u64 = 256 * 1024;
 
@@ -32,12 +43,22 @@ impl Tomb {
 #[derive(Default)]
 pub(super) struct Tombstones {
     file: Option<Arc<dyn DiskFile>>,
+    generation: u64,
     len: u64,
 }
 
+/// What the file of removals says.
+#[derive(Default)]
+pub(super) struct Removals {
+    /// Each with the place of its frame.
+    pub all: Vec<(u64, Tomb)>,
+    /// Some could not be read.
+    pub damaged: bool,
+}
+
 impl Tombstones {
-    /// Opens the file and reads what it says; a torn end is cut off.
-    pub fn open(place: &Place) -> Result<(Tombstones, Vec<Tomb>), StoreError> {
+    /// Opens the file and reads what it says; a torn end is cut off by the next write.
+    pub fn open(place: &Place) -> Result<(Tombstones, Removals), StoreError> {
         let path = path(place);
         let failed = |error| StoreError::io("read", &path, error);
         let file = match place.disk.open(&path, false) {
@@ -46,11 +67,22 @@ impl Tombstones {
             Err(e) => return Err(failed(e)),
         };
         let bytes = file.read_all().map_err(failed)?;
-        let mut tombs = Vec::new();
-        let at = frame::each(&bytes, &path, |body| {
-            tombs.extend(body.chunks_exact(16).filter_map(|r| Some(Tomb(u64_at(r, 0)?, u64_at(r, 8)?))));
+        let mut generation = 0;
+        let mut removals = Removals::default();
+        let walk = frame::each(&bytes, &path, |at, body| match body.len() {
+            GENERATION => generation = u64_at(body, 0).unwrap_or_default(),
+            _ => {
+                let tombs = body.chunks_exact(16).filter_map(|r| Some(Tomb(u64_at(r, 0)?, u64_at(r, 8)?)));
+                removals.all.extend(tombs.map(|tomb| (at as u64, tomb)));
+            }
         });
-        Ok((Tombstones { file: Some(file), len: at as u64 }, tombs))
+        removals.damaged = walk.damaged;
+        Ok((Tombstones { file: Some(file), generation, len: walk.end as u64 }, removals))
+    }
+
+    /// Where the next removals will be written.
+    pub fn mark(&self) -> Mark {
+        Mark { generation: self.generation, len: self.len }
     }
 
     /// Writes removals; they are durable when [`Tombstones::sync`] has returned.
@@ -65,6 +97,10 @@ impl Tombstones {
             }
         };
         let mut out = Vec::new();
+        let generation = if self.len == 0 { fastrand::u64(1..) } else { self.generation };
+        if self.len == 0 {
+            frame::push(&mut out, |out| out.extend_from_slice(&generation.to_le_bytes()));
+        }
         frame::push(&mut out, |out| {
             for Tomb(from, to) in tombs {
                 out.extend_from_slice(&from.to_le_bytes());
@@ -74,6 +110,7 @@ impl Tombstones {
         // What a failed write may have left behind must not be taken for removals.
         let written = file.truncate(self.len).and_then(|()| file.write_at(&out, self.len));
         written.map_err(|e| StoreError::io("write", &path, e))?;
+        self.generation = generation;
         self.len += out.len() as u64;
         Ok(())
     }
@@ -97,7 +134,7 @@ impl Tombstones {
         let failed = |e| StoreError::io("rewrite", &path(place), e);
         let file = place.disk.open(&new_path, true).map_err(failed)?;
         file.truncate(0).map_err(failed)?;
-        let mut new = Tombstones { file: Some(file), len: 0 };
+        let mut new = Tombstones { file: Some(file), ..Tombstones::default() };
         new.write(place, tombs)?;
         new.sync(place)?;
         place.disk.rename(&new_path, &path(place)).map_err(failed)?;

@@ -1,6 +1,6 @@
 //! A list of subjects that permissions are made of: allow or deny, with wildcards and queue groups.
 
-use super::{Index, is_valid, matches, overlap};
+use super::{Index, is_subset, is_valid, matches, overlap};
 
 /// Subjects, each with or without a queue group (`orders.* workers`), answering which of them select a subject.
 ///
@@ -26,6 +26,19 @@ pub struct Selection {
     pub any_queue: bool,
     /// An entry with the queue group that was asked for.
     pub queue: bool,
+}
+
+impl Selection {
+    fn add(&mut self, entry: Option<&str>, asked: Option<&str>) {
+        match entry {
+            None => self.plain = true,
+            Some(own) => {
+                self.any_queue = true;
+                // A queue group in the list may be a pattern; it also stands for itself.
+                self.queue |= asked.is_some_and(|queue| own == queue || matches(own, queue));
+            }
+        }
+    }
 }
 
 impl SubjectList {
@@ -60,17 +73,28 @@ impl SubjectList {
         self.entries.is_empty()
     }
 
+    /// Which entries select all that `subject` stands for, asked for with `queue`. A subject that is not valid is selected
+    /// by none.
+    ///
+    /// nats-server takes `a.>` for selected by `a.*`, and so opens more than was written; we do not.
+    pub fn select_all(&self, subject: &str, queue: Option<&str>) -> Selection {
+        if !is_valid(subject) {
+            return Selection::default();
+        }
+        if subject != ">" && !subject.ends_with(".>") {
+            return self.select(subject, queue);
+        }
+        let mut selection = Selection::default();
+        for (_, entry) in self.entries.iter().filter(|(own, _)| is_subset(subject, own)) {
+            selection.add(entry.as_deref(), queue);
+        }
+        selection
+    }
+
     /// Which entries select `subject`, asked for with `queue`.
     pub fn select(&self, subject: &str, queue: Option<&str>) -> Selection {
         let mut selection = Selection::default();
-        self.index.lookup(subject, &mut |entry: &Option<Box<str>>| match entry {
-            None => selection.plain = true,
-            Some(own) => {
-                selection.any_queue = true;
-                // A queue group in the list may be a pattern; it also stands for itself.
-                selection.queue |= queue.is_some_and(|queue| **own == *queue || matches(own, queue));
-            }
-        });
+        self.index.lookup(subject, &mut |entry: &Option<Box<str>>| selection.add(entry.as_deref(), queue));
         selection
     }
 
@@ -102,6 +126,14 @@ mod tests {
         assert_eq!(list.select("d", Some("q")), Selection::default());
         assert!(list.covers("c.y", Some("q.1")) && !list.covers("c.y", Some("r")) && list.covers("c.x", None));
         assert!(list.overlaps("*.x") && list.overlaps(">") && !list.overlaps("a.b"));
+    }
+
+    #[test]
+    fn all_of_a_wildcard_must_be_selected() {
+        let list = SubjectList::new(&["a.*", "b.>", "c.> q"]).expect("valid");
+        assert!(list.select_all("a.*", None).plain && !list.select_all("a.>", None).plain);
+        assert!(list.select_all("b.c.>", None).plain && !list.select_all(">", None).plain);
+        assert!(list.select_all("c.d.>", Some("q")).queue && !list.select_all("b..c", None).plain);
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod transform_function;
 
 pub use index::{Index, Matches};
 pub use list::{InvalidEntry, Selection, SubjectList};
-pub use transform::{Transform, TransformError, placeholders};
+pub use transform::{Transform, TransformError, placeholders, wildcards};
 
 /// Whether `subject` may be subscribed to: no empty token, no white space, `>` only at the end.
 pub fn is_valid(subject: &str) -> bool {

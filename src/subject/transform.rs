@@ -32,6 +32,9 @@ pub enum TransformError {
     /// The source or the destination is no subject, the destination has `*`, or only one of them ends in `>`.
     #[error("invalid subject")]
     BadSubject,
+    /// The destination has an empty token, `>` before its end, or white space outside of function calls.
+    #[error("invalid mapping destination: invalid transform")]
+    InvalidTransform,
     /// A function takes a wildcard that the source does not have.
     #[error("invalid mapping destination: wildcard index out of range in {0}")]
     IndexOutOfRange(String),
@@ -68,6 +71,20 @@ impl Transform {
     /// need that.
     pub fn strict(source: &str, destination: &str) -> Result<Self, TransformError> {
         Self::build(source, destination, true)
+    }
+
+    /// As [`Transform::new`], with the destination held to be a subject as nats-server holds those of its configuration
+    /// and of streams (`ValidateMapping` in `sublist.go`).
+    pub fn validated(source: &str, destination: &str) -> Result<Self, TransformError> {
+        let mut full = false;
+        for token in destination.split('.').filter(|_| !destination.is_empty()) {
+            let call = token.len() > 4 && token.starts_with("{{") && token.ends_with("}}");
+            if token.is_empty() || full || !call && token.contains(['\t', '\n', '\x0c', '\r', ' ']) {
+                return Err(TransformError::InvalidTransform);
+            }
+            full = token == ">";
+        }
+        Self::new(source, destination)
     }
 
     fn build(source: &str, destination: &str, strict: bool) -> Result<Self, TransformError> {
@@ -212,6 +229,18 @@ pub fn placeholders(subject: &str) -> String {
                 format!("${star}")
             }
             token => token.to_owned(),
+        })
+        .collect();
+    tokens.join(".")
+}
+
+/// `foo.$1.$2` as a subject that can be subscribed to: `foo.*.*`.
+pub fn wildcards(destination: &str) -> String {
+    let tokens: Vec<&str> = destination
+        .split('.')
+        .map(|token| match Function::parse(token) {
+            Ok(Some(Function::Wildcard(index))) if index > 0 => "*",
+            _ => token,
         })
         .collect();
     tokens.join(".")
@@ -363,6 +392,7 @@ mod tests {
     #[test]
     fn placeholders_keep_a_subject() {
         assert_eq!(placeholders("foo.*.bar.*.>"), "foo.$1.bar.$2.>");
+        assert_eq!(wildcards("foo.$1.bar.{{wildcard(2)}}.$x.>"), "foo.*.bar.*.$x.>");
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! The operating system: systemd, journald, signals, control socket, disk space.
 
 pub mod control;
+pub mod http;
 pub mod logging;
 pub mod notify;
 pub mod signals;

@@ -144,6 +144,13 @@ impl Leafd {
         format!("nats://{}", self.clients.expect("it listens"))
     }
 
+    /// Where it listens for `kind`, as a URL, by its ports file.
+    pub fn port(&self, kind: &str) -> String {
+        let text = fs::read_to_string(self.data().join("leafd.ports")).expect("a ports file");
+        let ports: Value = serde_json::from_str(&text).expect("JSON");
+        ports[kind][0].as_str().unwrap_or_else(|| panic!("no {kind} in {text}")).to_owned()
+    }
+
     /// A client that does not come back by itself: the address changes.
     pub async fn client(&self) -> async_nats::Client {
         async_nats::ConnectOptions::new().connect(self.url()).await.expect("leafd takes clients")

@@ -7,6 +7,7 @@
 // Each test file uses its own part of this.
 #![allow(dead_code, unused_imports)]
 
+pub mod browser;
 pub mod certificates;
 pub mod gateway;
 pub mod hub;

@@ -20,7 +20,7 @@ pub struct Pty {
 impl Pty {
     /// A pair whose line is at `path`.
     pub fn new(path: &Path) -> Pty {
-        let device = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pty");
+        let device = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pty");
         grantpt(&device).expect("granted");
         unlockpt(&device).expect("unlocked");
         let name = ptsname(&device, Vec::new()).expect("a name");

@@ -6,12 +6,14 @@
 //! relying on it (a key without a value inside a map, an unknown unit, a NUL byte), this one says so.
 
 mod cursor;
+mod directives;
 mod parse;
 mod scalar;
 #[cfg(test)]
 mod tests;
 mod value;
 
+pub use directives::{Findings, nats_server_defaults, to_toml};
 pub use parse::{parse_file, parse_str};
 pub use value::{Entry, Kind, Map, Place, Value};
 

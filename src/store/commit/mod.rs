@@ -6,6 +6,7 @@
 mod interval;
 mod queue;
 mod round;
+mod seal;
 mod ticket;
 
 pub(super) use queue::Shared;

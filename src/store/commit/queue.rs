@@ -4,6 +4,7 @@ use super::TICK;
 use super::ticket::{Commit, Ticket, ticket};
 use crate::store::StoreError;
 use crate::store::log::Inner;
+use crate::store::tables::Tables;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -32,6 +33,9 @@ pub(in crate::store) struct Shared {
     wake: Condvar,
     closed: AtomicBool,
     logs: Mutex<HashMap<String, Weak<Inner>>>,
+    /// How many logs there have been.
+    numbers: AtomicU64,
+    tables: Mutex<Tables>,
     pub(super) segment_bytes: u64,
     pub(super) commits: AtomicU64,
     pub(super) syncs: AtomicU64,
@@ -58,6 +62,8 @@ impl Shared {
             wake: Condvar::new(),
             closed: AtomicBool::new(false),
             logs: Mutex::default(),
+            numbers: AtomicU64::new(0),
+            tables: Mutex::default(),
             segment_bytes,
             commits: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
@@ -74,6 +80,15 @@ impl Shared {
 
     pub(in crate::store) fn logs(&self) -> MutexGuard<'_, HashMap<String, Weak<Inner>>> {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number that no other log has.
+    pub fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn enqueue(&self, log: Arc<Inner>) {

@@ -1,6 +1,6 @@
 //! One round: what is staged is written, synced, taken into the books, or dropped.
 
-use super::Shared;
+use super::{Shared, seal};
 use crate::store::io::DiskFile;
 use crate::store::log::{Inner, Log, Staged, Storage, Sync};
 use crate::store::record;
@@ -124,6 +124,7 @@ fn begin_segment(log: &Log, base: u64) -> Result<(Arc<dyn DiskFile>, u64, PathBu
     let segment = Segment::create(place, base)?;
     let begun = (segment.file.clone(), segment.len, segment.path.clone());
     let mut state = log.0.state();
+    seal::note(log, &mut state);
     state.segments.push_back(segment);
     state.rotate = false;
     Ok(begun)
@@ -212,6 +213,7 @@ fn finish(shared: &Shared, round: Round) {
         log.limit_subjects(&over, max);
     }
     log.expire();
+    seal::write(shared, &log);
     compact_tombstones(&log);
 }
 

@@ -1,7 +1,8 @@
 //! What the limits drop: the oldest records of the log, and of each subject.
 
+use super::Log;
+use super::front::Rule;
 use super::options::Limits;
-use super::{Log, size_of};
 
 impl Log {
     /// Changes the limits; they are applied with the next commit.
@@ -26,20 +27,21 @@ impl Log {
         if !over(msgs, bytes) && oldest.is_none() {
             return;
         }
-        let mut reader = self.reader();
-        let mut chosen = Vec::new();
-        while let Ok(Some(stored)) = reader.next(&|_| true) {
-            if !over(msgs, bytes) && oldest.is_none_or(|oldest| stored.time >= oldest) {
-                break;
-            }
-            msgs = msgs.saturating_sub(1);
-            bytes = bytes.saturating_sub(size_of(&stored));
-            chosen.push((stored.seq, stored.subject.clone(), size_of(&stored)));
-            if chosen.len() == 4096 {
-                self.strike(std::mem::take(&mut chosen), false);
-            }
+        let by_number = self.drop_front(Rule {
+            accept: &mut |c| {
+                let drop = over(msgs, bytes);
+                (msgs, bytes) = (msgs.saturating_sub(u64::from(drop)), bytes.saturating_sub(c.size));
+                drop
+            },
+            by_table: &|_| true,
+        });
+        let by_age = match oldest {
+            Some(oldest) => self.drop_front(Rule { accept: &mut |c| c.time < oldest, by_table: &|last| last < oldest }),
+            None => Ok(0),
+        };
+        if let Err(error) = by_number.and(by_age) {
+            tracing::warn!("{}: cannot apply the limits: {error}", self.0.id);
         }
-        self.strike(chosen, false);
     }
 
     /// Subjects with more than `max` records.
@@ -54,14 +56,14 @@ impl Log {
             loop {
                 let Some(info) = self.0.state().committed_of(subject).filter(|i| i.count > max) else { break };
                 let Ok(Some(first)) = self.first_of(subject, info.first) else { break };
-                let size = size_of(&first);
-                if self.strike(vec![(first.seq, subject.clone(), size)], true) == 0 {
+                let (seq, size) = first;
+                if self.strike(vec![(seq, subject.clone(), size)]) == 0 {
                     break;
                 }
                 if max > 1
-                    && let Ok(Some(next)) = self.first_of(subject, first.seq + 1)
+                    && let Ok(Some((next, _))) = self.first_of(subject, seq + 1)
                 {
-                    self.0.state().subjects.set_first(subject, next.seq);
+                    self.0.state().subjects.set_first(subject, next);
                 }
             }
         }

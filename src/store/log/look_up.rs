@@ -5,6 +5,7 @@ use super::options::LogState;
 use crate::store::segment::{Item, Scanner};
 use crate::store::{StoreError, Stored, SubjectInfo};
 use crate::subject;
+use std::ops::{ControlFlow, Range};
 
 impl Log {
     /// Numbers of now.
@@ -124,20 +125,20 @@ impl Log {
             }
             return count;
         }
-        let chosen: Vec<SubjectInfo> =
-            state.subjects.iter().filter(|(s, _)| subject::matches(filter, s)).map(|(_, info)| info).collect();
         drop(state);
-        let whole: u64 = chosen.iter().filter(|i| i.first >= from_seq).map(|i| i.count).sum();
-        if chosen.iter().all(|i| i.first >= from_seq || i.last < from_seq) {
-            return whole;
-        }
-        let mut reader = self.reader();
-        reader.seek(from_seq);
+        self.count_live(from_seq..u64::MAX, filter).unwrap_or(0)
+    }
+
+    /// Live records within `range` whose subject `filter` selects, counted by the tables; of staged ones, by the subjects.
+    pub(super) fn count_live(&self, range: Range<u64>, filter: &str) -> Result<u64, StoreError> {
         let mut count = 0;
-        while let Ok(Some(_)) = reader.next(&|s| subject::matches(filter, s)) {
-            count += 1;
-        }
-        count
+        self.each_table::<()>(range, |table, rows| {
+            let chosen = table.select(|subject| subject::matches(filter, subject));
+            let state = self.0.state();
+            count += rows.iter().filter(|row| chosen[row.subject as usize] && state.is_live(row.seq)).count() as u64;
+            ControlFlow::Continue(())
+        })?;
+        Ok(count)
     }
 
     /// First sequence stored at or after `time` (nanoseconds since 1970); one more than the last if there is none.

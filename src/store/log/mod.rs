@@ -1,5 +1,7 @@
 //! A log: what is staged, what is committed, and the answers to questions about both.
 
+mod contents;
+mod front;
 mod limits;
 mod look_up;
 mod options;
@@ -12,6 +14,7 @@ pub use options::{CommitObserver, Limits, LogOptions, LogState, Purge, Storage, 
 pub(super) use staging::Staged;
 pub(super) use state::State;
 
+use self::contents::Tail;
 use super::Stored;
 use super::commit::Shared;
 use super::io::Place;
@@ -32,6 +35,9 @@ pub(super) struct Inner {
     pub shared: Arc<Shared>,
     pub observer: OnceLock<Arc<dyn CommitObserver>>,
     pub damaged: AtomicU64,
+    /// Distinguishes it from all other logs of the store, past ones included.
+    pub number: u64,
+    tail: Mutex<Tail>,
     state: Mutex<State>,
 }
 
@@ -41,6 +47,8 @@ impl Inner {
             id: id.to_owned(),
             place,
             storage,
+            number: shared.number(),
+            tail: Mutex::default(),
             shared,
             observer: OnceLock::new(),
             damaged: AtomicU64::new(0),
@@ -80,6 +88,12 @@ impl Log {
         for segment in segments {
             if let Err(error) = self.0.place.disk.remove(&segment.path) {
                 tracing::warn!("cannot delete {}: {error}", segment.path.display());
+            }
+            self.0.shared.tables().forget(self.0.number, segment.base);
+            if segment.indexed {
+                let mut state = self.0.state();
+                state.checkpoint.since += segment.len;
+                state.checkpoint.gone.push(segment.base);
             }
         }
     }

@@ -1,10 +1,12 @@
 //! Removing records: one by one, by a purge, and from the front.
 
+use super::front::Rule;
 use super::options::Purge;
 use super::{Log, size_of};
 use crate::store::StoreError;
 use crate::store::tombstones::Tomb;
 use crate::subject;
+use std::ops::ControlFlow;
 
 impl Log {
     /// Removes committed records; returns how many there were. Durable with the next commit ([`super::Store::barrier`]).
@@ -21,34 +23,42 @@ impl Log {
                 Err(error) => failure = Some(error),
             }
         }
-        let count = self.strike(found, true);
+        let count = self.strike(found);
         failure.map_or(Ok(count), Err)
     }
 
-    /// Takes records out of the books, deletes what segments that empties, and has the removals written if `note`.
-    pub(in crate::store) fn strike(&self, records: Vec<(u64, Box<str>, u64)>, note: bool) -> u64 {
+    /// Takes records out of the books and has their removal written.
+    pub(super) fn strike(&self, records: Vec<(u64, Box<str>, u64)>) -> u64 {
         let mut mend = Vec::new();
         let mut count = 0;
+        let mut state = self.0.state();
+        for (seq, subject, size) in records {
+            if state.strike(seq, &subject, size, &mut mend) {
+                count += 1;
+                Tomb::push(&mut state.tombs, seq);
+            }
+        }
+        drop(state);
+        self.settle(mend, count > 0);
+        count
+    }
+
+    /// After records were taken out of the books: deletes what segments that empties, has the removals written if `note`, and
+    /// looks for the last records of subjects that lost theirs.
+    fn settle(&self, mut mend: Vec<Box<str>>, note: bool) {
         let gone = {
             let mut state = self.0.state();
-            for (seq, subject, size) in records {
-                if state.strike(seq, &subject, size, &mut mend) {
-                    count += 1;
-                    if note {
-                        Tomb::push(&mut state.tombs, seq);
-                    }
-                }
-            }
-            if note && count > 0 {
+            if note {
                 self.queue(&mut state);
             }
             state.settle()
         };
         self.delete(gone);
+        mend.sort_unstable();
+        mend.dedup();
         for subject in mend {
             self.mend_last(&subject);
         }
-        count
     }
 
     /// Purges; returns how many records went.
@@ -67,17 +77,29 @@ impl Log {
             return Ok(self.trim(below));
         }
         let filter = filter.unwrap_or(">");
-        let mut reader = self.reader();
-        let mut chosen = Vec::new();
-        while let Some(stored) = reader.next(&|s| subject::matches(filter, s))? {
-            if stored.seq >= below {
-                break;
+        let keep = purge.keep.unwrap_or(0);
+        let most = match keep {
+            0 => u64::MAX,
+            keep => self.count_live(0..below, filter)?.saturating_sub(keep),
+        };
+        let mut mend = Vec::new();
+        let mut count = 0;
+        let stopped = self.each_table(0..below, |table, rows| {
+            let chosen = table.select(|subject| subject::matches(filter, subject));
+            let mut state = self.0.state();
+            for row in rows.iter().filter(|row| chosen[row.subject as usize]) {
+                if count == most {
+                    return ControlFlow::Break(());
+                }
+                if state.strike(row.seq, table.subject(row.subject), row.size.into(), &mut mend) {
+                    count += 1;
+                    Tomb::push(&mut state.tombs, row.seq);
+                }
             }
-            chosen.push((stored.seq, stored.subject.clone(), size_of(&stored)));
-        }
-        let keep = purge.keep.unwrap_or(0) as usize;
-        chosen.truncate(chosen.len().saturating_sub(keep));
-        Ok(self.strike(chosen, true))
+            ControlFlow::Continue(())
+        });
+        self.settle(mend, count > 0);
+        stopped.map(|_| count)
     }
 
     /// The sequence of the record with `keep - 1` records after it.
@@ -94,8 +116,6 @@ impl Log {
 
     /// Drops everything below `first_seq` (at most what is committed); returns how many records went.
     pub fn trim(&self, first_seq: u64) -> u64 {
-        let mut reader = self.reader();
-        let mut chosen = Vec::new();
         let (below, first) = {
             let state = self.0.state();
             (first_seq.min(state.committed + 1), state.first)
@@ -103,29 +123,23 @@ impl Log {
         if below <= first {
             return 0;
         }
-        let mut count = 0;
-        // In pieces, so that a large backlog is not held in memory at once.
-        loop {
-            while chosen.len() < 4096 {
-                match reader.next(&|_| true) {
-                    Ok(Some(s)) if s.seq < below => chosen.push((s.seq, s.subject.clone(), size_of(&s))),
-                    _ => break,
-                }
+        let dropped = self.drop_front(Rule { accept: &mut |c| c.seq < below, by_table: &|_| true });
+        let count = dropped.unwrap_or_else(|error| {
+            tracing::warn!("{}: not all that goes could be counted: {error}", self.0.id);
+            0
+        });
+        let gone = {
+            let mut state = self.0.state();
+            state.first = state.first.max(below);
+            if state.first == state.next {
+                (state.msgs, state.bytes) = (0, 0);
             }
-            if chosen.is_empty() {
-                break;
-            }
-            count += self.strike(std::mem::take(&mut chosen), false);
-        }
-        let mut state = self.0.state();
-        // Damaged records are never read, and so go here.
-        state.first = state.first.max(below);
-        if state.first == state.next {
-            (state.msgs, state.bytes) = (0, 0);
-        }
-        state.tombs.push(Tomb::below(below));
-        state.rotate |= state.msgs == 0;
-        self.queue(&mut state);
+            state.tombs.push(Tomb::below(below));
+            state.rotate |= state.msgs == 0;
+            self.queue(&mut state);
+            state.settle()
+        };
+        self.delete(gone);
         count
     }
 }

@@ -1,8 +1,9 @@
 //! The books of a log: its segments, subjects, and numbers.
 
-use super::options::{Limits, Sync};
+use super::options::{Limits, LogOptions, Sync};
 use super::staging::Staged;
 use crate::store::SubjectInfo;
+use crate::store::checkpoint::Due;
 use crate::store::record;
 use crate::store::segment::Segment;
 use crate::store::subjects::{Left, Subjects};
@@ -41,15 +42,45 @@ pub(in crate::store) struct State {
     pub synced_at: Instant,
     pub unsynced: bool,
     pub deleted: bool,
+    pub checkpoint: Due,
 }
 
 impl State {
+    /// Of a log without records.
+    pub fn new(options: &LogOptions) -> State {
+        let next = options.first_seq.max(1);
+        State {
+            limits: options.limits,
+            sync: options.sync,
+            segments: VecDeque::new(),
+            subjects: Subjects::default(),
+            first: next,
+            next,
+            committed: next - 1,
+            last_time: i64::MIN,
+            first_time: (0, 0),
+            msgs: 0,
+            bytes: 0,
+            staged: Staged::default(),
+            writing: None,
+            spare: Staged::default(),
+            tombs: Vec::new(),
+            tombstones: Tombstones::default(),
+            rotate: false,
+            queued: false,
+            synced_at: Instant::now(),
+            unsynced: false,
+            deleted: false,
+            checkpoint: Due::default(),
+        }
+    }
+
     pub fn segment_of(&self, seq: u64) -> Option<&Segment> {
         let after = self.segments.partition_point(|s| s.base <= seq);
         self.segments.get(after.checked_sub(1)?)
     }
 
-    fn segment_of_mut(&mut self, seq: u64) -> Option<&mut Segment> {
+    pub fn segment_of_mut(&mut self, seq: u64) -> Option<&mut Segment> {
         let after = self.segments.partition_point(|s| s.base <= seq);
         self.segments.get_mut(after.checked_sub(1)?)
     }
@@ -61,7 +92,7 @@ impl State {
 
     /// Whether a committed `seq` has neither been removed nor trimmed.
     pub fn is_live(&self, seq: u64) -> bool {
-        seq >= self.first && self.segment_of(seq).is_some_and(|s| !s.is_removed(seq))
+        seq >= self.first && self.segment_of(seq).is_some_and(|s| seq <= s.last && !s.is_removed(seq))
     }
 
     /// What is known of a subject, with only its committed records counted.
@@ -82,7 +113,7 @@ impl State {
             return false;
         }
         if let Some(segment) = self.segment_of_mut(seq) {
-            segment.removed.insert(seq - segment.base);
+            segment.remove(seq);
         }
         self.msgs -= 1;
         self.bytes = self.bytes.saturating_sub(size);

@@ -1,19 +1,20 @@
-//! The first and last record of a subject, looked for where removals have left them unknown.
+//! The first and last record of a subject, looked for in the tables where removals have left them unknown.
 
 use super::Log;
-use crate::store::{StoreError, Stored};
+use crate::store::StoreError;
+use std::ops::ControlFlow;
 
 impl Log {
-    /// The first record of `subject` at or after `from`.
-    pub(super) fn first_of(&self, subject: &str, from: u64) -> Result<Option<Stored>, StoreError> {
-        if let Some(stored) = self.read(from)?
-            && *stored.subject == *subject
-        {
-            return Ok(Some(stored));
-        }
-        let mut reader = self.reader();
-        reader.seek(from);
-        reader.next(&|s| s == subject)
+    /// The first live record of `subject` at or after `from`, and its size.
+    pub(super) fn first_of(&self, subject: &str, from: u64) -> Result<Option<(u64, u64)>, StoreError> {
+        self.each_table(from..u64::MAX, |table, rows| {
+            let Some(number) = table.number_of(subject) else { return ControlFlow::Continue(()) };
+            let state = self.0.state();
+            match rows.iter().find(|row| row.subject == number && state.is_live(row.seq)) {
+                Some(row) => ControlFlow::Break((row.seq, row.size.into())),
+                None => ControlFlow::Continue(()),
+            }
+        })
     }
 
     /// Corrects a subject's `first` if that record is gone.
@@ -23,21 +24,35 @@ impl Log {
             state.subjects.get(subject).filter(|i| i.first <= state.committed && !state.is_live(i.first))
         };
         if let Some(info) = stale
-            && let Ok(Some(first)) = self.first_of(subject, info.first)
+            && let Ok(Some((first, _))) = self.first_of(subject, info.first)
         {
-            self.0.state().subjects.set_first(subject, first.seq);
+            self.0.state().subjects.set_first(subject, first);
         }
     }
 
-    /// Looks for the record of `subject` that is the last one now.
-    pub(super) fn mend_last(&self, subject: &str) {
-        let Some(info) = self.0.state().subjects.get(subject) else { return };
-        let mut seq = info.last;
-        while seq > info.first {
-            seq -= 1;
-            if let Ok(Some(stored)) = self.read(seq)
-                && *stored.subject == *subject
-            {
+    /// Looks for the record of `subject` that is the last one now, if the one that was is gone.
+    pub(in crate::store) fn mend_last(&self, subject: &str) {
+        let stale = {
+            let state = self.0.state();
+            state.subjects.get(subject).filter(|i| i.last <= state.committed && !state.is_live(i.last))
+        };
+        let Some(info) = stale else { return };
+        let mut below = info.last;
+        while below > info.first {
+            let base = self.0.state().segment_of(below - 1).map(|s| s.base);
+            let Some(base) = base else { return };
+            let mut found = None;
+            let visited = self.each_table(base..below, |table, rows| {
+                let number = table.number_of(subject);
+                let state = self.0.state();
+                found =
+                    rows.iter().rfind(|row| Some(row.subject) == number && state.is_live(row.seq)).map(|row| row.seq);
+                ControlFlow::Break(())
+            });
+            if let Err(error) = visited {
+                tracing::warn!("{}: cannot look for the last record of {subject}: {error}", self.0.id);
+            }
+            if let Some(seq) = found {
                 let mut state = self.0.state();
                 // Unless one was published meanwhile.
                 if state.subjects.get(subject).is_some_and(|now| now.last == info.last) {
@@ -45,6 +60,7 @@ impl Log {
                 }
                 return;
             }
+            below = base;
         }
     }
 }

@@ -1,11 +1,16 @@
 //! What does not fit together in a configuration whose every table is right by itself.
 
-use super::leaf::RemoteConfig;
-use super::secret::Secret;
-use super::tls::TlsConfig;
+mod files;
+mod leaf;
+mod limits;
+pub(super) mod secrets;
+mod websocket;
+
+use super::accounts::AccountLimits;
 use super::{Config, LimitsConfig};
+use crate::account::Accounts;
+use crate::auth::Rules;
 use crate::subject;
-use std::path::Path;
 
 /// Everything that is wrong.
 pub(super) fn all(config: &Config) -> Vec<String> {
@@ -20,9 +25,15 @@ pub(super) fn all(config: &Config) -> Vec<String> {
     names("uplink", config.uplink.iter().map(|u| &*u.name), &mut errors);
     names("adapter.serial", config.adapter.serial.iter().map(|s| &*s.name), &mut errors);
     names("adapter.mqtt", config.adapter.mqtt.iter().map(|m| &*m.name), &mut errors);
-    config.leaf.remote.iter().for_each(|remote| check_remote(remote, &mut errors));
-    config.tls.iter().for_each(|tls| check_tls("[tls]", tls, &mut errors));
+    limits::check(&config.limits, &mut errors);
+    leaf::check(&config.leaf, &mut errors);
+    config.websocket.iter().for_each(|websocket| websocket::check(websocket, &mut errors));
+    config.tls.iter().for_each(|tls| files::tls("[tls]", tls, &mut errors));
+    secrets::check(config, &mut errors);
     not_built_yet(config, &mut errors);
+    errors.extend(super::accounts::mappings(&config.mappings).err().into_iter().flatten());
+    let rules = Rules::new(config.authorization.as_ref(), &config.accounts, &Accounts::new(None));
+    errors.extend(rules.err().map(|error| error.to_string()));
     check_uplinks(config, &mut errors);
     check_adapters(config, &mut errors);
     errors
@@ -33,11 +44,25 @@ fn not_built_yet(config: &Config, errors: &mut Vec<String>) {
     let defaults = LimitsConfig::default();
     for (set, what) in [
         (config.tls.as_ref().is_some_and(|tls| tls.verify_and_map), "tls.verify_and_map: users by their certificates"),
-        (config.websocket.is_some(), "[websocket]: the WebSocket listener"),
+        (
+            config.websocket.as_ref().is_some_and(|websocket| websocket.no_auth_user.is_some()),
+            "websocket.no_auth_user: a user for those without credentials",
+        ),
         (config.http.is_some(), "[http]: monitoring over HTTP"),
-        (config.authorization.is_some(), "[authorization]: authentication of clients"),
-        (!config.accounts.is_empty(), "[accounts]: more than one account"),
-        (!config.mappings.is_empty(), "[mappings]: subject mapping"),
+        (
+            config.authorization.as_ref().is_some_and(|a| {
+                !a.operator.is_empty() || !a.trusted_keys.is_empty() || !a.resolver_preload.is_empty()
+            }),
+            "[authorization] operator, trusted_keys, resolver_preload: accounts by JWT",
+        ),
+        (config.authorization.as_ref().is_some_and(|a| a.auth_callout.is_some()), "[authorization] auth_callout"),
+        (config.accounts.values().any(|a| a.jetstream.enabled), "[accounts] jetstream: streams outside of $G"),
+        (
+            config.accounts.values().any(|a| !a.exports.is_empty() || !a.imports.is_empty()),
+            "[accounts] exports, imports: what accounts share",
+        ),
+        (config.accounts.values().any(|a| !a.mappings.is_empty()), "[accounts] mappings: subject mapping"),
+        (config.accounts.values().any(|a| a.limits != AccountLimits::default()), "[accounts] limits"),
         (config.limits.max_subscriptions != 0, "limits.max_subscriptions: a bound on subscriptions"),
         (
             config.limits.lame_duck_duration != defaults.lame_duck_duration
@@ -72,68 +97,6 @@ fn subjects<'a>(what: &str, list: impl IntoIterator<Item = &'a String>, errors: 
     }
 }
 
-fn readable(what: &str, path: Option<&Path>, errors: &mut Vec<String>) {
-    if let Some(path) = path
-        && let Err(error) = std::fs::File::open(path)
-    {
-        errors.push(format!("{what}: cannot read {}: {error}", path.display()));
-    }
-}
-
-/// A PEM file with at least one certificate.
-fn certificates(what: &str, path: Option<&Path>, errors: &mut Vec<String>) {
-    use rustls::pki_types::CertificateDer;
-    use rustls::pki_types::pem::{Error, PemObject};
-    let Some(path) = path else { return };
-    let found = CertificateDer::pem_file_iter(path).and_then(|mut certificates| certificates.next().transpose());
-    match found {
-        Ok(Some(_)) => {}
-        Ok(None) | Err(Error::NoItemsFound) => {
-            errors.push(format!("{what}: there is no PEM certificate in {}", path.display()));
-        }
-        Err(Error::Io(error)) => errors.push(format!("{what}: cannot read {}: {error}", path.display())),
-        Err(error) => errors.push(format!("{what}: {} is no PEM file: {error}", path.display())),
-    }
-}
-
-fn check_tls(what: &str, tls: &TlsConfig, errors: &mut Vec<String>) {
-    certificates(&format!("{what} cert_file"), Some(&tls.cert_file), errors);
-    certificates(&format!("{what} ca_file"), tls.ca_file.as_deref(), errors);
-    readable(&format!("{what} key_file"), Some(&tls.key_file), errors);
-}
-
-fn check_remote(remote: &RemoteConfig, errors: &mut Vec<String>) {
-    let what = format!("[[leaf.remote]] {:?}", remote.name);
-    if remote.urls.is_empty() {
-        errors.push(format!("{what}: urls is empty; name at least one, such as \"tls://hub.example.com:7422\""));
-    }
-    subjects(&format!("{what} export"), &remote.export, errors);
-    subjects(&format!("{what} import"), &remote.import, errors);
-    certificates(&format!("{what} tls.ca_file"), remote.tls.ca_file.as_deref(), errors);
-    certificates(&format!("{what} tls.cert_file"), remote.tls.cert_file.as_deref(), errors);
-    readable(&format!("{what} tls.key_file"), remote.tls.key_file.as_deref(), errors);
-    readable(&format!("{what} creds"), remote.creds.as_deref(), errors);
-    if remote.tls.cert_file.is_some() != remote.tls.key_file.is_some() {
-        errors.push(format!("{what}: tls.cert_file and tls.key_file go together"));
-    }
-    for (key, secret) in [("password", &remote.password), ("token", &remote.token), ("nkey", &remote.nkey)] {
-        secret_readable(&format!("{what} {key}"), secret.as_ref(), errors);
-    }
-    let kinds = [remote.user.is_some(), remote.token.is_some(), remote.nkey.is_some(), remote.creds.is_some()];
-    if kinds.iter().filter(|k| **k).count() > 1 {
-        errors.push(format!("{what}: only one of user, token, nkey and creds can be used"));
-    }
-    if remote.user.is_some() != remote.password.is_some() {
-        errors.push(format!("{what}: user and password go together"));
-    }
-}
-
-fn secret_readable(what: &str, secret: Option<&Secret>, errors: &mut Vec<String>) {
-    if let Some(Err(error)) = secret.map(Secret::read) {
-        errors.push(format!("{what}: {error}"));
-    }
-}
-
 fn check_uplinks(config: &Config, errors: &mut Vec<String>) {
     for (at, uplink) in config.uplink.iter().enumerate() {
         let what = format!("[[uplink]] {:?}", uplink.name);
@@ -152,6 +115,12 @@ fn check_uplinks(config: &Config, errors: &mut Vec<String>) {
         }
         if uplink.window == 0 {
             errors.push(format!("{what}: window must be at least 1"));
+        }
+        limits::positive(&format!("{what} ack_timeout"), uplink.ack_timeout, errors);
+        for (at, a) in uplink.subjects.iter().enumerate() {
+            if let Some(b) = uplink.subjects[..at].iter().find(|b| subject::overlap(a, b)) {
+                errors.push(format!("{what}: {a:?} overlaps {b:?}; a message may match only one of them"));
+            }
         }
         for other in &config.uplink[..at] {
             if other.stream() == uplink.stream() {
@@ -187,7 +156,6 @@ fn check_adapters(config: &Config, errors: &mut Vec<String>) {
         let what = format!("[[adapter.mqtt]] {:?}", mqtt.name);
         subject_template(&format!("{what} subject"), &filled(&mqtt.subject), errors);
         mqtt.command.iter().for_each(|c| subject_template(&format!("{what} command"), &filled(c), errors));
-        secret_readable(&format!("{what} password"), mqtt.password.as_ref(), errors);
         if !mqtt.url.starts_with("mqtt://") {
             errors.push(format!("{what}: url {:?} must begin with mqtt://", mqtt.url));
         }
@@ -239,6 +207,24 @@ mod tests {
             (format!("{REMOTE}tls = {{ ca_file = \"/nowhere/ca.pem\" }}\n"), "cannot read /nowhere/ca.pem"),
             (format!("{REMOTE}user = \"u\"\npassword = {{ env = \"LEAFD_NOT_SET\" }}\n"), "LEAFD_NOT_SET"),
             (format!("{REMOTE}user = \"u\"\n"), "go together"),
+            (REMOTE.replace("tls://", "https://"), "must begin with tls://, "),
+            (REMOTE.replace("tls://h:7422", "h:7422"), "must begin with tls://, "),
+            (format!("{REMOTE}ping_interval = \"0s\"\n"), "\"hub\" ping_interval must be longer"),
+            (format!("{REMOTE}reconnect = {{ min = \"1m\" }}\n"), "reconnect.min is longer than"),
+            (
+                "[leaf.listen]\ntls = { cert_file = \"/nowhere/c.pem\", key_file = \"/nowhere/k.pem\" }\n".into(),
+                "cannot read /nowhere/k.pem",
+            ),
+            (
+                "[leaf.listen]\nusers = [{ user = \"u\", password = { file = \"/no\" } }]\n".into(),
+                "read the secret in /no",
+            ),
+            ("[limits]\nping_interval = \"0s\"\n".into(), "limits.ping_interval must be longer"),
+            ("[limits]\nmax_payload = 0\n".into(), "limits.max_payload must be at least 1"),
+            ("[limits]\nmax_payload = \"65MB\"\n".into(), "at most 64 MB"),
+            ("[limits]\nmax_payload = \"2MB\"\nmax_pending = \"1MB\"\n".into(), "above limits.max_pending"),
+            ("[limits]\nmax_control_line = 0\n".into(), "limits.max_control_line must be at least 1"),
+            (format!("{REMOTE}[[uplink]]\nname = \"t\"\nsubjects = [\"a.*\", \"a.b\"]\n"), "\"a.b\" overlaps \"a.*\""),
             (
                 format!(
                     "{REMOTE}[[uplink]]\nname = \"a\"\nsubjects = [\"x.>\"]\n[[uplink]]\nname = \"b\"\nsubjects = [\"x.y\"]\n"

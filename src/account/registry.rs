@@ -1,0 +1,72 @@
+//! The accounts of the process by name.
+
+use super::Account;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Name of the default account.
+pub const GLOBAL_ACCOUNT: &str = "$G";
+/// Name of the system's account unless configured otherwise.
+pub const SYSTEM_ACCOUNT: &str = "$SYS";
+
+/// All accounts. An account once made stays the same object, whatever is reloaded, as its subscriptions do.
+pub struct Accounts {
+    global: Arc<Account>,
+    system: Arc<Account>,
+    named: RwLock<BTreeMap<Box<str>, Arc<Account>>>,
+}
+
+impl Accounts {
+    /// `$G` and the system account.
+    pub fn new(system: Option<&str>) -> Arc<Self> {
+        let global = Account::new(GLOBAL_ACCOUNT);
+        let system = Account::new(system.unwrap_or(SYSTEM_ACCOUNT));
+        let named = [&global, &system].map(|account| (account.name().into(), account.clone()));
+        Arc::new(Accounts { global, system, named: RwLock::new(BTreeMap::from(named)) })
+    }
+
+    /// `$G`.
+    pub fn global(&self) -> &Arc<Account> {
+        &self.global
+    }
+
+    /// The system account.
+    pub fn system(&self) -> &Arc<Account> {
+        &self.system
+    }
+
+    /// The account of that name, if there is one.
+    pub fn get(&self, name: &str) -> Option<Arc<Account>> {
+        self.named.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// The account of that name, made if there is none.
+    pub fn get_or_create(&self, name: &str) -> Arc<Account> {
+        if let Some(account) = self.get(name) {
+            return account;
+        }
+        let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
+        named.entry(name.into()).or_insert_with(|| Account::new(name)).clone()
+    }
+
+    /// All of them, by name.
+    pub fn all(&self) -> Vec<Arc<Account>> {
+        self.named.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_by_name() {
+        let accounts = Accounts::new(Some("SYS"));
+        assert!(Arc::ptr_eq(&accounts.get("$G").expect("there"), accounts.global()));
+        assert!(Arc::ptr_eq(&accounts.get_or_create("SYS"), accounts.system()));
+        assert!(accounts.get("A").is_none());
+        let a = accounts.get_or_create("A");
+        assert!(Arc::ptr_eq(&a, &accounts.get_or_create("A")));
+        assert_eq!(accounts.all().iter().map(|a| a.name().to_owned()).collect::<Vec<_>>(), ["$G", "A", "SYS"]);
+    }
+}

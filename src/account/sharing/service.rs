@@ -1,0 +1,197 @@
+//! Service imports: what is published to an import's subject is a request in the exporting account, and what is published
+//! there to its reply subject is an answer in the requester's account (nats-server's `processServiceImport`).
+
+use super::replies::Terms;
+use super::{RESPONSE_THRESHOLD, ResponseType, ServiceExport, request_info};
+use crate::account::router::Passage;
+use crate::account::{Account, Batch, Message, RouteCache, Subscription, Target, TargetId, TargetKind};
+use crate::subject::Transform;
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, Weak};
+
+/// A request that asks a pull consumer of another account through a third one: its reply subject must stay.
+const ACK_PREFIX: &str = "$JS.ACK.";
+
+/// A service import in force.
+pub(in crate::account) struct ServiceImport {
+    /// The importing account.
+    importer: Weak<Account>,
+    exporter: Weak<Account>,
+    /// Subject here.
+    from: Box<str>,
+    /// Subject there.
+    to: Box<str>,
+    /// From here to there; `None` where the subject stays, or has no wildcard there.
+    transform: Option<Transform>,
+    terms: Arc<Terms>,
+    share: bool,
+    /// Of the exporting account, for all requests.
+    cache: Mutex<RouteCache>,
+}
+
+/// An import or an answer that a message came through on its way.
+#[derive(Clone, Copy)]
+pub(in crate::account) struct Hop<'a> {
+    export: &'a str,
+    /// Whether the requester agreed to be told to services.
+    share: bool,
+    previous: Option<&'a Hop<'a>>,
+}
+
+impl Hop<'_> {
+    fn came_through(&self, export: &str) -> bool {
+        self.export == export || self.previous.is_some_and(|hop| hop.came_through(export))
+    }
+}
+
+impl ServiceImport {
+    pub(super) fn new(
+        importer: &Arc<Account>,
+        exporter: &Arc<Account>,
+        from: &str,
+        to: &str,
+        transform: Option<Transform>,
+        export: Option<&ServiceExport>,
+        share: bool,
+    ) -> Self {
+        let name = exporter.name();
+        let terms = Terms {
+            export: export.map_or_else(|| format!("{name} {to}"), |e| format!("{name} {}", e.subject)).into(),
+            response: export.map_or(ResponseType::Singleton, |e| e.response),
+            threshold: export.map_or(RESPONSE_THRESHOLD, |e| e.threshold),
+        };
+        ServiceImport {
+            importer: Arc::downgrade(importer),
+            exporter: Arc::downgrade(exporter),
+            from: from.into(),
+            to: to.into(),
+            transform,
+            terms: Arc::new(terms),
+            share,
+            cache: Mutex::default(),
+        }
+    }
+
+    /// Subject here.
+    pub fn from(&self) -> &str {
+        &self.from
+    }
+
+    /// Stands for the interest in the import, for leafs: they must send what is requested.
+    pub fn interest(&self) -> Subscription {
+        stand_in(&self.from)
+    }
+
+    /// Requests of the exporting account what was published here. Whether anybody there got it.
+    pub fn request(&self, passage: &Passage<'_>, message: &Message<'_>, batch: &mut Batch) -> bool {
+        if passage.via.is_some_and(|hop| hop.came_through(&self.terms.export)) {
+            return false;
+        }
+        let (Some(importer), Some(exporter)) = (self.importer.upgrade(), self.exporter.upgrade()) else { return false };
+        let Some(subject) = self.subject_there(message.subject) else { return false };
+        let mapped = exporter.map(&subject, &mut RouteCache::default());
+        let Some(subject) = mapped.of(&subject) else { return false };
+        let own_reply = match message.reply {
+            "" => None,
+            reply if reply.starts_with(ACK_PREFIX) => None,
+            reply => match exporter.sharing.replies.expect(&self.importer, reply, &self.terms) {
+                Some(own) => Some(own),
+                None => {
+                    tracing::warn!(
+                        "account {}: too many requests wait for an answer; one from {} on {subject} is not made",
+                        exporter.name(),
+                        importer.name()
+                    );
+                    return false;
+                }
+            },
+        };
+        let headers = request_info::add(message.headers, importer.name(), passage.via.is_some());
+        let request = Message {
+            subject,
+            reply: own_reply.as_deref().unwrap_or(message.reply),
+            headers: &headers,
+            payload: message.payload,
+        };
+        let share = passage.via.map_or(self.share, |hop| hop.share);
+        let hop = Hop { export: &self.terms.export, share, previous: passage.via };
+        let passage = Passage { origin: passage.origin, only: None, via: Some(&hop) };
+        // Another request may be under way, on another thread or as the one that led here.
+        let reached = match self.cache.try_lock() {
+            Ok(mut cache) => exporter.route_on(&passage, subject, &request, &mut cache, batch),
+            Err(_) => exporter.route_on(&passage, subject, &request, &mut RouteCache::default(), batch),
+        };
+        if reached == 0
+            && let Some(own) = &own_reply
+        {
+            exporter.sharing.replies.forget(own);
+        }
+        reached > 0
+    }
+
+    fn subject_there<'a>(&'a self, subject: &'a str) -> Option<Cow<'a, str>> {
+        match &self.transform {
+            Some(transform) => transform.rewrite(subject).map(Cow::Owned),
+            None if self.from == self.to => Some(Cow::Borrowed(subject)),
+            None => Some(Cow::Borrowed(&self.to)),
+        }
+    }
+}
+
+impl Account {
+    /// Gives what was published here on a reply subject of ours to the requester. Whether anybody got it.
+    pub(in crate::account) fn answer(&self, passage: &Passage<'_>, message: &Message<'_>, batch: &mut Batch) -> bool {
+        let replies = &self.sharing.replies;
+        let Some(reply) = replies.find(message.subject) else { return false };
+        let terms = &reply.terms;
+        let reached = match reply.requester.upgrade() {
+            _ if passage.via.is_some_and(|hop| hop.came_through(&terms.export)) => return false,
+            None => 0,
+            Some(requester) => {
+                // An answer may ask for one in turn.
+                let own_reply = match message.reply {
+                    "" => None,
+                    again => requester.sharing.replies.expect(self.weak(), again, terms),
+                };
+                let answer =
+                    Message { subject: &reply.to, reply: own_reply.as_deref().unwrap_or_default(), ..*message };
+                let share = passage.via.is_some_and(|hop| hop.share);
+                let hop = Hop { export: &terms.export, share, previous: passage.via };
+                let passage = Passage { origin: passage.origin, only: None, via: Some(&hop) };
+                let reached = requester.route_on(&passage, &reply.to, &answer, &mut RouteCache::default(), batch);
+                if reached == 0
+                    && let Some(own) = &own_reply
+                {
+                    requester.sharing.replies.forget(own);
+                }
+                reached
+            }
+        };
+        let last = terms.response == ResponseType::Singleton || message.size() == 0;
+        if reached == 0 || last {
+            replies.forget(message.subject);
+        } else {
+            replies.prolong(message.subject);
+        }
+        reached > 0
+    }
+}
+
+/// A subscription that only stands for interest; nothing is delivered to it.
+pub(in crate::account) fn stand_in(subject: &str) -> Subscription {
+    Subscription::new(subject, None, "", Arc::new(Nobody(TargetId::next())))
+}
+
+struct Nobody(TargetId);
+
+impl Target for Nobody {
+    fn id(&self) -> TargetId {
+        self.0
+    }
+
+    fn kind(&self) -> TargetKind {
+        TargetKind::Local
+    }
+
+    fn deliver(&self, _: &Arc<dyn Target>, _: &Subscription, _: &[&str], _: &Message<'_>, _: &mut Batch) {}
+}

@@ -1,0 +1,227 @@
+//! Who is let in (nats-server `auth.go`, `processClientOrLeafAuthentication`).
+
+use super::nkey;
+use super::password::{self, Hashing};
+use super::session::{Session, Source};
+use super::users::{User, Users, UsersError, read};
+use crate::account::{Account, Accounts};
+use crate::config::accounts::AccountConfig;
+use crate::config::auth::{AuthorizationConfig, ConnectionType};
+use crate::protocol::Connect;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a client has to send CONNECT, unless configured (nats-server `AUTH_TIMEOUT`).
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a client brings to prove who it is.
+pub struct Attempt<'a> {
+    /// Its CONNECT.
+    pub connect: &'a Connect,
+    /// The nonce in the INFO that it got; empty if there was none.
+    pub nonce: &'a str,
+    /// How it is connected.
+    pub kind: ConnectionType,
+}
+
+/// Why a client is not let in; for the log, as it is told no more than `Authorization Violation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No such user, or a wrong password or token.
+    #[error("unknown user or wrong password")]
+    Credentials,
+    /// A user that may not connect in this way.
+    #[error("the user may not connect in this way")]
+    ConnectionType,
+    /// A signature that is missing, or not that of the nonce.
+    #[error("the nonce is not signed with the user's nkey")]
+    Signature,
+}
+
+/// Rules that cannot be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum RulesError {
+    /// A user.
+    #[error(transparent)]
+    Users(#[from] UsersError),
+    /// `no_auth_user` names nobody.
+    #[error("[authorization] no_auth_user: {0:?} is no user of [authorization] or of an account")]
+    NoAuthUser(String),
+    /// Two ways at once, of which one would be ignored.
+    #[error("[authorization]: {0} and {1} cannot be used together; list the user in users instead")]
+    Both(&'static str, &'static str),
+}
+
+/// The rules of one configuration.
+pub struct Rules {
+    global: Arc<Account>,
+    users: Users,
+    single: Option<Single>,
+    no_auth_user: Option<Arc<User>>,
+    timeout: Duration,
+    hashing: Hashing,
+}
+
+enum Single {
+    User { name: String, password: String },
+    Token(String),
+}
+
+impl Rules {
+    /// Reads the rules; accounts with users that are not there yet are made.
+    ///
+    /// # Errors
+    /// What does not fit together, by name.
+    pub fn new(
+        authorization: Option<&AuthorizationConfig>,
+        configured: &BTreeMap<String, AccountConfig>,
+        accounts: &Accounts,
+    ) -> Result<Rules, RulesError> {
+        let users = Users::new(authorization, configured, accounts)?;
+        let single = authorization.map(single).transpose()?.flatten();
+        match single {
+            Some(Single::User { .. }) if !users.is_empty() => return Err(RulesError::Both("user", "users")),
+            Some(Single::Token(_)) if !users.is_empty() => return Err(RulesError::Both("token", "users")),
+            _ => {}
+        }
+        let no_auth_user = match authorization.and_then(|a| a.no_auth_user.as_ref()) {
+            None => None,
+            Some(name) => {
+                let user = users.nkeys.get(&**name).or_else(|| users.named.get(&**name));
+                Some(user.cloned().ok_or_else(|| RulesError::NoAuthUser(name.clone()))?)
+            }
+        };
+        Ok(Rules {
+            global: accounts.global().clone(),
+            users,
+            single,
+            no_auth_user,
+            timeout: authorization.and_then(|a| a.timeout).map_or(TIMEOUT, |timeout| timeout.0),
+            hashing: Hashing::default(),
+        })
+    }
+
+    /// Lets everybody in.
+    pub fn open(accounts: &Accounts) -> Rules {
+        Rules {
+            global: accounts.global().clone(),
+            users: Users::default(),
+            single: None,
+            no_auth_user: None,
+            timeout: TIMEOUT,
+            hashing: Hashing::default(),
+        }
+    }
+
+    /// Whether clients must say who they are; `auth_required` in INFO.
+    pub fn required(&self) -> bool {
+        self.single.is_some() || !self.users.is_empty()
+    }
+
+    /// Whether INFO carries a nonce to be signed.
+    pub fn wants_nonce(&self) -> bool {
+        !self.users.nkeys.is_empty()
+    }
+
+    /// How long a client has to send CONNECT.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Who a client is that has sent no CONNECT yet: anybody, or `no_auth_user`; `None` if it has to.
+    pub fn without_connect(&self, kind: ConnectionType) -> Option<Session> {
+        if !self.required() {
+            return Some(Session::anybody(&self.global));
+        }
+        // nats-server takes an nkey for it only in CONNECT.
+        let user = self.no_auth_user.as_ref().filter(|user| self.users.named.contains_key(&user.name))?;
+        user.may_connect_by(kind).then(|| Session::of(user))
+    }
+
+    /// Finds out who a client is.
+    ///
+    /// # Errors
+    /// Why it is not let in.
+    pub async fn authenticate(&self, attempt: &Attempt<'_>) -> Result<Session, Refusal> {
+        if !self.required() {
+            return Ok(Session::anybody(&self.global));
+        }
+        let Attempt { connect, nonce, kind } = *attempt;
+        let given = |text: &'_ Option<String>| text.as_deref().filter(|t| !t.is_empty()).map(str::to_owned);
+        let (user, password) = (given(&connect.user), given(&connect.pass));
+        let (token, key) = (given(&connect.auth_token), given(&connect.nkey));
+        if let Some(no_auth) = &self.no_auth_user
+            && user.is_none()
+            && password.is_none()
+            && token.is_none()
+            && key.is_none()
+        {
+            return if no_auth.may_connect_by(kind) { Ok(Session::of(no_auth)) } else { Err(Refusal::ConnectionType) };
+        }
+        if let Some(key) = key.filter(|_| !self.users.nkeys.is_empty()) {
+            let user = self.users.nkeys.get(&*key).ok_or(Refusal::Credentials)?;
+            if !user.may_connect_by(kind) {
+                return Err(Refusal::ConnectionType);
+            }
+            let signature = connect.sig.as_deref().unwrap_or_default();
+            return if nkey::verifies(&key, nonce, signature) {
+                Ok(Session::of(user))
+            } else {
+                Err(Refusal::Signature)
+            };
+        }
+        let password = password.unwrap_or_default();
+        if let Some(name) = user.as_ref().filter(|_| !self.users.named.is_empty()) {
+            let user = self.users.named.get(&**name).ok_or(Refusal::Credentials)?;
+            if !user.may_connect_by(kind) {
+                return Err(Refusal::ConnectionType);
+            }
+            return match password::matches(&user.password, &password, &self.hashing).await {
+                true => Ok(Session::of(user)),
+                false => Err(Refusal::Credentials),
+            };
+        }
+        let (known, stored, given, shown) = match &self.single {
+            Some(Single::Token(stored)) => (true, stored, token.unwrap_or_default(), ""),
+            Some(Single::User { name, password: stored }) => {
+                (user.as_deref().is_some_and(|user| password::equal(name, user)), stored, password, &**name)
+            }
+            None => return Err(Refusal::Credentials),
+        };
+        match known && password::matches(stored, &given, &self.hashing).await {
+            true => Ok(Session::single(&self.global, shown)),
+            false => Err(Refusal::Credentials),
+        }
+    }
+
+    /// What becomes of a client that earlier rules have let in: as nats-server does at a reload, it is asked for its
+    /// credentials again, except that an unchanged password is not hashed once more.
+    ///
+    /// # Errors
+    /// Why it may not stay.
+    pub async fn renew(&self, session: &Session, attempt: &Attempt<'_>) -> Result<Session, Refusal> {
+        if let Source::User(before) = &session.source
+            && let Some(now) = self.users.named.get(&before.name).or_else(|| self.users.nkeys.get(&before.name))
+            && now.password == before.password
+            && now.may_connect_by(attempt.kind)
+        {
+            return Ok(Session::of(now));
+        }
+        self.authenticate(attempt).await
+    }
+}
+
+fn single(config: &AuthorizationConfig) -> Result<Option<Single>, RulesError> {
+    if config.user.is_some() && config.token.is_some() {
+        return Err(RulesError::Both("user", "token"));
+    }
+    Ok(match (&config.user, &config.token) {
+        (Some(name), _) => {
+            let password = read("[authorization] password", config.password.as_ref())?;
+            Some(Single::User { name: name.clone(), password })
+        }
+        (None, Some(token)) => Some(Single::Token(read("[authorization] token", Some(token))?)),
+        (None, None) => None,
+    })
+}

@@ -1,0 +1,59 @@
+//! `[[leaf.remote]]` and `[leaf.listen]`.
+
+use super::files::{certificates, key, readable};
+use super::{limits, subjects};
+use crate::config::leaf::{LeafConfig, ListenConfig, RemoteConfig, URL_SCHEMES};
+
+pub(super) fn check(config: &LeafConfig, errors: &mut Vec<String>) {
+    config.remote.iter().for_each(|remote| check_remote(remote, errors));
+    config.listen.iter().for_each(|listen| check_listen(listen, errors));
+}
+
+fn check_remote(remote: &RemoteConfig, errors: &mut Vec<String>) {
+    let what = format!("[[leaf.remote]] {:?}", remote.name);
+    if remote.urls.is_empty() {
+        errors.push(format!("{what}: urls is empty; name at least one, such as \"tls://hub.example.com:7422\""));
+    }
+    for url in &remote.urls {
+        if !url.split_once("://").is_some_and(|(scheme, host)| URL_SCHEMES.contains(&scheme) && !host.is_empty()) {
+            errors.push(format!("{what}: url {url:?} must begin with {}://", URL_SCHEMES.join("://, ")));
+        }
+    }
+    subjects(&format!("{what} export"), &remote.export, errors);
+    subjects(&format!("{what} import"), &remote.import, errors);
+    certificates(&format!("{what} tls.ca_file"), remote.tls.ca_file.as_deref(), errors);
+    certificates(&format!("{what} tls.cert_file"), remote.tls.cert_file.as_deref(), errors);
+    key(&format!("{what} tls.key_file"), remote.tls.key_file.as_deref(), errors);
+    readable(&format!("{what} creds"), remote.creds.as_deref(), errors);
+    if remote.tls.cert_file.is_some() != remote.tls.key_file.is_some() {
+        errors.push(format!("{what}: tls.cert_file and tls.key_file go together"));
+    }
+    let kinds = [remote.user.is_some(), remote.token.is_some(), remote.nkey.is_some(), remote.creds.is_some()];
+    if kinds.iter().filter(|k| **k).count() > 1 {
+        errors.push(format!("{what}: only one of user, token, nkey and creds can be used"));
+    }
+    if remote.user.is_some() != remote.password.is_some() {
+        errors.push(format!("{what}: user and password go together"));
+    }
+    limits::positive(&format!("{what} ping_interval"), remote.ping_interval, errors);
+    limits::positive(&format!("{what} reconnect.min"), remote.reconnect.min, errors);
+    if remote.reconnect.min > remote.reconnect.max {
+        errors.push(format!("{what}: reconnect.min is longer than reconnect.max"));
+    }
+}
+
+fn check_listen(listen: &ListenConfig, errors: &mut Vec<String>) {
+    if let Some(tls) = &listen.tls {
+        certificates("[leaf.listen] tls.cert_file", Some(&tls.cert_file), errors);
+        key("[leaf.listen] tls.key_file", Some(&tls.key_file), errors);
+        certificates("[leaf.listen] tls.ca_file", tls.ca_file.as_deref(), errors);
+    }
+    for (at, user) in listen.users.iter().enumerate() {
+        let what = format!("[leaf.listen] user {:?}", user.user);
+        if listen.users[..at].iter().any(|other| other.user == user.user) {
+            errors.push(format!("{what} is there twice"));
+        }
+        subjects(&format!("{what} publish"), user.publish.iter().flatten(), errors);
+        subjects(&format!("{what} subscribe"), user.subscribe.iter().flatten(), errors);
+    }
+}

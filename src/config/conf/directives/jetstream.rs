@@ -1,0 +1,79 @@
+//! `jetstream` of the server.
+
+use super::super::{Entry, Kind};
+use super::reader::{Findings, set};
+use toml::Table;
+
+/// The block, into `[jetstream]` and `data_dir` of `table`.
+pub(super) fn jetstream(entry: &Entry, table: &mut Table, findings: &mut Findings) -> Option<()> {
+    let map = match &entry.value.kind {
+        Kind::Bool(enabled) => {
+            set(table, "jetstream.enabled", Some(*enabled));
+            return None;
+        }
+        Kind::String(text) => {
+            match &*text.to_ascii_lowercase() {
+                "enabled" | "enable" => set(table, "jetstream.enabled", Some(true)),
+                "disabled" | "disable" => set(table, "jetstream.enabled", Some(false)),
+                _ => findings.error(&entry.value.at, "`jetstream` must be enabled, disabled or a map"),
+            }
+            return None;
+        }
+        _ => findings.map(entry)?,
+    };
+    set(table, "jetstream.enabled", Some(true));
+    for e in map.iter() {
+        match &*e.key.to_ascii_lowercase() {
+            "enable" | "enabled" => set(table, "jetstream.enabled", findings.boolean(e)),
+            "store" | "store_dir" | "storedir" => match table.contains_key("data_dir") {
+                true => findings.error(&e.at, "`store_dir` is set twice"),
+                false => set(table, "data_dir", findings.text(e)),
+            },
+            "domain" => set(table, "jetstream.domain", findings.text(e)),
+            "max_memory_store" | "max_mem_store" | "max_mem" => {
+                set(table, "jetstream.max_memory", findings.size(e));
+            }
+            "max_file_store" | "max_file" => set(table, "jetstream.max_file", findings.size(e)),
+            // leafd has no weaker mode than `always`.
+            "sync" | "sync_interval" => {
+                if !matches!(&e.value.kind, Kind::String(text) if text.eq_ignore_ascii_case("always")) {
+                    findings
+                        .ignore(e, "leafd acknowledges a message when it is on disk, as with `sync_interval: always`");
+                }
+            }
+            "key" | "ek" | "encryption_key" | "prev_key" | "prev_ek" | "prev_encryption_key" | "cipher" | "tpm" => {
+                findings.refuse(e, "streams are not encrypted; put them on an encrypted file system");
+            }
+            "limits" => limits(e, findings),
+            "strict" => {
+                if findings.boolean(e) == Some(false) {
+                    findings.ignore(e, "requests are always read strictly");
+                }
+            }
+            "unique_tag" | "max_outstanding_catchup" | "meta_compact" | "meta_compact_size" | "meta_compact_sync" => {
+                findings.ignore(e, "it only concerns clusters");
+            }
+            "max_buffered_size"
+            | "max_buffered_msgs"
+            | "request_queue_limit"
+            | "info_queue_limit"
+            | "max_concurrent_io"
+            | "extension_hint" => findings.ignore(e, "leafd bounds its queues itself"),
+            _ => findings.unknown(e, "`jetstream`"),
+        }
+    }
+    Some(())
+}
+
+fn limits(entry: &Entry, findings: &mut Findings) {
+    let Some(map) = findings.map(entry) else { return };
+    for e in map.iter() {
+        match &*e.key.to_ascii_lowercase() {
+            "max_ha_assets" => findings.ignore(e, "it only concerns clusters"),
+            "max_ack_pending" | "max_request_batch" | "duplicate_window" | "batch" => {
+                findings.ignore(e, "leafd has no such limit of the server; set it per stream or consumer");
+            }
+            _ => findings.unknown(e, "`limits` of `jetstream`"),
+        }
+    }
+}

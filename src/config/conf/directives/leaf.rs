@@ -1,0 +1,269 @@
+//! `leafnodes`: the listener for leaf nodes, and the hubs that are dialled.
+
+use super::super::{Entry, Kind, Value};
+use super::reader::{Findings, set};
+use super::{tls, users};
+use toml::{Table, Value as Toml};
+
+/// The block as leafd's `[leaf]`; `authenticated` says whether clients need credentials.
+pub(super) fn leafnodes(entry: &Entry, authenticated: bool, findings: &mut Findings) -> Option<Table> {
+    let (mut leaf, mut listen) = (Table::new(), Table::new());
+    let (mut reconnect, mut port) = (None, None);
+    for e in findings.map(entry)?.iter() {
+        match &*e.key.to_ascii_lowercase() {
+            "listen" => {
+                let (host, number) = findings.listen(e);
+                set(&mut listen, "host", host);
+                port = number;
+            }
+            "port" => port = findings.port(e),
+            "host" | "net" => set(&mut listen, "host", findings.text(e)),
+            "authorization" => set(&mut listen, "users", authorization(e, findings)),
+            "tls" => set(&mut listen, "tls", listener_tls(e, findings)),
+            "remotes" => set(&mut leaf, "remote", remotes(e, findings)),
+            "reconnect" | "reconnect_delay" | "reconnect_interval" => reconnect = findings.duration(e),
+            "dial_timeout" => findings.ignore(e, "leafd bounds dialling itself"),
+            "leafnode_advertise" | "advertise" | "no_advertise" => findings.ignore(e, "no addresses are advertised"),
+            "min_version" | "minimum_version" => findings.ignore(e, "leaf nodes of any version are let in"),
+            "compression" => findings.ignore(e, "it is agreed upon with the other side"),
+            "isolate_leafnode_interest" | "isolate" => findings.ignore(e, "interest is not kept from other leaf nodes"),
+            "write_deadline" | "write_timeout" => findings.ignore(e, "a leaf node that reads too slowly is cut off"),
+            _ => findings.unknown(e, "`leafnodes`"),
+        }
+    }
+    if let (Some(reconnect), Some(Toml::Array(remotes))) = (reconnect, leaf.get_mut("remote")) {
+        for remote in remotes.iter_mut().filter_map(Toml::as_table_mut) {
+            set(remote, "reconnect.max", Some(reconnect.as_str()));
+            set(remote, "reconnect.min", Some(reconnect.as_str()));
+        }
+    }
+    if let Some(port) = port {
+        if authenticated && !listen.contains_key("users") {
+            findings.error(
+                &entry.at,
+                "`leafnodes` listens without an `authorization` of its own while clients need credentials: \
+                 give it `authorization { users = [...] }`, as leafd does not let leaf nodes in by the users of clients",
+            );
+        }
+        listen.entry("host").or_insert_with(|| "0.0.0.0".into());
+        set(&mut listen, "port", Some(port));
+        set(&mut leaf, "listen", Some(listen));
+    }
+    Some(leaf)
+}
+
+fn listener_tls(entry: &Entry, findings: &mut Findings) -> Option<Table> {
+    let all = tls::listener(entry, findings)?;
+    let mut table = Table::new();
+    let verify = ["verify", "verify_and_map"].iter().any(|key| all.get(*key).and_then(Toml::as_bool) == Some(true));
+    for (key, value) in all {
+        match &*key {
+            "cert_file" | "key_file" => drop(table.insert(key, value)),
+            "ca_file" if verify => drop(table.insert(key, value)),
+            "verify_and_map" if value.as_bool() == Some(true) => {
+                findings.error(&entry.at, "`verify_and_map` is not supported for leaf nodes: list `users`");
+            }
+            _ => {}
+        }
+    }
+    if verify && !table.contains_key("ca_file") {
+        findings.error(&entry.at, "`verify` of leaf nodes needs a `ca_file`");
+    }
+    Some(table)
+}
+
+fn authorization(entry: &Entry, findings: &mut Findings) -> Option<Toml> {
+    let (mut single, mut list) = (Table::new(), Vec::new());
+    for e in findings.map(entry)?.iter() {
+        match &*e.key.to_ascii_lowercase() {
+            "user" | "username" => set(&mut single, "user", findings.text(e)),
+            "pass" | "password" => set(&mut single, "password", findings.text(e)),
+            "users" => {
+                for item in findings.array(e)? {
+                    list.extend(user(&e.key, item, findings));
+                }
+            }
+            "account" => account(e, findings),
+            "nkey" => findings.refuse(e, "leaf nodes are let in by user and password"),
+            "timeout" => findings.ignore(e, "leafd bounds it itself"),
+            "proxy_required" => users::proxy_required(e, findings),
+            _ => findings.unknown(e, "`authorization` of `leafnodes`"),
+        }
+    }
+    if !single.is_empty() {
+        list.extend(complete(single, entry, findings));
+    }
+    Some(Toml::Array(list.into_iter().map(Toml::Table).collect()))
+}
+
+fn complete(user: Table, entry: &Entry, findings: &mut Findings) -> Option<Table> {
+    if user.len() < 2 {
+        findings.error(&entry.at, "a leaf node's user needs `user` and `password`");
+        return None;
+    }
+    Some(user)
+}
+
+fn user(key: &str, value: &Value, findings: &mut Findings) -> Option<Table> {
+    let mut table = Table::new();
+    for e in findings.map_of(key, value)?.iter() {
+        match &*e.key.to_ascii_lowercase() {
+            "user" | "username" => set(&mut table, "user", findings.text(e)),
+            "pass" | "password" => set(&mut table, "password", findings.text(e)),
+            "account" => account(e, findings),
+            "proxy_required" => users::proxy_required(e, findings),
+            _ => findings.unknown(e, "a leaf node's user"),
+        }
+    }
+    if table.len() < 2 {
+        findings.error(&value.at, "a leaf node's user needs `user` and `password`");
+        return None;
+    }
+    Some(table)
+}
+
+/// Leaf nodes belong to `$G`.
+fn account(entry: &Entry, findings: &mut Findings) {
+    if findings.text(entry).is_some_and(|name| name != "$G") {
+        findings.refuse(entry, "leaf nodes belong to the account $G");
+    }
+}
+
+fn remotes(entry: &Entry, findings: &mut Findings) -> Option<Toml> {
+    let mut remotes = Vec::new();
+    for item in findings.array(entry)? {
+        if let Some(mut remote) = remote(&entry.key, item, findings) {
+            let name = match remotes.len() {
+                0 => "hub".to_owned(),
+                n => format!("hub-{}", n + 1),
+            };
+            set(&mut remote, "name", Some(name));
+            remotes.push(Toml::Table(remote));
+        }
+    }
+    Some(Toml::Array(remotes))
+}
+
+/// One remote; `None` if it is wrong or disabled.
+fn remote(key: &str, value: &Value, findings: &mut Findings) -> Option<Table> {
+    let mut table = Table::new();
+    let (mut disabled, mut discover) = (false, true);
+    for e in findings.map_of(key, value)?.iter() {
+        match &*e.key.to_ascii_lowercase() {
+            "url" | "urls" => urls(e, &mut table, findings),
+            "account" | "local" => account(e, findings),
+            "creds" | "credentials" => set(&mut table, "creds", findings.text(e).map(|path| expand_path(&path))),
+            "nkey" | "seed" => set(&mut table, "nkey", findings.text(e)),
+            "tls" => set(&mut table, "tls", tls::remote(e, findings)),
+            "disabled" => disabled = findings.boolean(e).unwrap_or_default(),
+            "ignore_discovered_servers" => discover = !findings.boolean(e).unwrap_or_default(),
+            "deny_imports" | "deny_import" | "deny_exports" | "deny_export" => {
+                if findings.texts(e).is_some_and(|subjects| !subjects.is_empty()) {
+                    findings
+                        .refuse(e, "leafd lists what may cross, not what may not: use `import` and `export` in TOML");
+                }
+            }
+            "proxy" => findings.refuse(e, "a hub is not dialled through a proxy"),
+            "hub" => findings.ignore(e, "leafd is always the leaf"),
+            "compression" => findings.ignore(e, "it is agreed upon with the hub"),
+            "no_randomize" | "dont_randomize" => findings.ignore(e, "leafd chooses among the URLs itself"),
+            "first_info_timeout" | "dial_timeout" => findings.ignore(e, "leafd bounds dialling itself"),
+            "ws_compress"
+            | "ws_compression"
+            | "websocket_compress"
+            | "websocket_compression"
+            | "ws_no_masking"
+            | "websocket_no_masking" => findings.ignore(e, "leafd decides how it speaks WebSocket"),
+            "jetstream_cluster_migrate" | "js_cluster_migrate" => findings.ignore(e, "a single server has no cluster"),
+            "isolate_leafnode_interest" | "isolate" | "request_isolation" => {
+                findings.ignore(e, "interest is not kept from other leaf nodes");
+            }
+            _ => findings.unknown(e, "a remote"),
+        }
+    }
+    if !table.contains_key("urls") {
+        findings.error(&value.at, "a remote needs its `urls`");
+        return None;
+    }
+    for key in ["export", "import"] {
+        set(&mut table, key, Some(vec![">"]));
+    }
+    set(&mut table, "discover", Some(discover));
+    (!disabled).then_some(table)
+}
+
+/// Addresses; credentials in them become keys of their own.
+fn urls(entry: &Entry, table: &mut Table, findings: &mut Findings) {
+    let Some(texts) = findings.texts(entry) else { return };
+    let mut urls = Vec::new();
+    for text in texts {
+        let Some((scheme, rest)) = text.split_once("://") else {
+            findings.error(&entry.value.at, format!("{text:?} is no URL such as \"tls://hub.example.com:7422\""));
+            continue;
+        };
+        let (credentials, address) = rest.rsplit_once('@').map_or((None, rest), |(c, a)| (Some(c), a));
+        match credentials.map(|credentials| credentials.split_once(':').ok_or(credentials)) {
+            Some(Ok((user, password))) => {
+                set(table, "user", Some(percent_decoded(user)));
+                set(table, "password", Some(percent_decoded(password)));
+            }
+            Some(Err(token)) => set(table, "token", Some(percent_decoded(token))),
+            None => {}
+        }
+        urls.push(format!("{scheme}://{address}"));
+    }
+    set(table, "urls", Some(urls));
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let hex = after.get(..2).and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok());
+        match (first, hex) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+}
+
+/// `~` is the home directory; `$NAME` is taken from the environment (`expandPath`).
+fn expand_path(path: &str) -> String {
+    let path = match path.strip_prefix('~') {
+        Some(rest) => std::env::var("HOME").unwrap_or_default() + rest,
+        None => path.to_owned(),
+    };
+    let mut parts = path.split('/').map(|part| match part.strip_prefix('$') {
+        Some(name) if !name.is_empty() => std::env::var(name.trim_matches(['{', '}'])).unwrap_or_default(),
+        _ => part.to_owned(),
+    });
+    let first = parts.next().unwrap_or_default();
+    parts.fold(first, |path, part| path + "/" + &part)
+}
+
+/// Whether a cluster block makes this server part of one.
+pub(super) fn is_clustered(value: &Value) -> bool {
+    match &value.kind {
+        Kind::Map(map) => map.iter().any(|e| matches!(&*e.key.to_ascii_lowercase(), "listen" | "port" | "routes")),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_of_urls_are_decoded() {
+        for (text, expected) in [("a%20b", "a b"), ("100%", "100%"), ("%zz%41", "%zzA"), ("plain", "plain")] {
+            assert_eq!(percent_decoded(text), expected);
+        }
+    }
+}

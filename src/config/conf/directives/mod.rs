@@ -1,0 +1,51 @@
+//! What nats-server's directives mean for leafd: each becomes leafd's own key, is ignored with a warning, or is refused
+//! by name. Refused is what nobody may miss without knowing it: what guards access or data, and what would leave clients
+//! or other servers outside. The names are those of nats-server's `server/opts.go`.
+//!
+//! The result is leafd's TOML, so that a file that is read and one that `leafd config convert` wrote are the same.
+
+mod accounts;
+mod jetstream;
+mod leaf;
+mod mappings;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod top;
+mod users;
+mod websocket;
+
+pub use reader::Findings;
+
+use super::{Kind, Value};
+use toml::{Table, Value as Toml};
+
+/// leafd's configuration for a file of nats-server, with what there is to say about it. It is meant to be used only if
+/// there are no errors.
+pub fn to_toml(value: &Value) -> (Table, Findings) {
+    let (mut table, mut findings) = (Table::new(), Findings::default());
+    let Kind::Map(map) = &value.kind else { return (table, findings) };
+    top::directives(map, &mut table, &mut findings);
+    (table, findings)
+}
+
+/// Where nats-server's defaults are not leafd's: all interfaces, no JetStream, the form of the log.
+pub fn nats_server_defaults() -> Table {
+    let mut table = Table::new();
+    reader::set(&mut table, "listen.host", Some("0.0.0.0"));
+    reader::set(&mut table, "jetstream.enabled", Some(false));
+    reader::set(&mut table, "log.format", Some("nats-server"));
+    table
+}
+
+/// Whether clients need credentials.
+fn is_authenticated(table: &Table) -> bool {
+    const CREDENTIALS: [&str; 7] = ["user", "password", "token", "users", "operator", "trusted_keys", "auth_callout"];
+    let auth = table.get("authorization").and_then(Toml::as_table);
+    let accounts = table.get("accounts").and_then(Toml::as_table);
+    let tls = table.get("tls").and_then(Toml::as_table);
+    auth.is_some_and(|auth| CREDENTIALS.iter().any(|key| auth.contains_key(*key)))
+        || accounts.is_some_and(|all| all.values().any(|a| a.as_table().is_some_and(|a| a.contains_key("users"))))
+        || tls.is_some_and(|tls| tls.get("verify_and_map").and_then(Toml::as_bool) == Some(true))
+}

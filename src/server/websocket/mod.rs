@@ -1,0 +1,137 @@
+//! WebSocket for clients: the upgrade from HTTP, the frames, and the byte stream inside them.
+
+mod deflate;
+mod frame;
+mod handshake;
+mod origin;
+mod stream;
+
+pub use handshake::Visitor;
+pub use stream::WebSocketStream;
+
+use super::outbound::{CloseReason, Outbound};
+use super::tls::{self, TlsPolicy, TlsSession, TlsSlot};
+use super::transport::ByteStream;
+use crate::config::origin::{Origin, OriginError};
+use crate::config::websocket::WebSocketConfig;
+use crate::system::http::Request;
+use handshake::{CookieNames, Refusal, Upgrade, UpgradeRules};
+use origin::Origins;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use stream::Agreement;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+/// A WebSocket connection over TCP or TLS.
+pub type Stream = WebSocketStream<Box<dyn ByteStream>>;
+
+/// How WebSocket clients are let in.
+pub struct WebSocket {
+    rules: UpgradeRules,
+    tls: TlsSlot,
+    timeout: Duration,
+    max_payload: usize,
+    address: SocketAddr,
+}
+
+/// A WebSocket connection that has been let in.
+pub(super) struct Opened {
+    pub stream: Box<Stream>,
+    pub tls: Option<TlsSession>,
+    pub visitor: Visitor,
+}
+
+impl WebSocket {
+    /// By the configuration, for clients that connect to `address`.
+    pub(super) fn new(
+        config: &WebSocketConfig,
+        tls: Option<TlsPolicy>,
+        max_payload: usize,
+        address: SocketAddr,
+    ) -> Result<WebSocket, OriginError> {
+        let allowed = config.allowed_origins.iter().map(|origin| Origin::parse(origin));
+        let rules = UpgradeRules {
+            origins: Origins { same: config.same_origin, allowed: allowed.collect::<Result<_, _>>()? },
+            compression: config.compression,
+            cookies: CookieNames {
+                jwt: config.jwt_cookie.clone(),
+                user: config.user_cookie.clone(),
+                pass: config.pass_cookie.clone(),
+                token: config.token_cookie.clone(),
+            },
+        };
+        Ok(WebSocket { rules, tls: TlsSlot::new(tls), timeout: config.handshake_timeout.0, max_payload, address })
+    }
+
+    /// Whether clients speak TLS.
+    pub fn is_secure(&self) -> bool {
+        self.tls.current().is_some()
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Certificates for connections to come.
+    pub fn set_tls(&self, tls: Option<TlsPolicy>) {
+        self.tls.replace(tls);
+    }
+
+    /// TLS where it is on, and the upgrade, within the time for it.
+    pub(super) async fn open(&self, tcp: TcpStream) -> Result<Opened, CloseReason> {
+        let peer = tcp.peer_addr().map(|address| address.to_string()).unwrap_or_default();
+        let mut tls = None;
+        let stream: Box<dyn ByteStream> = match self.tls.current() {
+            None => Box::new(tcp),
+            Some(policy) => {
+                let stream = tls::handshake(tcp, &policy).await?;
+                tls = Some(TlsSession::of(&stream, false));
+                stream
+            }
+        };
+        let upgraded = tokio::time::timeout(self.timeout, self.upgrade(stream, tls.is_some())).await;
+        match upgraded.map_err(|_| "no request came in time".to_owned()).flatten() {
+            Ok((stream, visitor)) => Ok(Opened { stream: Box::new(stream), tls, visitor }),
+            Err(error) => {
+                tracing::error!("{peer} - {error}");
+                Err(CloseReason::ClientClosed)
+            }
+        }
+    }
+
+    async fn upgrade(&self, mut stream: Box<dyn ByteStream>, secure: bool) -> Result<(Stream, Visitor), String> {
+        let mut early = Vec::new();
+        let request = Request::read(&mut stream, &mut early).await.map_err(|error| error.to_string())?;
+        let Some(request) = request else { return Err("closed before a request came".into()) };
+        let granted = match handshake::upgrade(&request, &self.rules, secure) {
+            Ok(_) if !early.is_empty() => Err(Refusal::early()),
+            granted => granted,
+        };
+        let Upgrade { answer, masked, compression, browser, visitor } = match granted {
+            Ok(granted) => granted,
+            Err(refusal) => {
+                let _ = refusal.answer().write(&mut stream, false, true).await;
+                let _ = stream.shutdown().await;
+                return Err(refusal.to_string());
+            }
+        };
+        let answered = async {
+            stream.write_all(answer.as_bytes()).await?;
+            stream.flush().await
+        };
+        answered.await.map_err(|error: std::io::Error| error.to_string())?;
+        let agreement = Agreement { masked, compression, browser, max_payload: self.max_payload };
+        Ok((WebSocketStream::new(stream, agreement), visitor))
+    }
+}
+
+/// What the close frame says when `out` ends.
+pub(super) fn farewell(out: Arc<Outbound>) -> stream::Farewell {
+    Box::new(move || {
+        let reason = out.closed().unwrap_or(CloseReason::ClientClosed);
+        (frame::status_of(&reason), reason.to_string())
+    })
+}

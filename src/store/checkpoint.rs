@@ -1,0 +1,239 @@
+//! The checkpoint of a log (`checkpoint`): its subjects and numbers as they were when a segment was sealed, so that opening
+//! counts only what came and went since. Written anew each time the log has grown by a multiple of the file's size.
+//!
+//! It is a hint, as the index files are: without it everything is counted again from those.
+//! Layout: magic, version (u32), a frame with the numbers, then frames of subjects.
+
+use super::frame::{self, Parsed, u32_at};
+use super::io::Place;
+use super::log::State;
+use super::record;
+use super::subjects::Subjects;
+use super::tombstones::{Mark, Tomb};
+use super::varint::{self, Cursor};
+use super::{StoreError, SubjectInfo};
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+const MAGIC: &[u8; 8] = b"leafdcpt";
+const VERSION: u32 = 1;
+const HEADER: usize = 12;
+/// Subjects are framed in pieces of about so many bytes.
+const PIECE: usize = 256 * 1024;
+/// A new checkpoint is due when the log has grown by so many times its size.
+const GROWTH: u64 = 16;
+
+/// The numbers of a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Checkpoint {
+    /// First live sequence.
+    pub first: u64,
+    pub msgs: u64,
+    pub bytes: u64,
+    /// The removals that are taken into account: those in the file up to here,
+    pub mark: Mark,
+    /// and these, which were not in the file yet.
+    pub pending: Vec<Tomb>,
+    /// Base and number of records of the segments that are counted in; those before them are gone.
+    pub segments: Vec<(u64, u64)>,
+    /// Where the last of these segments ends.
+    pub last: u64,
+}
+
+/// When the next checkpoint is due, and what waits to be written.
+#[derive(Default)]
+pub(super) struct Due {
+    /// Size of the one on disk; 0 if there is none.
+    size: u64,
+    /// Bytes of segments sealed and dropped since.
+    pub since: u64,
+    /// A segment was sealed, and there is something to write about it.
+    pub sealed: bool,
+    pub taken: Option<Taken>,
+    /// Bases of segments that are gone, but counted in by the checkpoint on disk: their index files are still needed.
+    pub gone: Vec<u64>,
+}
+
+/// A checkpoint that was taken and is to be written.
+pub(super) struct Taken {
+    pub bytes: Vec<u8>,
+    /// Bases of segments whose index files will be needed no more.
+    pub gone: Vec<u64>,
+}
+
+impl Due {
+    pub fn is_due(&self) -> bool {
+        self.since >= GROWTH * self.size
+    }
+
+    /// The one taken is on disk, with this size; or could not be written.
+    pub fn written(&mut self, size: Option<u64>) {
+        if let Some(size) = size {
+            (self.size, self.since) = (size, 0);
+        }
+    }
+}
+
+/// Takes the checkpoint of all that is in the segments; to be called when a new one is about to begin.
+pub(super) fn take(state: &mut State) {
+    let Some(bytes) = encode(state) else { return };
+    let mut gone = std::mem::take(&mut state.checkpoint.gone);
+    gone.extend(state.checkpoint.taken.take().into_iter().flat_map(|taken| taken.gone));
+    state.checkpoint.taken = Some(Taken { bytes, gone });
+}
+
+fn encode(state: &State) -> Option<Vec<u8>> {
+    let last = state.segments.back()?.last;
+    // What is staged is in the books already, and must be left out.
+    let mut staged: HashMap<&str, (Option<u64>, u64)> = HashMap::new();
+    let (mut msgs, mut bytes) = (state.msgs, state.bytes);
+    for part in [state.writing.as_deref(), Some(&state.staged)].into_iter().flatten() {
+        for entry in &part.entries {
+            let subject = record::subject_of(&part.buffer[entry.at..])?;
+            staged.entry(subject).or_insert((entry.before, 0)).1 += 1;
+            msgs -= 1;
+            bytes = bytes.saturating_sub(entry.used as u64);
+        }
+    }
+    let numbers = Checkpoint {
+        first: state.first.min(last + 1),
+        msgs,
+        bytes,
+        mark: state.tombstones.mark(),
+        pending: state.tombs.clone(),
+        segments: state.segments.iter().map(|s| (s.base, s.records)).collect(),
+        last,
+    };
+    let mut out = Vec::with_capacity(state.subjects.len() * 24 + 1024);
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(&VERSION.to_le_bytes());
+    frame::push(&mut out, |out| numbers.encode(out));
+    let mut subjects = state.subjects.iter().filter_map(|(subject, info)| match staged.get(subject) {
+        None => Some((subject, info)),
+        Some((Some(before), n)) if info.count > *n => {
+            Some((subject, SubjectInfo { last: *before, count: info.count - n, ..info }))
+        }
+        Some(_) => None,
+    });
+    while let Some(next) = subjects.next() {
+        frame::push(&mut out, |out| {
+            let end = out.len() + PIECE;
+            let (mut next, mut before) = (Some(next), "");
+            while let Some((subject, info)) = next {
+                varint::put_name(out, before, subject);
+                varint::put(out, info.first);
+                varint::put(out, info.last.wrapping_sub(info.first));
+                varint::put(out, info.count);
+                before = subject;
+                next = if out.len() < end { subjects.next() } else { None };
+            }
+        });
+    }
+    Some(out)
+}
+
+/// Puts the checkpoint in the place of the one before.
+pub(super) fn write(place: &Place, bytes: &[u8]) -> Result<(), StoreError> {
+    let path = path(place);
+    let new = path.with_extension("new");
+    let failed = |e| StoreError::io("write", &path, e);
+    let file = place.disk.open(&new, true).map_err(failed)?;
+    file.truncate(0).and_then(|()| file.write_at(bytes, 0)).map_err(failed)?;
+    place.disk.rename(&new, &path).map_err(failed)
+}
+
+/// The checkpoint on disk and its subjects; `None` if there is none to be believed.
+pub(super) fn read(place: &Place) -> Option<(Checkpoint, Subjects, Due)> {
+    let bytes = place.disk.open(&path(place), false).ok()?.read_all().ok()?;
+    if bytes.get(..8)? != MAGIC || u32_at(&bytes, 8)? != VERSION {
+        return None;
+    }
+    let Parsed::Whole(body, used) = frame::parse(&bytes[HEADER..]) else { return None };
+    let numbers = Checkpoint::decode(body)?;
+    let mut subjects = Subjects::default();
+    let mut at = HEADER + used;
+    while at < bytes.len() {
+        let Parsed::Whole(body, used) = frame::parse(&bytes[at..]) else { return None };
+        at += used;
+        let mut cursor = Cursor(body);
+        let mut name = String::new();
+        while !cursor.0.is_empty() {
+            cursor.name(&mut name)?;
+            let first = cursor.number()?;
+            let last = first.wrapping_add(cursor.number()?);
+            subjects.merge(&name, SubjectInfo { first, last, count: cursor.number()? });
+        }
+    }
+    Some((numbers, subjects, Due { size: bytes.len() as u64, ..Due::default() }))
+}
+
+fn path(place: &Place) -> PathBuf {
+    place.dir.join("checkpoint")
+}
+
+impl Checkpoint {
+    /// What it says of removals, beyond what is in their file.
+    pub fn removals(&self) -> impl Iterator<Item = Tomb> {
+        self.pending.iter().copied().chain([Tomb::below(self.first)])
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        let Checkpoint { first, msgs, bytes, mark, pending, segments, last } = self;
+        [*first, *msgs, *bytes, mark.generation, mark.len, *last].into_iter().for_each(|n| varint::put(out, n));
+        varint::put(out, pending.len() as u64);
+        for Tomb(from, to) in pending {
+            varint::put(out, *from);
+            varint::put(out, *to);
+        }
+        varint::put(out, segments.len() as u64);
+        for (base, records) in segments {
+            varint::put(out, *base);
+            varint::put(out, *records);
+        }
+    }
+
+    fn decode(body: &[u8]) -> Option<Checkpoint> {
+        let mut cursor = Cursor(body);
+        let (first, msgs, bytes) = (cursor.number()?, cursor.number()?, cursor.number()?);
+        let mark = Mark { generation: cursor.number()?, len: cursor.number()? };
+        let last = cursor.number()?;
+        let mut pending = Vec::new();
+        for _ in 0..cursor.number()? {
+            pending.push(Tomb(cursor.number()?, cursor.number()?));
+        }
+        let mut segments = Vec::new();
+        for _ in 0..cursor.number()? {
+            segments.push((cursor.number()?, cursor.number()?));
+        }
+        Some(Checkpoint { first, msgs, bytes, mark, pending, segments, last })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused_or_read(bytes: Vec<u8>) {
+            let _ = Checkpoint::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn numbers_are_read_as_written() {
+        let numbers = Checkpoint {
+            first: 5,
+            msgs: 300,
+            bytes: 1 << 40,
+            mark: Mark { generation: u64::MAX, len: 9 },
+            pending: vec![Tomb(0, 4), Tomb(9, 9)],
+            segments: vec![(1, 100), (101, 200)],
+            last: 300,
+        };
+        let mut out = Vec::new();
+        numbers.encode(&mut out);
+        assert_eq!(Checkpoint::decode(&out), Some(numbers));
+    }
+}

@@ -1,0 +1,91 @@
+//! What the segments hold, walked over by their tables: no record is read.
+
+use super::{Inner, Log};
+use crate::store::StoreError;
+use crate::store::segment::{CHUNK, Segment};
+use crate::store::table::{Builder, Row, Table};
+use std::ops::{ControlFlow, Range};
+use std::sync::{Arc, PoisonError};
+
+/// The table of the segment that is written to, as far as it was asked for.
+#[derive(Default)]
+pub(in crate::store) struct Tail {
+    base: u64,
+    /// Length of what it covers.
+    len: u64,
+    builder: Builder,
+}
+
+impl Log {
+    /// Passes the committed rows of each segment within `range` to `visit`, removed ones included, in order. `visit` must not
+    /// ask for tables itself.
+    ///
+    /// # Errors
+    /// A segment cannot be read.
+    pub(in crate::store) fn each_table<B>(
+        &self,
+        range: Range<u64>,
+        mut visit: impl FnMut(&Table, &[Row]) -> ControlFlow<B>,
+    ) -> Result<Option<B>, StoreError> {
+        let mut from = range.start;
+        loop {
+            let base = {
+                let state = self.0.state();
+                from = from.max(state.first);
+                let found = state.segment_of(from).filter(|s| from <= s.last).map(|s| s.base);
+                found.or_else(|| state.segment_after(from))
+            };
+            let Some(base) = base.filter(|base| from.max(*base) < range.end) else { return Ok(None) };
+            let flow = self.with_table(base, |table| {
+                let rows = table.from(from);
+                let rows = &rows[..rows.partition_point(|row| row.seq < range.end)];
+                visit(table, rows)
+            })?;
+            if let Some(ControlFlow::Break(found)) = flow {
+                return Ok(Some(found));
+            }
+            let Some(next) = self.0.state().segment_after(base) else { return Ok(None) };
+            from = from.max(next);
+        }
+    }
+
+    /// Looks at the table of the segment that begins at `base`; `None` if it is gone.
+    fn with_table<T>(&self, base: u64, look: impl FnOnce(&Table) -> T) -> Result<Option<T>, StoreError> {
+        let last = self.0.state().segments.back().map(|s| s.base);
+        match last == Some(base) {
+            true => self.0.tail(base, look),
+            false => Ok(self.sealed_table(base)?.map(|table| look(&table))),
+        }
+    }
+
+    /// The table of a sealed segment; `None` if it is gone.
+    pub(super) fn sealed_table(&self, base: u64) -> Result<Option<Arc<Table>>, StoreError> {
+        let inner = &self.0;
+        if let Some(table) = inner.shared.tables().get(inner.number, base) {
+            return Ok(Some(table));
+        }
+        let contents = inner.state().segment_of(base).filter(|s| s.base == base).map(Segment::contents);
+        let Some(contents) = contents else { return Ok(None) };
+        let table = Arc::new(contents.table(&inner.place)?);
+        inner.shared.tables().put(inner.number, base, table.clone());
+        Ok(Some(table))
+    }
+}
+
+impl Inner {
+    /// Looks at the table of the last segment, which is extended by what was committed since the last look.
+    fn tail<T>(&self, base: u64, look: impl FnOnce(&Table) -> T) -> Result<Option<T>, StoreError> {
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        if tail.base != base {
+            *tail = Tail { base, ..Tail::default() };
+        }
+        let found = {
+            let state = self.state();
+            state.segment_of(base).filter(|s| s.base == base).map(|s| (s.scan_from(tail.len, CHUNK), s.len))
+        };
+        let Some((scanner, len)) = found else { return Ok(None) };
+        tail.builder.scan(scanner).map_err(|e| StoreError::io("read", &self.place.dir, e))?;
+        tail.len = len;
+        Ok(Some(look(tail.builder.table())))
+    }
+}

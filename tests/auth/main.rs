@@ -1,0 +1,9 @@
+//! Who may connect and what it may do: every case is played to leafd and to nats-server over a bare socket, and the
+//! lines that come back must be the same.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod permissions;
+mod play;
+mod users;
