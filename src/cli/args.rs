@@ -3,9 +3,12 @@
 use super::flags;
 use super::settings::Settings;
 use crate::config::{self, Config, Source};
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+
+/// What `nats-server --version` answers: whose behaviour this is, then who we are.
+const NATS_SERVER_VERSION: &str = concat!("v2.15.1\nleafd ", env!("CARGO_PKG_VERSION"));
 
 /// An edge leaf-node daemon: a complete NATS server for the gateway that stores and forwards to a hub.
 #[derive(Debug, clap::Parser)]
@@ -85,8 +88,14 @@ impl Args {
 
     fn sound(line: Vec<OsString>) -> Result<Args, clap::Error> {
         let program = line.first().map(|program| Path::new(program).file_stem().unwrap_or_default().to_owned());
-        let mut args = Args::try_parse_from(line)?;
-        args.nats_server = program.is_some_and(|program| program.to_string_lossy().ends_with("nats-server"));
+        let nats_server = program.is_some_and(|program| program.to_string_lossy().ends_with("nats-server"));
+        let command = match nats_server {
+            // Programs ask nats-server for its version to know what it can do.
+            true => Args::command().display_name("nats-server:").version(NATS_SERVER_VERSION),
+            false => Args::command(),
+        };
+        let mut args = Args::from_arg_matches(&command.try_get_matches_from(line)?)?;
+        args.nats_server = nats_server;
         match &args.command {
             None | Some(Command::Run | Command::Check) => Ok(args),
             // It would say nothing to the daemon that runs.
@@ -110,6 +119,15 @@ impl Args {
         }
     }
 
+    /// Where a server without streams that is started as nats-server would be keeps what it needs while it runs.
+    pub fn scratch_dir(&self) -> Option<PathBuf> {
+        let natively = match &self.config {
+            Some(file) => config::is_toml(file),
+            None => !self.nats_server,
+        };
+        (!natively).then(|| std::env::temp_dir().join(format!("leafd-{}", std::process::id())))
+    }
+
     /// The configuration with what the command line says on top.
     ///
     /// # Errors
@@ -124,7 +142,14 @@ impl Args {
             if let Some(dir) = &self.data_dir {
                 table.insert("data_dir".into(), dir.to_string_lossy().into_owned().into());
             }
-            self.settings.apply(self.nats_server, table)
+            self.settings.apply(self.nats_server, table)?;
+            // Nothing is stored, so that any number of such servers may run beside each other.
+            let stores =
+                table.get("jetstream").is_none_or(|js| js.get("enabled").and_then(|e| e.as_bool()) != Some(false));
+            if let (false, false, Some(dir)) = (stores, table.contains_key("data_dir"), self.scratch_dir()) {
+                table.insert("data_dir".into(), dir.to_string_lossy().into_owned().into());
+            }
+            Ok(())
         };
         config::load(source, change).map_err(|e| e.to_string())
     }
@@ -151,6 +176,21 @@ mod tests {
         }
         let config = parse("leafd run -c /nowhere.toml").expect("understood").load();
         assert!(config.expect_err("refused").contains("/nowhere.toml"));
+    }
+
+    #[test]
+    fn nats_servers_flags_mean_what_they_mean_there() {
+        let args =
+            parse("/usr/bin/nats-server -p -1 -m 0 -P /p -l /l -T=false --user u --pass s -n n").expect("understood");
+        let mut table = config::conf::nats_server_defaults();
+        args.settings.apply(args.nats_server, &mut table).expect("sound");
+        let text = toml::to_string(&table).expect("TOML");
+        for set in
+            ["host = \"0.0.0.0\"", "port = 0", "pid_file = \"/p\"", "file = \"/l\"", "time = false", "user = \"u\""]
+        {
+            assert!(text.contains(set), "{set} is not in {text}");
+        }
+        assert!(parse("nats-server --version").expect_err("ends").contains(crate::protocol::NATS_VERSION));
     }
 
     #[test]

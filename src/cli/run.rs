@@ -13,7 +13,15 @@ pub fn run(args: &Args) -> Result<(), String> {
         .thread_name("leafd")
         .build()
         .map_err(|e| format!("cannot start the runtime: {e}"))?;
-    runtime.block_on(daemon::run(config, &|| args.load())).map_err(|e| e.to_string())
+    let scratch = args.scratch_dir().filter(|dir| *dir == config.data_dir);
+    let result = runtime.block_on(daemon::run(config, &|| args.load()));
+    if let Some(dir) = scratch {
+        let _ = std::fs::remove_dir_all(dir);
+    }
+    result.map_err(|error| {
+        tracing::error!(target: logging::FATAL, "{error}");
+        error.to_string()
+    })
 }
 
 /// Says whether the configuration is right.

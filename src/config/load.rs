@@ -60,7 +60,8 @@ pub fn table(path: &Path) -> Result<(Table, Vec<String>), ConfigError> {
     }
 }
 
-fn is_toml(path: &Path) -> bool {
+/// Whether a configuration file is TOML, by its name.
+pub fn is_toml(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"))
 }
 

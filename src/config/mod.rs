@@ -21,7 +21,7 @@ pub mod uplink;
 pub mod websocket;
 
 pub(crate) use load::default_data_dir;
-pub use load::{ConfigError, Source, data_dir, load, overlay, table};
+pub use load::{ConfigError, Source, data_dir, is_toml, load, overlay, table};
 pub use server::{JetStreamConfig, LimitsConfig, ListenConfig, LogConfig, LogFormat, LogLevel};
 
 use serde::Deserialize;

@@ -3,6 +3,7 @@
 //! Started from the disk outwards (store, streams, listeners), so that nothing is taken in before it can be kept; ended
 //! from the outside inwards, so that everything taken in is on disk and answered first.
 
+mod files;
 mod parts;
 mod watchdog;
 
@@ -11,8 +12,9 @@ use crate::config::websocket::WebSocketConfig;
 use crate::monitor::ProcessStatus;
 use crate::store::StoreError;
 use crate::system::control::{self, Request};
-use crate::system::notify;
 use crate::system::signals::{Event, Signals};
+use crate::system::{logging, notify};
+use files::PortsFiles;
 use parts::Parts;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -79,6 +81,10 @@ pub async fn run(config: Config, reload: Reload<'_>) -> Result<(), StartError> {
                 Event::Reload => {
                     let _ = daemon.reload(reload).await;
                 }
+                Event::ReopenLog => match logging::reopen() {
+                    Ok(()) => tracing::info!("File log re-opened"),
+                    Err(error) => tracing::error!("{error}"),
+                },
             },
             Some((request, answer)) = requests.recv() => {
                 let reply = match request {
@@ -103,15 +109,17 @@ struct Daemon {
     config: Config,
     started: Instant,
     parts: Parts,
+    files: PortsFiles,
 }
 
 impl Daemon {
     async fn start(config: Config) -> Result<Daemon, StartError> {
         let started = Instant::now();
         warn(&config);
+        files::write_pid(&config)?;
         let parts = Parts::start(&config).await?;
-        parts::write_ports(&config.data_dir, &parts.ports())?;
-        Ok(Daemon { config, started, parts })
+        let files = PortsFiles::write(&config, &parts.ports())?;
+        Ok(Daemon { config, started, parts, files })
     }
 
     fn status(&self) -> Value {
@@ -158,6 +166,7 @@ impl Daemon {
 
     async fn end(self) {
         tracing::info!("ending: no more is taken in");
+        self.files.remove();
         self.parts.end().await;
         tracing::info!("ended in order");
     }

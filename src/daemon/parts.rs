@@ -17,7 +17,7 @@ use crate::system;
 use crate::system::tls::TlsError;
 use crate::uplink::Uplink;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -60,7 +60,7 @@ impl Parts {
             jetstream: config.jetstream.enabled,
         };
         let store = Store::open(&config.data_dir, StoreOptions::default())?;
-        tracing::info!("Storing in {}", config.data_dir.display());
+        tracing::info!("Store Directory: \"{}\"", config.data_dir.display());
         let system = config.authorization.as_ref().and_then(|a| a.system_account.as_deref());
         let accounts = Accounts::new(system);
         let account = accounts.global().clone();
@@ -140,12 +140,12 @@ impl Parts {
 
     /// On which ports we listen, in the form of nats-server's ports file.
     pub fn ports(&self) -> Value {
-        let mut ports = json!({ "nats": [format!("nats://{}", self.clients.status().address)] });
+        let mut ports = json!({ "nats": [format!("nats://{}", reachable(self.clients.status().address))] });
         if let Some(websocket) = self.clients.websocket() {
             ports["websocket"] = json!([websocket_url(websocket)]);
         }
         if let Some(leafs) = &self.leafs {
-            ports["leafnodes"] = json!([format!("nats-leaf://{}", leafs.address())]);
+            ports["leafnodes"] = json!([format!("nats-leaf://{}", reachable(leafs.address()))]);
         }
         ports
     }
@@ -273,16 +273,18 @@ fn server_options(config: &Config, identity: &Identity) -> ServerOptions {
     }
 }
 
+/// An address for programs on this machine: one of all interfaces cannot be connected to.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}
+
 /// An id of this process in the form of a server nkey: `N` and 55 characters of base 32.
 fn server_id() -> String {
     const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     std::iter::once('N').chain((0..55).map(|_| char::from(BASE32[fastrand::usize(..32)]))).collect()
-}
-
-/// Writes the ports file by way of a new name, so that nobody reads half of it.
-pub(super) fn write_ports(data_dir: &Path, ports: &Value) -> Result<(), StartError> {
-    let path = data_dir.join("leafd.ports");
-    let new = path.with_extension("new");
-    let written = std::fs::write(&new, ports.to_string()).and_then(|()| std::fs::rename(&new, &path));
-    written.map_err(|error| StartError::File { path, error })
 }

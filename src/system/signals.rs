@@ -10,6 +10,8 @@ pub enum Event {
     End,
     /// SIGHUP: read the configuration again.
     Reload,
+    /// SIGUSR1: open the log file anew.
+    ReopenLog,
 }
 
 /// The signals this process listens to.
@@ -17,6 +19,7 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    user1: Signal,
 }
 
 impl Signals {
@@ -26,6 +29,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -35,6 +39,7 @@ impl Signals {
             _ = self.terminate.recv() => Event::End,
             _ = self.interrupt.recv() => Event::End,
             _ = self.hangup.recv() => Event::Reload,
+            _ = self.user1.recv() => Event::ReopenLog,
         }
     }
 }

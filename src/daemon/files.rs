@@ -1,0 +1,51 @@
+//! What programs that drive the daemon read: the process number, and the ports that the kernel picked.
+
+use super::StartError;
+use crate::config::Config;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Writes the number of this process into `pid_file`, alone, as nats-server does. It stays when the process ends.
+pub(super) fn write_pid(config: &Config) -> Result<(), StartError> {
+    let Some(path) = &config.pid_file else { return Ok(()) };
+    std::fs::write(path, std::process::id().to_string()).map_err(|error| StartError::File { path: path.clone(), error })
+}
+
+/// Ports files, which are there while we listen.
+pub(super) struct PortsFiles(Vec<PathBuf>);
+
+impl PortsFiles {
+    /// Writes `leafd.ports` in the data directory and, where one is asked for, `<program>_PID.ports` in
+    /// `ports_file_dir`.
+    pub fn write(config: &Config, ports: &Value) -> Result<PortsFiles, StartError> {
+        let mut files = PortsFiles(vec![config.data_dir.join("leafd.ports")]);
+        files.0.extend(config.ports_file_dir.as_ref().map(|dir| dir.join(file_name())));
+        for path in &files.0 {
+            write(path, ports).map_err(|error| StartError::File { path: path.clone(), error })?;
+        }
+        Ok(files)
+    }
+
+    /// Removes those that name this process.
+    pub fn remove(&self) {
+        for path in self.0.iter().skip(1) {
+            if let Err(error) = std::fs::remove_file(path) {
+                tracing::debug!("cannot remove {}: {error}", path.display());
+            }
+        }
+    }
+}
+
+/// `leafd_1234.ports`; under another name of the program, that name.
+fn file_name() -> String {
+    let program = std::env::args_os().next().map(PathBuf::from);
+    let name = program.as_deref().and_then(Path::file_name).map_or("leafd".into(), |name| name.to_string_lossy());
+    format!("{name}_{}.ports", std::process::id())
+}
+
+/// By way of a new name, so that nobody reads half of it.
+fn write(path: &Path, ports: &Value) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    std::fs::write(&new, ports.to_string())?;
+    std::fs::rename(&new, path)
+}

@@ -1,0 +1,136 @@
+//! Under the name of nats-server: what programs rely on that start a nats-server, read its log and its files, and signal it.
+
+mod common;
+
+use common::{LIMIT, LOOK};
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+/// A process that is called nats-server; killed when dropped.
+struct NatsServer {
+    child: Child,
+    dir: PathBuf,
+}
+
+fn command(dir: &Path) -> Command {
+    let program = dir.join("nats-server");
+    if !program.exists() {
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_leafd"), &program).expect("a link");
+    }
+    let mut command = Command::new(program);
+    command.current_dir(dir).stdin(Stdio::null());
+    command
+}
+
+impl NatsServer {
+    /// Starts it with `-p -1 -l log -P pid` and more.
+    fn start(dir: &Path, more: &[&str]) -> NatsServer {
+        let mut command = command(dir);
+        command.args(["-p", "-1", "-l", "log", "-P", "pid"]).args(more);
+        NatsServer { child: command.spawn().expect("leafd is built"), dir: dir.to_owned() }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    /// Waits for a line with `text`; returns it.
+    fn wait_log(&self, text: &str) -> String {
+        let until = Instant::now() + LIMIT;
+        loop {
+            if let Some(line) = self.log().lines().find(|line| line.contains(text)) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < until, "no {text:?} in the log:\n{}", self.log());
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn end(mut self) -> ExitStatus {
+        self.child.wait().expect("it is our child")
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn signal(dir: &Path, what: &str) -> ExitStatus {
+    command(dir).args(["--signal", what]).status().expect("runs")
+}
+
+#[test]
+fn its_log_and_its_files_are_those_of_nats_server() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let conf = "# comment\nserver_name = gw1\njetstream { store_dir: \"sd\" }\nserver_tags: [a]\nport: 1\n";
+    std::fs::write(dir.path().join("a.conf"), conf).expect("written");
+    let server = NatsServer::start(dir.path(), &["-c", "a.conf", "--ports_file_dir", "."]);
+    server.wait_log("[INF] Server is ready");
+    let line = server.wait_log("Listening for client connections on ");
+    let address = line.rsplit(' ').next().expect("an address");
+    assert!(address.starts_with("0.0.0.0:") && !address.ends_with(":1"), "the flag goes before the file: {line}");
+    let pid = std::fs::read_to_string(dir.path().join("pid")).expect("a pid file");
+    assert_eq!(pid, server.child.id().to_string());
+    assert!(line.starts_with(&format!("[{pid}] 20")), "{line}");
+    assert!(server.wait_log("`server_tags` is ignored").contains("[WRN] a.conf:4:1:"));
+    let ports = std::fs::read_to_string(dir.path().join(format!("nats-server_{pid}.ports"))).expect("a ports file");
+    let ports: serde_json::Value = serde_json::from_str(&ports).expect("JSON");
+    let url = ports["nats"][0].as_str().expect("an URL").to_owned();
+    assert_eq!(url, address.replace("0.0.0.0", "nats://127.0.0.1"));
+    let mut info = String::new();
+    let client = TcpStream::connect(&url["nats://".len()..]).expect("it listens");
+    BufReader::new(client).read_line(&mut info).expect("INFO");
+    assert!(info.contains("\"server_name\":\"gw1\"") && info.contains("\"jetstream\":true"), "{info}");
+
+    std::fs::rename(dir.path().join("log"), dir.path().join("log.1")).expect("moved");
+    assert!(signal(dir.path(), "reopen=pid").success());
+    server.wait_log("File log re-opened");
+    assert!(signal(dir.path(), &format!("quit={pid}")).success());
+    assert_eq!(server.end().code(), Some(0));
+    assert!(!dir.path().join(format!("nats-server_{pid}.ports")).exists());
+}
+
+#[test]
+fn a_start_that_fails_says_so_and_ends_with_1() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let first = NatsServer::start(dir.path(), &["-a", "127.0.0.1"]);
+    let line = first.wait_log("Listening for client connections on ");
+    let port = line.rsplit(':').next().expect("a port");
+    let second = command(dir.path()).args(["-a", "127.0.0.1", "-p", port]).output().expect("runs");
+    let text = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text.contains("[FTL] ") && text.contains(&format!("127.0.0.1:{port}")), "{text}");
+    std::fs::write(dir.path().join("bad.conf"), "port: 4222\nprot = 1\ncluster { port: 1 }\n").expect("written");
+    for flags in [["-c", "bad.conf"].as_slice(), &["-t", "-c", "bad.conf"], &["config", "check", "bad.conf"]] {
+        let output = command(dir.path()).args(flags).output().expect("runs");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{flags:?}");
+        assert!(text.contains("bad.conf:2:1: unknown field `prot`"), "{text}");
+        assert!(text.contains("bad.conf:3:1: `cluster` is not supported"), "{text}");
+    }
+}
+
+#[test]
+fn a_converted_file_starts_the_same() {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("a.conf"), "listen: \"127.0.0.1:-1\", max_payload: 2K").expect("written");
+    let output = command(dir.path()).args(["config", "convert", "a.conf"]).output().expect("runs");
+    assert!(output.status.success());
+    std::fs::write(dir.path().join("b.toml"), output.stdout).expect("written");
+    for file in ["a.conf", "b.toml"] {
+        let sd = format!("sd-{file}");
+        let _ = std::fs::remove_file(dir.path().join("log"));
+        let server = NatsServer::start(dir.path(), &["-c", file, "-sd", &sd]);
+        let line = server.wait_log("[INF] Listening for client connections on 127.0.0.1:");
+        let mut info = String::new();
+        let client = TcpStream::connect(line.rsplit(' ').next().expect("an address")).expect("it listens");
+        BufReader::new(client).read_line(&mut info).expect("INFO");
+        assert!(info.contains("\"max_payload\":2000,") && !info.contains("jetstream"), "{info}");
+    }
+}
