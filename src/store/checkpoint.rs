@@ -2,7 +2,7 @@
 //! counts only what came and went since. Written anew each time the log has grown by a multiple of the file's size.
 //!
 //! It is a hint, as the index files are: without it everything is counted again from those.
-//! Layout: magic, version (u32), a frame with the numbers, then frames of subjects.
+//! Layout: magic, version (u32), a frame with the numbers, frames of subjects, and one that says that this is all.
 
 use super::frame::{self, Parsed, u32_at};
 use super::io::Place;
@@ -18,6 +18,8 @@ use std::path::PathBuf;
 const MAGIC: &[u8; 8] = b"leafdcpt";
 const VERSION: u32 = 1;
 const HEADER: usize = 12;
+/// The last frame. One of subjects begins with 0, as its first name shares nothing with another.
+const END: &[u8] = b"end";
 /// Subjects are framed in pieces of about so many bytes.
 const PIECE: usize = 256 * 1024;
 /// A new checkpoint is due when the log has grown by so many times its size.
@@ -32,7 +34,7 @@ pub(super) struct Checkpoint {
     pub bytes: u64,
     /// The removals that are taken into account: those in the file up to here,
     pub mark: Mark,
-    /// and these, which were not in the file yet.
+    /// and these, which were not durable yet.
     pub pending: Vec<Tomb>,
     /// Base and number of records of the segments that are counted in; those before them are gone.
     pub segments: Vec<(u64, u64)>,
@@ -95,12 +97,13 @@ fn encode(state: &State) -> Option<Vec<u8>> {
             bytes = bytes.saturating_sub(entry.used as u64);
         }
     }
+    let (mark, unsynced) = state.tombstones.mark();
     let numbers = Checkpoint {
         first: state.first.min(last + 1),
         msgs,
         bytes,
-        mark: state.tombstones.mark(),
-        pending: state.tombs.clone(),
+        mark,
+        pending: unsynced.iter().chain(&state.tombs).copied().collect(),
         segments: state.segments.iter().map(|s| (s.base, s.records)).collect(),
         last,
     };
@@ -129,6 +132,7 @@ fn encode(state: &State) -> Option<Vec<u8>> {
             }
         });
     }
+    frame::push(&mut out, |out| out.extend_from_slice(END));
     Some(out)
 }
 
@@ -152,9 +156,12 @@ pub(super) fn read(place: &Place) -> Option<(Checkpoint, Subjects, Due)> {
     let numbers = Checkpoint::decode(body)?;
     let mut subjects = Subjects::default();
     let mut at = HEADER + used;
-    while at < bytes.len() {
+    loop {
         let Parsed::Whole(body, used) = frame::parse(&bytes[at..]) else { return None };
         at += used;
+        if body == END {
+            return Some((numbers, subjects, Due { size: bytes.len() as u64, ..Due::default() }));
+        }
         let mut cursor = Cursor(body);
         let mut name = String::new();
         while !cursor.0.is_empty() {
@@ -164,7 +171,6 @@ pub(super) fn read(place: &Place) -> Option<(Checkpoint, Subjects, Due)> {
             subjects.merge(&name, SubjectInfo { first, last, count: cursor.number()? });
         }
     }
-    Some((numbers, subjects, Due { size: bytes.len() as u64, ..Due::default() }))
 }
 
 fn path(place: &Place) -> PathBuf {

@@ -75,7 +75,7 @@ impl Start {
         removals: &Removals,
     ) -> Option<Start> {
         let (known, subjects, due) = checkpoint::read(place)?;
-        let (now, then) = (tombstones.mark(), known.mark);
+        let (now, then) = (tombstones.mark().0, known.mark);
         if removals.damaged || then.len > 0 && (then.generation != now.generation || then.len > now.len) {
             return None;
         }

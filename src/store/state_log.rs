@@ -1,7 +1,7 @@
 //! The state log: small keys and values (catalogue, consumer state, cursors) that change together or not at all.
 //!
-//! A batch of changes is one frame, so that after a power cut it is there as a whole or not at all. The file holds all
-//! changes ever made; when most of it is out of date, a new one with the present values takes its place.
+//! What changed since the last commit is one frame, in which each key stands once; so after a power cut a batch of changes is
+//! there as a whole or not at all. The file holds all frames ever written; when most of it is out of date, a new one with the present values takes its place.
 
 use super::commit::{Commit, Shared};
 use super::frame::{self, u32_at};
@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Below this size the file is never rewritten.
 const COMPACT_ABOVE: u64 = 1 << 20;
+/// Most bytes of changes that wait for a disk that does not work.
+const STAGED_MAX: usize = 8 << 20;
 /// Stands for a value's length where the key is deleted.
 const DELETED: u32 = u32::MAX;
 
@@ -36,7 +38,10 @@ pub struct StateLog {
 
 struct Inner {
     values: BTreeMap<String, Bytes>,
-    staged: Vec<u8>,
+    /// Changes since the last commit, the latest of each key; `None` removes it.
+    staged: BTreeMap<String, Option<Bytes>>,
+    /// Why the last commit failed.
+    failed: Option<StoreError>,
     waiting: Vec<commit::Ticket>,
     file: Arc<dyn DiskFile>,
     len: u64,
@@ -56,7 +61,8 @@ impl StateLog {
             tracing::info!("{}: cut {} bytes of an unfinished write", path.display(), bytes.len() - at);
         }
         let live = values.iter().map(|(k, v)| size(k, v)).sum();
-        let inner = Inner { values, staged: Vec::new(), waiting: Vec::new(), file, len: at as u64, live };
+        let inner =
+            Inner { values, staged: BTreeMap::new(), failed: None, waiting: Vec::new(), file, len: at as u64, live };
         Ok(StateLog { shared, place, inner: Mutex::new(inner) })
     }
 
@@ -77,28 +83,26 @@ impl StateLog {
         found.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
-    /// Changes all of these keys or none. They are seen at once; the [`Commit`] tells when they are durable.
+    /// Changes all of these keys or none. They are seen at once; the [`Commit`] tells when they are durable. If it fails they
+    /// are still seen, and become durable with the next commit that works; only once [`STAGED_MAX`] bytes wait for that are
+    /// changes refused altogether.
     pub fn write(&self, changes: Vec<Change>) -> Commit {
         let (ticket, commit) = commit::ticket();
         let first = {
             let mut inner = self.inner();
             let inner = &mut *inner;
-            frame::push(&mut inner.staged, |out| encode(out, &changes));
-            for change in changes {
-                match change {
-                    Change::Put(key, value) => {
-                        inner.live += size(&key, &value);
-                        if let Some(old) = inner.values.insert(key.clone(), value) {
-                            inner.live -= size(&key, &old);
-                        }
-                    }
-                    Change::Delete(key) => {
-                        if let Some(old) = inner.values.remove(&key) {
-                            inner.live -= size(&key, &old);
-                        }
-                    }
-                }
+            if let Some(error) = &inner.failed
+                && inner
+                    .staged
+                    .iter()
+                    .map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len))
+                    .sum::<usize>()
+                    > STAGED_MAX
+            {
+                ticket.resolve(Err(error.clone()));
+                return commit;
             }
+            changes.into_iter().for_each(|change| inner.apply(change));
             inner.waiting.push(ticket);
             inner.waiting.len() == 1
         };
@@ -109,17 +113,21 @@ impl StateLog {
         commit
     }
 
-    /// Writes and syncs what is staged; called by the commit thread only. On failure it stays staged and is tried again.
-    pub(super) fn commit(&self) -> Result<(), StoreError> {
-        let (staged, waiting, file, len, snapshot) = {
+    /// Writes and syncs what is staged, and says whether there was anything; called by the commit thread only. On failure it
+    /// stays staged and is tried again.
+    pub(super) fn commit(&self) -> Result<bool, StoreError> {
+        let (taken, staged, waiting, file, len, snapshot) = {
             let mut inner = self.inner();
             if inner.staged.is_empty() {
-                return Ok(());
+                inner.waiting.drain(..).for_each(|ticket| ticket.resolve(Ok(())));
+                return Ok(false);
             }
-            let grown = inner.len + inner.staged.len() as u64;
+            let taken = std::mem::take(&mut inner.staged);
+            let mut staged = Vec::new();
+            frame::push(&mut staged, |out| taken.iter().for_each(|(key, value)| encode(out, key, value.as_ref())));
+            let grown = inner.len + staged.len() as u64;
             let snapshot = (grown > COMPACT_ABOVE && grown > 4 * inner.live).then(|| inner.snapshot());
-            let staged = std::mem::take(&mut inner.staged);
-            (staged, std::mem::take(&mut inner.waiting), inner.file.clone(), inner.len, snapshot)
+            (taken, staged, std::mem::take(&mut inner.waiting), inner.file.clone(), inner.len, snapshot)
         };
         let result = match &snapshot {
             Some(all) => self.replace(all),
@@ -139,14 +147,15 @@ impl StateLog {
             }
             Err(error) => Err(error),
         };
+        inner.failed = outcome.as_ref().err().cloned();
         if outcome.is_err() {
             // The values are in memory already: they go with the next commit that works.
-            let later = std::mem::replace(&mut inner.staged, staged);
-            inner.staged.extend_from_slice(&later);
+            let later = std::mem::replace(&mut inner.staged, taken);
+            inner.staged.extend(later);
         }
         drop(inner);
         waiting.into_iter().for_each(|ticket| ticket.resolve(outcome.clone()));
-        outcome
+        outcome.map(|()| true)
     }
 
     /// Puts a new file in the place of the old one. Once it has the name it is the one to be written to, even if that
@@ -164,10 +173,26 @@ impl StateLog {
 }
 
 impl Inner {
+    fn apply(&mut self, change: Change) {
+        let (key, value) = match change {
+            Change::Put(key, value) => (key, Some(value)),
+            Change::Delete(key) => (key, None),
+        };
+        let old = match &value {
+            Some(value) => {
+                self.live += size(&key, value);
+                self.values.insert(key.clone(), value.clone())
+            }
+            None => self.values.remove(&key),
+        };
+        self.live -= old.map_or(0, |old| size(&key, &old));
+        self.staged.insert(key, value);
+    }
+
     fn snapshot(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.live as usize + 64);
         for (key, value) in &self.values {
-            frame::push(&mut out, |out| encode(out, &[Change::Put(key.clone(), value.clone())]));
+            frame::push(&mut out, |out| encode(out, key, Some(value)));
         }
         out
     }
@@ -181,18 +206,12 @@ fn size(key: &str, value: &Bytes) -> u64 {
     (key.len() + value.len() + 16) as u64
 }
 
-/// A batch: key length, value length (or [`DELETED`]), key, value; for each change.
-fn encode(out: &mut Vec<u8>, changes: &[Change]) {
-    for change in changes {
-        let (key, len, value) = match change {
-            Change::Put(key, value) => (key, value.len() as u32, &value[..]),
-            Change::Delete(key) => (key, DELETED, &[][..]),
-        };
-        out.extend_from_slice(&(key.len() as u32).to_le_bytes());
-        out.extend_from_slice(&len.to_le_bytes());
-        out.extend_from_slice(key.as_bytes());
-        out.extend_from_slice(value);
-    }
+/// A change: key length, value length (or [`DELETED`]), key, value. A batch is any number of them.
+fn encode(out: &mut Vec<u8>, key: &str, value: Option<&Bytes>) {
+    out.extend_from_slice(&(key.len() as u32).to_le_bytes());
+    out.extend_from_slice(&value.map_or(DELETED, |value| value.len() as u32).to_le_bytes());
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(value.map_or(&[], |value| &value[..]));
 }
 
 fn apply(values: &mut BTreeMap<String, Bytes>, mut body: &[u8]) {

@@ -271,6 +271,70 @@ fn a_subject_keeps_its_committed_value_while_a_later_one_is_refused() {
 }
 
 #[test]
+fn a_removal_that_could_not_be_written_is_not_forgotten() {
+    for failing_after in 0..3 {
+        let disk = SimDisk::default();
+        let store = open(&disk);
+        let log1 = log(&store, Limits::default());
+        for n in 0..9 {
+            put(&log1, "s", &n.to_string());
+        }
+        store.barrier().wait().expect("commits");
+        disk.fail(Some((ErrorKind::StorageFull, failing_after)));
+        assert_eq!(log1.remove(&[3, 5]).expect("removes"), 2);
+        let mut answers = Vec::new();
+        for _ in 0..3 {
+            answers.push(store.barrier().wait().is_ok());
+        }
+        assert!(!answers[2], "after {failing_after}: {answers:?}");
+        disk.fail(None);
+        store.barrier().wait().expect("commits");
+        let disk = disk.cut(&mut fastrand::Rng::with_seed(failing_after.into()));
+        store.close();
+        assert_eq!(log(&open(&disk), Limits::default()).state().msgs, 7, "after {failing_after}");
+    }
+}
+
+#[test]
+fn changes_of_state_wait_for_the_disk_within_bounds() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    let write = |key: String, len: usize| store.state().write(vec![Change::Put(key, vec![7; len].into())]);
+    for n in 0..1000 {
+        drop(write("cursor".into(), 1000 + n % 2));
+    }
+    write("other".into(), 1).wait().expect("commits");
+    disk.fail(Some((ErrorKind::StorageFull, 0)));
+    for n in 0..20 {
+        assert!(write(format!("k{n:02}"), 1 << 20).wait().is_err());
+    }
+    let kept = store.state().scan("k").len();
+    assert!((8..12).contains(&kept), "{kept} are kept");
+    disk.fail(None);
+    store.barrier().wait().expect("commits");
+    let disk = disk.cut(&mut fastrand::Rng::with_seed(1));
+    store.close();
+    assert_eq!(open(&disk).state().scan("k").len(), kept);
+}
+
+#[test]
+fn what_failed_is_tried_again_without_being_asked() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    disk.fail(Some((ErrorKind::ReadOnlyFilesystem, 0)));
+    assert!(store.state().write(vec![Change::Put("k".into(), Bytes::new())]).wait().is_err());
+    assert!(store.stats().error.is_some());
+    disk.fail(None);
+    let begun = std::time::Instant::now();
+    while store.stats().error.is_some() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it heals within some ticks");
+        std::thread::yield_now();
+    }
+    let disk = disk.cut(&mut fastrand::Rng::with_seed(1));
+    assert!(open(&disk).state().get("k").is_some());
+}
+
+#[test]
 fn nobody_waits_for_a_closed_store() {
     let store = open(&SimDisk::default());
     store.close();
@@ -381,12 +445,16 @@ fn survive(seed: u64) {
     let mut disk = SimDisk::default();
     let mut acked: BTreeMap<u64, String> = BTreeMap::new();
     let mut state_acked = 0u64;
+    let mut removed = Vec::new();
     for life in 0..4 {
         let store = open(&disk);
         let log = log(&store, Limits::default());
         let there: BTreeMap<u64, String> = all(&log).into_iter().collect();
         for (seq, payload) in &acked {
             assert_eq!(there.get(seq), Some(payload), "seed {seed} life {life}: acknowledged {seq} is lost or changed");
+        }
+        for seq in &removed {
+            assert!(!there.contains_key(seq), "seed {seed} life {life}: {seq} was removed and is there again");
         }
         let stored = store.state().get("n").map_or(0, |b| String::from_utf8_lossy(&b).parse().expect("a number"));
         assert!(stored >= state_acked, "seed {seed} life {life}: state went back from {state_acked} to {stored}");
@@ -395,6 +463,7 @@ fn survive(seed: u64) {
         acked = there;
         state_acked = stored;
         let mut staged = BTreeMap::new();
+        let mut removing = Vec::new();
         let mut failing = false;
         for step in 0..random.u32(1..60) {
             match random.u8(..12) {
@@ -406,8 +475,11 @@ fn survive(seed: u64) {
                     }
                 }
                 7 | 8 => {
-                    if store.barrier().wait().is_ok() && !failing {
-                        acked.append(&mut staged);
+                    if store.barrier().wait().is_ok() {
+                        removed.append(&mut removing);
+                        if !failing {
+                            acked.append(&mut staged);
+                        }
                     }
                 }
                 9 => {
@@ -423,6 +495,7 @@ fn survive(seed: u64) {
                         let seq = known[random.usize(..known.len())];
                         if random.bool() {
                             log.remove(&[seq]).expect("removes");
+                            removing.push(seq);
                             acked.remove(&seq);
                         } else {
                             log.trim(seq);
@@ -435,7 +508,8 @@ fn survive(seed: u64) {
                     disk.fail(failing.then(|| (ErrorKind::StorageFull, random.u32(..5))));
                     if !failing {
                         // What was staged while the disk was full has been refused; sequences start over.
-                        let _ = store.barrier().wait();
+                        store.barrier().wait().expect("works again");
+                        removed.append(&mut removing);
                         staged.clear();
                         let there: BTreeMap<u64, String> = all(&log).into_iter().collect();
                         for (seq, payload) in &acked {

@@ -45,6 +45,10 @@ pub(super) struct Tombstones {
     file: Option<Arc<dyn DiskFile>>,
     generation: u64,
     len: u64,
+    /// As far as it is known to be durable.
+    synced: u64,
+    /// What was written beyond that.
+    unsynced: Vec<Tomb>,
 }
 
 /// What the file of removals says.
@@ -77,12 +81,15 @@ impl Tombstones {
             }
         });
         removals.damaged = walk.damaged;
-        Ok((Tombstones { file: Some(file), generation, len: walk.end as u64 }, removals))
+        // What a killed process wrote may be read, and yet not be durable.
+        file.sync().map_err(failed)?;
+        let (len, unsynced) = (walk.end as u64, Vec::new());
+        Ok((Tombstones { file: Some(file), generation, len, synced: len, unsynced }, removals))
     }
 
-    /// Where the next removals will be written.
-    pub fn mark(&self) -> Mark {
-        Mark { generation: self.generation, len: self.len }
+    /// As far as the file is known to be durable, and what was written beyond.
+    pub fn mark(&self) -> (Mark, &[Tomb]) {
+        (Mark { generation: self.generation, len: self.synced }, &self.unsynced)
     }
 
     /// Writes removals; they are durable when [`Tombstones::sync`] has returned.
@@ -112,14 +119,27 @@ impl Tombstones {
         written.map_err(|e| StoreError::io("write", &path, e))?;
         self.generation = generation;
         self.len += out.len() as u64;
+        self.unsynced.extend_from_slice(tombs);
         Ok(())
     }
 
     /// Makes what was written durable.
-    pub fn sync(&self, place: &Place) -> Result<(), StoreError> {
-        match &self.file {
-            Some(file) => file.sync().map_err(|e| StoreError::io("sync", &path(place), e)),
-            None => Ok(()),
+    ///
+    /// # Errors
+    /// All that was not durable before must be written again, and is given back: a system that once could not write some pages
+    /// takes them for written afterwards.
+    pub fn sync(&mut self, place: &Place) -> Result<(), (StoreError, Vec<Tomb>)> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let unsynced = std::mem::take(&mut self.unsynced);
+        match file.sync() {
+            Ok(()) => {
+                self.synced = self.len;
+                Ok(())
+            }
+            Err(error) => {
+                self.len = self.synced;
+                Err((StoreError::io("sync", &path(place), error), unsynced))
+            }
         }
     }
 
@@ -136,7 +156,7 @@ impl Tombstones {
         file.truncate(0).map_err(failed)?;
         let mut new = Tombstones { file: Some(file), ..Tombstones::default() };
         new.write(place, tombs)?;
-        new.sync(place)?;
+        new.sync(place).map_err(|(error, _)| error)?;
         place.disk.rename(&new_path, &path(place)).map_err(failed)?;
         *self = new;
         place.disk.sync_dir(&place.dir).map_err(failed)

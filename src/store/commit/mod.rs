@@ -5,6 +5,7 @@
 
 mod interval;
 mod queue;
+mod removals;
 mod round;
 mod seal;
 mod ticket;

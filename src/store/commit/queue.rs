@@ -50,6 +50,9 @@ pub(super) struct Queue {
     pub logs: Vec<Arc<Inner>>,
     pub state: bool,
     pub tickets: Vec<Ticket>,
+    /// What could not be written: it goes along with the next round, which comes with the next tick at the latest.
+    pub retry: Vec<Arc<Inner>>,
+    pub retry_state: bool,
     pub stop: bool,
     /// The commit thread has ended.
     pub finished: bool,
@@ -162,25 +165,39 @@ impl Shared {
         since.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
     }
 
+    /// Has the log looked at again, as something of it could not be made durable.
+    pub(super) fn retry(&self, log: Arc<Inner>) {
+        self.queue().retry.push(log);
+    }
+
+    /// As [`Shared::retry`] for the state log.
+    pub(super) fn retry_state(&self) {
+        self.queue().retry_state = true;
+    }
+
     /// Waits for work; `None` when a tick is due without any.
     pub(super) fn next(&self, ticking: bool) -> Option<Queue> {
         let mut queue = self.queue();
+        let mut due = false;
         loop {
-            if !queue.logs.is_empty() || queue.state || !queue.tickets.is_empty() || queue.stop {
+            let again = !queue.retry.is_empty() || queue.retry_state;
+            if !queue.logs.is_empty() || queue.state || !queue.tickets.is_empty() || queue.stop || due && again {
                 let stop = queue.stop;
-                let taken = std::mem::take(&mut *queue);
+                let mut taken = std::mem::take(&mut *queue);
                 queue.stop = stop;
+                taken.logs.append(&mut taken.retry);
                 return Some(Queue { stop, ..taken });
             }
-            if !ticking {
+            if due {
+                return None;
+            }
+            if !ticking && !again {
                 queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
             let (guard, timeout) = self.wake.wait_timeout(queue, TICK).unwrap_or_else(PoisonError::into_inner);
             queue = guard;
-            if timeout.timed_out() {
-                return None;
-            }
+            due = timeout.timed_out();
         }
     }
 

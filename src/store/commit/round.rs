@@ -1,11 +1,10 @@
 //! One round: what is staged is written, synced, taken into the books, or dropped.
 
-use super::{Shared, seal};
+use super::{Shared, removals, seal};
 use crate::store::io::DiskFile;
 use crate::store::log::{Inner, Log, Staged, Storage, Sync};
 use crate::store::record;
 use crate::store::segment::Segment;
-use crate::store::tombstones::Tomb;
 use crate::store::{StateLog, StoreError};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +18,6 @@ const KEEP_CAPACITY: usize = 4 << 20;
 struct Round {
     log: Log,
     staged: Arc<Staged>,
-    tombs: Vec<Tomb>,
     file: Arc<dyn DiskFile>,
 }
 
@@ -27,8 +25,14 @@ struct Round {
 pub(super) fn commit(shared: &Shared, state: &StateLog, logs: Vec<Arc<Inner>>) -> Result<(), StoreError> {
     let mut outcome = Ok(());
     let mut rounds = Vec::with_capacity(logs.len());
+    let mut removals = Vec::new();
     for inner in logs {
         let log = Log(inner);
+        match removals::write(&log) {
+            Ok(true) => removals.push(log.clone()),
+            Ok(false) => {}
+            Err(error) => outcome = Err(error),
+        }
         match write(shared, &log) {
             Ok(round) => rounds.extend(round),
             Err(error) => {
@@ -37,10 +41,9 @@ pub(super) fn commit(shared: &Shared, state: &StateLog, logs: Vec<Arc<Inner>>) -
             }
         }
     }
-    let wrote = !rounds.is_empty();
+    let mut wrote = !rounds.is_empty() || !removals.is_empty();
     for round in rounds {
-        let result = sync(shared, &round);
-        match result {
+        match sync(shared, &round) {
             Ok(()) => finish(shared, round),
             Err(error) => {
                 fail(&round.log, &error);
@@ -48,8 +51,18 @@ pub(super) fn commit(shared: &Shared, state: &StateLog, logs: Vec<Arc<Inner>>) -
             }
         }
     }
-    let state_result = state.commit();
-    let outcome = outcome.and(state_result);
+    for log in removals {
+        if let Err(error) = removals::sync(shared, &log) {
+            outcome = Err(error);
+        }
+    }
+    match state.commit() {
+        Ok(written) => wrote |= written,
+        Err(error) => {
+            shared.retry_state();
+            outcome = Err(error);
+        }
+    }
     // A round that had nothing to write says nothing about the disk.
     if wrote || outcome.is_err() {
         shared.report(&outcome);
@@ -59,42 +72,19 @@ pub(super) fn commit(shared: &Shared, state: &StateLog, logs: Vec<Arc<Inner>>) -
 
 /// Writes what a log has staged; nothing of it is durable yet.
 fn write(shared: &Shared, log: &Log) -> Result<Option<Round>, StoreError> {
-    let place = &log.0.place;
-    let (staged, tombs, active, base) = {
+    let (staged, active, base) = {
         let mut state = log.0.state();
-        state.queued = false;
-        if state.deleted {
+        let Some(base) = state.staged.entries.first().map(|e| e.seq).filter(|_| !state.deleted) else {
             return Ok(None);
-        }
+        };
         let spare = std::mem::take(&mut state.spare);
         let staged = Arc::new(std::mem::replace(&mut state.staged, spare));
-        let tombs = std::mem::take(&mut state.tombs);
         let rotate = state.rotate;
         let room = shared.segment_bytes.saturating_sub(staged.buffer.len() as u64);
         let active = state.segments.back().filter(|s| !rotate && (s.len <= room || s.records == 0));
         let active = active.map(|s| (s.file.clone(), s.len, s.path.clone()));
-        let base = staged.entries.first().map(|e| e.seq);
-        if base.is_some() {
-            state.writing = Some(staged.clone());
-        }
-        (staged, tombs, active, base)
-    };
-    if !tombs.is_empty() {
-        let mut tombstones = std::mem::take(&mut log.0.state().tombstones);
-        let result = tombstones.write(place, &tombs);
-        let mut state = log.0.state();
-        state.tombstones = tombstones;
-        if let Err(error) = result {
-            let later = std::mem::replace(&mut state.tombs, tombs);
-            state.tombs.extend(later);
-            return Err(error);
-        }
-    }
-    let Some(base) = base else {
-        let state = log.0.state();
-        let file = state.segments.back().map(|s| s.file.clone());
-        drop(state);
-        return Ok(file.filter(|_| !tombs.is_empty()).map(|file| Round { log: log.clone(), staged, tombs, file }));
+        state.writing = Some(staged.clone());
+        (staged, active, base)
     };
     let (file, offset, path) = match active {
         Some(active) => active,
@@ -106,7 +96,7 @@ fn write(shared: &Shared, log: &Log) -> Result<Option<Round>, StoreError> {
         file.truncate(offset).map_err(|e| StoreError::io("cut", &path, e))?;
     }
     file.write_at(&staged.buffer, offset).map_err(|e| StoreError::io("write", &path, e))?;
-    Ok(Some(Round { log: log.clone(), staged, tombs, file }))
+    Ok(Some(Round { log: log.clone(), staged, file }))
 }
 
 /// A new segment whose first record is to be `base`. It is in the books before anything is written to it: should the write
@@ -140,15 +130,8 @@ fn sync(shared: &Shared, round: &Round) -> Result<(), StoreError> {
             Sync::Interval(every) => state.synced_at.elapsed() >= every,
         }
     };
-    if !round.staged.entries.is_empty() && due {
+    if due {
         round.file.sync().map_err(|e| StoreError::io("sync", &place.dir, e))?;
-        shared.syncs.fetch_add(1, Ordering::Relaxed);
-    }
-    if !round.tombs.is_empty() {
-        let tombstones = std::mem::take(&mut round.log.0.state().tombstones);
-        let result = tombstones.sync(place);
-        round.log.0.state().tombstones = tombstones;
-        result?;
         shared.syncs.fetch_add(1, Ordering::Relaxed);
     }
     let mut state = round.log.0.state();
@@ -214,7 +197,6 @@ fn finish(shared: &Shared, round: Round) {
     }
     log.expire();
     seal::write(shared, &log);
-    compact_tombstones(&log);
 }
 
 /// Everything staged is dropped, and whoever waits is told.
@@ -223,28 +205,4 @@ fn fail(log: &Log, error: &StoreError) {
     if let Some(observer) = log.0.observer.get() {
         observer.failed(from, error);
     }
-}
-
-/// Writes the tombstones anew when most of them speak of segments that are gone.
-fn compact_tombstones(log: &Log) {
-    let (mut tombstones, tombs) = {
-        let mut state = log.0.state();
-        let live: u64 = state.segments.iter().map(|s| s.removed.count()).sum();
-        if !state.tombstones.is_wasteful(live) {
-            return;
-        }
-        let mut tombs = vec![Tomb::below(state.first)];
-        for segment in &state.segments {
-            for seq in segment.base.max(state.first)..=segment.last {
-                if segment.is_removed(seq) {
-                    Tomb::push(&mut tombs, seq);
-                }
-            }
-        }
-        (std::mem::take(&mut state.tombstones), tombs)
-    };
-    if let Err(error) = tombstones.rewrite(&log.0.place, &tombs) {
-        tracing::warn!("{error}");
-    }
-    log.0.state().tombstones = tombstones;
 }

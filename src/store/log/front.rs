@@ -76,8 +76,7 @@ impl Log {
                 if !(rule.accept)(&Candidate { seq: row.seq, size: row.size.into(), time }) {
                     return Ok((count, false));
                 }
-                // The oldest is never its subject's last, unless it is the only one: nothing to mend.
-                count += u64::from(state.strike(row.seq, table.subject(row.subject), row.size.into(), &mut Vec::new()));
+                count += u64::from(state.drop_first(row.seq, table.subject(row.subject), row.size.into()));
             }
         }
         Ok((count, true))
@@ -100,7 +99,7 @@ impl Log {
             if !(rule.accept)(&Candidate { seq: view.seq, size, time: view.time }) {
                 return Ok((count, false));
             }
-            count += u64::from(state.strike(view.seq, view.subject, size, &mut Vec::new()));
+            count += u64::from(state.drop_first(view.seq, view.subject, size));
         }
         Ok((count, true))
     }

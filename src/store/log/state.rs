@@ -123,6 +123,14 @@ impl State {
         true
     }
 
+    /// Takes the first record out of the books. It is never its subject's last, unless it is the only one: nothing to mend.
+    pub fn drop_first(&mut self, seq: u64, subject: &str, size: u64) -> bool {
+        let struck = self.strike(seq, subject, size, &mut Vec::new());
+        // At once, as a checkpoint knows a removal by this or by its tombstone.
+        self.first = self.first.max(seq + 1);
+        struck
+    }
+
     /// Moves `first` past what was removed; gives back segments with nothing left in them, to be deleted.
     pub fn settle(&mut self) -> Vec<Segment> {
         let mut gone = Vec::new();
