@@ -15,6 +15,7 @@ pub mod origin;
 mod parse;
 pub mod secret;
 mod server;
+pub mod shares;
 pub mod tls;
 pub mod units;
 pub mod uplink;

@@ -34,6 +34,11 @@ pub(super) fn all(config: &Config) -> Vec<String> {
     errors.extend(super::accounts::mappings(&config.mappings).err().into_iter().flatten());
     let rules = Rules::new(config.authorization.as_ref(), &config.accounts, &Accounts::new(None));
     errors.extend(rules.err().map(|error| error.to_string()));
+    for (name, account) in &config.accounts {
+        let wrong = super::accounts::mappings(&account.mappings).err().into_iter().flatten();
+        errors.extend(wrong.map(|error| format!("[accounts.{name}] {error}")));
+    }
+    errors.extend(super::shares::shares(&config.accounts).err().into_iter().flatten());
     check_uplinks(config, &mut errors);
     check_adapters(config, &mut errors);
     errors
@@ -57,11 +62,6 @@ fn not_built_yet(config: &Config, errors: &mut Vec<String>) {
         ),
         (config.authorization.as_ref().is_some_and(|a| a.auth_callout.is_some()), "[authorization] auth_callout"),
         (config.accounts.values().any(|a| a.jetstream.enabled), "[accounts] jetstream: streams outside of $G"),
-        (
-            config.accounts.values().any(|a| !a.exports.is_empty() || !a.imports.is_empty()),
-            "[accounts] exports, imports: what accounts share",
-        ),
-        (config.accounts.values().any(|a| !a.mappings.is_empty()), "[accounts] mappings: subject mapping"),
         (config.accounts.values().any(|a| a.limits != AccountLimits::default()), "[accounts] limits"),
         (config.limits.max_subscriptions != 0, "limits.max_subscriptions: a bound on subscriptions"),
         (

@@ -1,0 +1,147 @@
+//! From the `exports` and `imports` of `[accounts.NAME]` to what the accounts share.
+
+use super::accounts::{AccountConfig, ExportConfig, ImportConfig, ImportSource, ResponseType};
+use crate::account::{self, Access, Import, RESPONSE_THRESHOLD, ServiceExport, Shares, StreamExport};
+use std::collections::BTreeMap;
+
+/// What the accounts share, by name.
+///
+/// # Errors
+/// All that is wrong.
+pub fn shares(accounts: &BTreeMap<String, AccountConfig>) -> Result<BTreeMap<String, Shares>, Vec<String>> {
+    let mut errors = Vec::new();
+    let mut all = BTreeMap::new();
+    for (name, account) in accounts {
+        let mut shares = Shares::default();
+        for export in &account.exports {
+            if let Err(error) = add_export(export, &mut shares) {
+                errors.push(format!("[accounts.{name}] exports: {error}"));
+            }
+        }
+        for import in &account.imports {
+            if let Err(error) = add_import(import, &mut shares) {
+                errors.push(format!("[accounts.{name}] imports: {error}"));
+            }
+        }
+        all.insert(name.clone(), shares);
+    }
+    if errors.is_empty()
+        && let Err(wrong) = account::check(&all)
+    {
+        errors
+            .extend(wrong.iter().map(|e| format!("[accounts.{}] {} {:?}: {}", e.account, e.kind, e.subject, e.reason)));
+    }
+    if errors.is_empty() { Ok(all) } else { Err(errors) }
+}
+
+fn add_export(export: &ExportConfig, shares: &mut Shares) -> Result<(), String> {
+    let access = match (&export.accounts, export.account_token_position) {
+        (_, Some(position)) => Access::Token(position as usize),
+        (Some(names), None) => Access::Accounts(names.clone()),
+        (None, None) => Access::Public,
+    };
+    match (&export.stream, &export.service) {
+        (Some(subject), None) => {
+            if export.response_type != ResponseType::Singleton || export.response_threshold.is_some() {
+                return Err(format!("stream {subject:?}: response_type and response_threshold are for services"));
+            }
+            shares.streams.push(StreamExport { subject: subject.clone(), access });
+        }
+        (None, Some(subject)) => shares.services.push(ServiceExport {
+            subject: subject.clone(),
+            access,
+            response: match export.response_type {
+                ResponseType::Singleton => account::ResponseType::Singleton,
+                ResponseType::Stream => account::ResponseType::Stream,
+                ResponseType::Chunked => account::ResponseType::Chunked,
+            },
+            threshold: export.response_threshold.map_or(RESPONSE_THRESHOLD, |threshold| threshold.0),
+        }),
+        _ => return Err("each has either stream or service, a subject".into()),
+    }
+    Ok(())
+}
+
+fn add_import(import: &ImportConfig, shares: &mut Shares) -> Result<(), String> {
+    let planned = |source: &ImportSource| Import {
+        account: source.account.clone(),
+        subject: source.subject.clone(),
+        to: import.to.clone().unwrap_or_default(),
+        prefix: import.prefix.clone().unwrap_or_default(),
+        share: import.share,
+    };
+    match (&import.stream, &import.service) {
+        (Some(source), None) => {
+            if import.prefix.is_some() && import.to.is_some() {
+                return Err(format!("stream {:?}: prefix and to do not go together", source.subject));
+            }
+            if import.share {
+                return Err(format!("stream {:?}: share is for services", source.subject));
+            }
+            shares.stream_imports.push(planned(source));
+        }
+        (None, Some(source)) => {
+            if import.prefix.is_some() {
+                return Err(format!("service {:?}: prefix is for streams, use to", source.subject));
+            }
+            shares.service_imports.push(planned(source));
+        }
+        _ => return Err("each has either stream or service, { account, subject }".into()),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<BTreeMap<String, Shares>, Vec<String>> {
+        shares(&toml::from_str(text).expect("parses"))
+    }
+
+    #[test]
+    fn tables_become_shares() {
+        let read = read(
+            r#"
+            [A]
+            exports = [
+                { stream = "events.>" },
+                { service = "help.*", response_type = "stream", response_threshold = "3s", accounts = ["B"] },
+            ]
+            [B]
+            imports = [
+                { stream = { account = "A", subject = "events.>" }, prefix = "a" },
+                { service = { account = "A", subject = "help.*" }, to = "ask.*", share = true },
+            ]
+            "#,
+        );
+        let read = read.expect("right");
+        assert_eq!(read["A"].streams[0].access, Access::Public);
+        let help = &read["A"].services[0];
+        assert_eq!((help.response, help.threshold.as_secs()), (account::ResponseType::Stream, 3));
+        assert_eq!(help.access, Access::Accounts(vec!["B".into()]));
+        assert_eq!(read["B"].stream_imports[0].prefix, "a");
+        assert!(read["B"].service_imports[0].share && read["B"].service_imports[0].to == "ask.*");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_account() {
+        for (text, want) in [
+            ("[A]\nexports = [{}]\n", "[accounts.A] exports: each has either stream or service, a subject"),
+            (
+                "[A]\nexports = [{ stream = \"x\", response_type = \"chunked\" }]\n",
+                "[accounts.A] exports: stream \"x\": response_type and response_threshold are for services",
+            ),
+            (
+                "[A]\nimports = [{ service = { account = \"B\", subject = \"x\" }, prefix = \"p\" }]\n",
+                "[accounts.A] imports: service \"x\": prefix is for streams, use to",
+            ),
+            (
+                "[A]\nimports = [{ stream = { account = \"B\", subject = \"x\" } }]\n[B]\n",
+                "[accounts.A] stream import \"x\": stream import not authorized",
+            ),
+        ] {
+            assert_eq!(read(text).expect_err(text), [want]);
+        }
+    }
+}
