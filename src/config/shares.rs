@@ -1,14 +1,70 @@
-//! From the `exports` and `imports` of `[accounts.NAME]` to what the accounts share.
+//! From `exports`, `imports` and `mappings` of `[accounts.NAME]`, and `[mappings]` of `$G`, to what accounts share and map.
 
-use super::accounts::{AccountConfig, ExportConfig, ImportConfig, ImportSource, ResponseType};
-use crate::account::{self, Access, Import, RESPONSE_THRESHOLD, ServiceExport, Shares, StreamExport};
+use super::Config;
+use super::accounts::{AccountConfig, ExportConfig, ImportConfig, ImportSource, ResponseType, mappings};
+use crate::account::{
+    self, Access, Accounts, GLOBAL_ACCOUNT, Import, Mappings, RESPONSE_THRESHOLD, ServiceExport, Shares, StreamExport,
+};
 use std::collections::BTreeMap;
+
+/// What accounts share and map, by name.
+pub struct Subjects {
+    shares: BTreeMap<String, Shares>,
+    mappings: BTreeMap<String, Mappings>,
+}
+
+impl Subjects {
+    /// Reads what `config` says.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub fn read(config: &Config) -> Result<Subjects, Vec<String>> {
+        let mut errors = Vec::new();
+        let mut all = BTreeMap::new();
+        let mut global = config.mappings.clone();
+        for (name, account) in &config.accounts {
+            if name == GLOBAL_ACCOUNT {
+                global.extend(account.mappings.clone());
+                continue;
+            }
+            match mappings(&account.mappings) {
+                Ok(mappings) => drop(all.insert(name.clone(), mappings)),
+                Err(wrong) => errors.extend(wrong.iter().map(|error| format!("[accounts.{name}] {error}"))),
+            }
+        }
+        match mappings(&global) {
+            Ok(mappings) => drop(all.insert(GLOBAL_ACCOUNT.to_owned(), mappings)),
+            Err(wrong) => errors.extend(wrong.iter().map(|error| format!("[mappings] {error}"))),
+        }
+        match shares(&config.accounts) {
+            Ok(shares) if errors.is_empty() => Ok(Subjects { shares, mappings: all }),
+            Ok(_) => Err(errors),
+            Err(wrong) => Err(errors.into_iter().chain(wrong).collect()),
+        }
+    }
+
+    /// Puts it in force; accounts that are not mentioned (any more) share and map nothing.
+    pub fn put_in_force(mut self, accounts: &Accounts) {
+        for account in accounts.all() {
+            let name = account.name();
+            self.shares.entry(name.to_owned()).or_default();
+            account.set_mappings(self.mappings.remove(name).unwrap_or_default());
+        }
+        for (name, mappings) in self.mappings {
+            accounts.get_or_create(&name).set_mappings(mappings);
+        }
+        if let Err(wrong) = account::share(&self.shares, |name| accounts.get_or_create(name)) {
+            // `read` has checked the same.
+            wrong.iter().for_each(|error| tracing::error!("{error}"));
+        }
+    }
+}
 
 /// What the accounts share, by name.
 ///
 /// # Errors
 /// All that is wrong.
-pub fn shares(accounts: &BTreeMap<String, AccountConfig>) -> Result<BTreeMap<String, Shares>, Vec<String>> {
+fn shares(accounts: &BTreeMap<String, AccountConfig>) -> Result<BTreeMap<String, Shares>, Vec<String>> {
     let mut errors = Vec::new();
     let mut all = BTreeMap::new();
     for (name, account) in accounts {
@@ -68,7 +124,6 @@ fn add_import(import: &ImportConfig, shares: &mut Shares) -> Result<(), String> 
         subject: source.subject.clone(),
         to: import.to.clone().unwrap_or_default(),
         prefix: import.prefix.clone().unwrap_or_default(),
-        share: import.share,
     };
     match (&import.stream, &import.service) {
         (Some(source), None) => {
@@ -83,6 +138,9 @@ fn add_import(import: &ImportConfig, shares: &mut Shares) -> Result<(), String> 
         (None, Some(source)) => {
             if import.prefix.is_some() {
                 return Err(format!("service {:?}: prefix is for streams, use to", source.subject));
+            }
+            if import.share {
+                return Err(format!("service {:?}: share is not built yet; take it out", source.subject));
             }
             shares.service_imports.push(planned(source));
         }
@@ -111,7 +169,7 @@ mod tests {
             [B]
             imports = [
                 { stream = { account = "A", subject = "events.>" }, prefix = "a" },
-                { service = { account = "A", subject = "help.*" }, to = "ask.*", share = true },
+                { service = { account = "A", subject = "help.*" }, to = "ask.*" },
             ]
             "#,
         );
@@ -121,7 +179,7 @@ mod tests {
         assert_eq!((help.response, help.threshold.as_secs()), (account::ResponseType::Stream, 3));
         assert_eq!(help.access, Access::Accounts(vec!["B".into()]));
         assert_eq!(read["B"].stream_imports[0].prefix, "a");
-        assert!(read["B"].service_imports[0].share && read["B"].service_imports[0].to == "ask.*");
+        assert_eq!(read["B"].service_imports[0].to, "ask.*");
     }
 
     #[test]

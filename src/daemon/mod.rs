@@ -42,6 +42,9 @@ pub enum StartError {
     /// Users.
     #[error(transparent)]
     Rules(#[from] crate::auth::RulesError),
+    /// What accounts share and map.
+    #[error("{}", .0.join("; "))]
+    Subjects(Vec<String>),
     /// An uplink.
     #[error(transparent)]
     Uplink(#[from] crate::uplink::StartError),
@@ -152,6 +155,7 @@ impl Daemon {
         }
         self.parts.reload_tls(&new)?;
         self.parts.reload_users(&new).map_err(|error| error.to_string())?;
+        self.parts.reload_subjects(&new)?;
         warn(&new);
         let (ended, started) = self.parts.adapters.reload(&new.adapter).await;
         self.config = new;
@@ -204,7 +208,6 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<&'static str> {
     note("[http]", old.http != new.http);
     let system = |config: &Config| config.authorization.as_ref().and_then(|a| a.system_account.clone());
     note("[authorization] system_account", system(old) != system(new));
-    note("[mappings]", old.mappings != new.mappings);
     note("[limits]", old.limits != new.limits);
     note("[jetstream]", old.jetstream != new.jetstream);
     note("[log]", old.log != new.log);

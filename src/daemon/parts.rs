@@ -4,8 +4,9 @@ use super::StartError;
 use crate::account::{Account, Accounts};
 use crate::adapters::{AdapterContext, Adapters};
 use crate::auth::{Authenticator, Rules, RulesError};
+use crate::config::Config;
+use crate::config::shares::Subjects;
 use crate::config::tls::{HandshakeFirst, TlsConfig};
-use crate::config::{Config, accounts};
 use crate::jetstream::{self, JetStream};
 use crate::leaf::{Identity, Link, Listener};
 use crate::protocol::Limits;
@@ -64,10 +65,9 @@ impl Parts {
         let system = config.authorization.as_ref().and_then(|a| a.system_account.as_deref());
         let accounts = Accounts::new(system);
         let account = accounts.global().clone();
-        // A checked configuration has no mapping that is wrong.
-        account.set_mappings(accounts::mappings(&config.mappings).unwrap_or_default());
         let rules = Rules::new(config.authorization.as_ref(), &config.accounts, &accounts)?;
         let authenticator = Authenticator::new(rules);
+        Subjects::read(config).map_err(StartError::Subjects)?.put_in_force(&accounts);
         let mut server = Server::bind(
             server_options(config, &identity),
             client_tls(config).map_err(server::StartError::from)?,
@@ -124,6 +124,16 @@ impl Parts {
     pub fn reload_users(&self, config: &Config) -> Result<(), RulesError> {
         let rules = Rules::new(config.authorization.as_ref(), &config.accounts, &self.accounts)?;
         self.authenticator.replace(rules);
+        Ok(())
+    }
+
+    /// Has the accounts share and map what `config` says, from now on.
+    ///
+    /// # Errors
+    /// That is not right; what was in force stays.
+    pub fn reload_subjects(&self, config: &Config) -> Result<(), String> {
+        let subjects = Subjects::read(config).map_err(|wrong| wrong.join("; "))?;
+        subjects.put_in_force(&self.accounts);
         Ok(())
     }
 

@@ -5,5 +5,6 @@
 mod common;
 
 mod permissions;
-mod play;
 mod users;
+
+use common::play;

@@ -14,6 +14,7 @@ pub mod hub;
 pub mod leafd;
 pub mod mosquitto;
 pub mod nats_server;
+pub mod play;
 pub mod proxy;
 pub mod pty;
 

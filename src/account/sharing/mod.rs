@@ -84,8 +84,6 @@ pub struct Import {
     pub to: String,
     /// Token put before the subject of a stream's messages; not with `to`.
     pub prefix: String,
-    /// Whether a service is told more of the requester than the name of its account.
-    pub share: bool,
 }
 
 /// What is in force in an account.

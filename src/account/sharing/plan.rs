@@ -124,7 +124,6 @@ struct Planned {
     to: String,
     /// For a stream from there to here, for a service from here to there; `None` where the subject stays, or has no wildcard.
     transform: Option<Transform>,
-    share: bool,
 }
 
 struct Plan<'a> {
@@ -177,7 +176,7 @@ impl<'a> Plan<'a> {
             let export = self.service_export(&import.account, &import.subject);
             let (from, to, transform) = (&import.to, &import.subject, import.transform.clone());
             let exporter = account(&import.account);
-            Arc::new(ServiceImport::new(&importer, &exporter, from, to, transform, export, import.share))
+            Arc::new(ServiceImport::new(&importer, &exporter, from, to, transform, export))
         });
         let exports = self.shares.get(name).is_some_and(|shares| !shares.services.is_empty());
         importer.set_imports(streams.collect(), services.collect(), exports);
@@ -223,13 +222,8 @@ impl<'a> Plan<'a> {
         for subject in [&to, subject] {
             self.stream_cycle(&import.account, subject, &mut BTreeSet::from([name]))?;
         }
-        let mut planned = Planned {
-            account: import.account.clone(),
-            subject: subject.clone(),
-            to: wildcards(&to),
-            transform: None,
-            share: import.share,
-        };
+        let mut planned =
+            Planned { account: import.account.clone(), subject: subject.clone(), to: wildcards(&to), transform: None };
         if !is_literal(subject) && to != *subject {
             let error = |error| Reason::Transform { from: subject.clone(), to: to.clone(), error };
             planned.transform = Some(Transform::strict(subject, &placeholders(&to)).map_err(error)?);
@@ -253,13 +247,8 @@ impl<'a> Plan<'a> {
         if !export.is_some_and(|e| e.access.allows(name, there, *there == e.subject)) {
             return Err(Reason::ServiceNotAuthorized);
         }
-        let mut planned = Planned {
-            account: import.account.clone(),
-            subject: there.clone(),
-            to: here.clone(),
-            transform: None,
-            share: import.share,
-        };
+        let mut planned =
+            Planned { account: import.account.clone(), subject: there.clone(), to: here.clone(), transform: None };
         if !is_literal(there) {
             planned.to = wildcards(here);
         }

@@ -81,7 +81,7 @@ impl Replies {
     /// A new reply subject, from which answers go to `to` in `requester`; `None` if too many are open.
     pub(super) fn expect(&self, requester: &Weak<Account>, to: &str, terms: &Arc<Terms>) -> Option<Box<str>> {
         let now = Instant::now();
-        let subject: Box<str> = format!("{}{}", self.prefix(), random::<8>()).into();
+        let subject: Box<str> = format!("{}{}", self.prefix(), random::<6>()).into();
         let reply = Reply {
             requester: requester.clone(),
             to: to.into(),

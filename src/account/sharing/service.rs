@@ -24,7 +24,6 @@ pub(in crate::account) struct ServiceImport {
     /// From here to there; `None` where the subject stays, or has no wildcard there.
     transform: Option<Transform>,
     terms: Arc<Terms>,
-    share: bool,
     /// Of the exporting account, for all requests.
     cache: Mutex<RouteCache>,
 }
@@ -33,8 +32,6 @@ pub(in crate::account) struct ServiceImport {
 #[derive(Clone, Copy)]
 pub(in crate::account) struct Hop<'a> {
     export: &'a str,
-    /// Whether the requester agreed to be told to services.
-    share: bool,
     previous: Option<&'a Hop<'a>>,
 }
 
@@ -52,7 +49,6 @@ impl ServiceImport {
         to: &str,
         transform: Option<Transform>,
         export: Option<&ServiceExport>,
-        share: bool,
     ) -> Self {
         let name = exporter.name();
         let terms = Terms {
@@ -67,7 +63,6 @@ impl ServiceImport {
             to: to.into(),
             transform,
             terms: Arc::new(terms),
-            share,
             cache: Mutex::default(),
         }
     }
@@ -113,8 +108,7 @@ impl ServiceImport {
             headers: &headers,
             payload: message.payload,
         };
-        let share = passage.via.map_or(self.share, |hop| hop.share);
-        let hop = Hop { export: &self.terms.export, share, previous: passage.via };
+        let hop = Hop { export: &self.terms.export, previous: passage.via };
         let passage = Passage { origin: passage.origin, only: None, via: Some(&hop) };
         // Another request may be under way, on another thread or as the one that led here.
         let reached = match self.cache.try_lock() {
@@ -155,8 +149,7 @@ impl Account {
                 };
                 let answer =
                     Message { subject: &reply.to, reply: own_reply.as_deref().unwrap_or_default(), ..*message };
-                let share = passage.via.is_some_and(|hop| hop.share);
-                let hop = Hop { export: &terms.export, share, previous: passage.via };
+                let hop = Hop { export: &terms.export, previous: passage.via };
                 let passage = Passage { origin: passage.origin, only: None, via: Some(&hop) };
                 let reached = requester.route_on(&passage, &reply.to, &answer, &mut RouteCache::default(), batch);
                 if reached == 0

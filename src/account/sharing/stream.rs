@@ -115,6 +115,9 @@ impl Target for Through {
     ) {
         let renamed = self.import.renamed(message.subject);
         let message = Message { subject: renamed.as_deref().unwrap_or(message.subject), ..*message };
+        if !self.sub.accepts(message.subject) {
+            return;
+        }
         let Some(last) = self.sub.take() else { return };
         self.sub.target.deliver(&self.sub.target, &self.sub, queues, &message, batch);
         if last && let Some(account) = self.account.upgrade() {

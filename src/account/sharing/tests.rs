@@ -124,7 +124,7 @@ fn a_request_crosses_and_its_answer_comes_back_once() {
     assert_eq!(publish(&a, "help.me", "inbox.1", "?"), 1);
     let request = requests.try_next().expect("a request");
     assert_eq!(&*request.subject, "svc.me.v1");
-    assert!(request.reply.starts_with("_R_.") && request.reply.len() == 19, "{}", request.reply);
+    assert!(request.reply.starts_with("_R_.") && request.reply.len() == 17, "{}", request.reply);
     assert_eq!(&request.headers[..], b"NATS/1.0\r\nNats-Request-Info: {\"acc\":\"A\"}\r\n\r\n");
     assert_eq!(publish(&b, &request.reply, "", "!"), 1);
     assert_eq!(publish(&b, &request.reply, "", "again"), 0);

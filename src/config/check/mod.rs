@@ -7,6 +7,7 @@ pub(super) mod secrets;
 mod websocket;
 
 use super::accounts::AccountLimits;
+use super::shares::Subjects;
 use super::{Config, LimitsConfig};
 use crate::account::Accounts;
 use crate::auth::Rules;
@@ -31,14 +32,9 @@ pub(super) fn all(config: &Config) -> Vec<String> {
     config.tls.iter().for_each(|tls| files::tls("[tls]", tls, &mut errors));
     secrets::check(config, &mut errors);
     not_built_yet(config, &mut errors);
-    errors.extend(super::accounts::mappings(&config.mappings).err().into_iter().flatten());
     let rules = Rules::new(config.authorization.as_ref(), &config.accounts, &Accounts::new(None));
     errors.extend(rules.err().map(|error| error.to_string()));
-    for (name, account) in &config.accounts {
-        let wrong = super::accounts::mappings(&account.mappings).err().into_iter().flatten();
-        errors.extend(wrong.map(|error| format!("[accounts.{name}] {error}")));
-    }
-    errors.extend(super::shares::shares(&config.accounts).err().into_iter().flatten());
+    errors.extend(Subjects::read(config).err().into_iter().flatten());
     check_uplinks(config, &mut errors);
     check_adapters(config, &mut errors);
     errors

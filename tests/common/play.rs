@@ -1,6 +1,6 @@
 //! A play: lines that clients send, and what they get to hear.
 
-use super::common::{Leafd, NatsServer, have, hub};
+use super::{Leafd, NatsServer, have, hub};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::Duration;
