@@ -58,7 +58,7 @@ pub enum Op<'a> {
     Ping,
     /// `PONG`
     Pong,
-    /// `INFO`, `+OK`, `-ERR`: harmless from a client, and ignored.
+    /// `INFO`, `+OK`: harmless from a client, and ignored.
     Ignored,
 }
 
@@ -96,7 +96,10 @@ impl Parser {
         }
         let used = end + 1;
         let (name, args) = split_name(line);
+        // An operation that takes arguments and has not even a blank behind it is none.
+        let bare = name.len() == line.len();
         let op = match name.len() {
+            3..=5 if bare && takes_arguments(name) => return Err(ProtocolError::UnknownOperation),
             3 if name.eq_ignore_ascii_case(b"PUB") => return self.message(buffer, used, args, false, limits),
             4 if name.eq_ignore_ascii_case(b"HPUB") => return self.message(buffer, used, args, true, limits),
             3 if name.eq_ignore_ascii_case(b"SUB") => subscribe(args)?,
@@ -106,7 +109,7 @@ impl Parser {
             7 if name.eq_ignore_ascii_case(b"CONNECT") => Op::Connect(args),
             4 if name.eq_ignore_ascii_case(b"INFO") => Op::Ignored,
             3 if name.eq_ignore_ascii_case(b"+OK") => Op::Ignored,
-            4 if name.eq_ignore_ascii_case(b"-ERR") => Op::Ignored,
+            4 if name.eq_ignore_ascii_case(b"-ERR") => return Err(ProtocolError::PeerError),
             _ => return Err(ProtocolError::UnknownOperation),
         };
         self.searched = 0;
@@ -158,6 +161,10 @@ impl Parser {
     }
 }
 
+fn takes_arguments(name: &[u8]) -> bool {
+    [&b"PUB"[..], b"HPUB", b"SUB", b"UNSUB"].iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
 /// Splits at the first blank; the arguments have their leading blanks removed.
 fn split_name(line: &[u8]) -> (&[u8], &[u8]) {
     match line.iter().position(|b| matches!(b, b' ' | b'\t')) {
@@ -195,8 +202,8 @@ fn unsubscribe(args: &[u8]) -> Result<Op<'_>, ProtocolError> {
     match fields.rest() {
         [sid] => Ok(Op::Unsubscribe { sid: text(sid)?, max: None }),
         [sid, max] => {
-            let max = number::size(max).ok_or(ProtocolError::Arguments)? as u64;
-            Ok(Op::Unsubscribe { sid: text(sid)?, max: Some(max) })
+            // What is no number counts as none, as in nats-server.
+            Ok(Op::Unsubscribe { sid: text(sid)?, max: number::size(max).map(|max| max as u64) })
         }
         _ => Err(ProtocolError::Arguments),
     }
@@ -284,6 +291,8 @@ mod tests {
         for (bytes, want) in [
             (&b"GET / HTTP/1.1\r\n"[..], ProtocolError::UnknownOperation),
             (b"\x16\x03\x01", ProtocolError::UnknownOperation),
+            (b"PUB\r\n", ProtocolError::UnknownOperation),
+            (b"-ERR 'x'\r\n", ProtocolError::PeerError),
             (b"PUB a\r\n", ProtocolError::Arguments),
             (b"PUB a b c 1\r\n", ProtocolError::Arguments),
             (b"PUB a -1\r\n", ProtocolError::Arguments),

@@ -247,7 +247,11 @@ impl Connection {
                 }
                 Ok(None) => return Ok(at),
                 Err(error) => {
-                    self.refuse(&error.to_string());
+                    if error.is_told() {
+                        self.refuse(&error.to_string());
+                    } else {
+                        tracing::debug!("client {}: {error}", self.client.id.get());
+                    }
                     return Err(match error {
                         ProtocolError::Payload => CloseReason::MaxPayload,
                         _ => CloseReason::ProtocolViolation,
@@ -260,6 +264,10 @@ impl Connection {
 
     fn operation(&mut self, op: Op<'_>, batch: &mut Batch) -> Result<(), CloseReason> {
         match op {
+            // Without `headers` in CONNECT there are none to publish; nats-server closes without a word.
+            Op::Publish { headers: [_, ..], .. } if !self.connect.headers => {
+                return Err(CloseReason::ProtocolViolation);
+            }
             Op::Publish { subject, reply, headers, payload } => {
                 self.publish(Message { subject, reply, headers, payload }, batch);
             }
@@ -297,7 +305,6 @@ impl Connection {
         let before = self.login.accepted.then_some(&self.connect);
         let connect = Connect::read(json, before).map_err(|error| {
             tracing::warn!("client {}: CONNECT is not valid: {error}", self.client.id.get());
-            self.refuse("Parser Error");
             CloseReason::ProtocolViolation
         })?;
         self.login.asked = Some(connect);

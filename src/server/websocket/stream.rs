@@ -59,6 +59,8 @@ struct Input {
     plain: Vec<u8>,
     plain_at: usize,
     state: State,
+    /// A breach behind data that had to be handed over first.
+    breach: Option<FrameError>,
 }
 
 /// How far the reading side is.
@@ -110,6 +112,7 @@ impl<S> WebSocketStream<S> {
                 plain: Vec::new(),
                 plain_at: 0,
                 state: State::Open,
+                breach: None,
             },
             output: Output::default(),
         }
@@ -294,6 +297,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocketStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buf.filled().len();
+        if let Some(error) = this.input.breach.take() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+        }
         loop {
             let taken = this.input.take(&this.agreement, &mut this.output, buf);
             if let Err(error) = taken {
@@ -303,6 +309,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocketStream<S> {
             }
             this.answer(cx);
             match taken {
+                Err(error) if buf.filled().len() > before => {
+                    this.input.breach = Some(error);
+                    return Poll::Ready(Ok(()));
+                }
                 Err(error) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error))),
                 Ok(true) => return Poll::Ready(Ok(())),
                 Ok(false) if buf.filled().len() > before => return Poll::Ready(Ok(())),
