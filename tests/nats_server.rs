@@ -134,3 +134,33 @@ fn a_converted_file_starts_the_same() {
         assert!(info.contains("\"max_payload\":2000,") && !info.contains("jetstream"), "{info}");
     }
 }
+
+#[test]
+fn a_lame_duck_tells_its_clients_lets_them_go_and_ends() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let conf = "listen: '127.0.0.1:-1', lame_duck_duration: '30s', lame_duck_grace_period: '300ms'";
+    std::fs::write(dir.path().join("a.conf"), conf).expect("written");
+    let server = NatsServer::start(dir.path(), &["-c", "a.conf"]);
+    let line = server.wait_log("Listening for client connections on ");
+    let address = line.rsplit(' ').next().expect("an address");
+    let clients: Vec<_> = (0..2)
+        .map(|_| {
+            let mut client = BufReader::new(TcpStream::connect(address).expect("it listens"));
+            client.get_mut().set_read_timeout(Some(LIMIT)).expect("set");
+            client.read_line(&mut String::new()).expect("INFO");
+            client
+        })
+        .collect();
+    assert!(signal(dir.path(), "ldm=pid").success());
+    server.wait_log("Entering lame duck mode, stop accepting new clients");
+    let told = Instant::now();
+    for mut client in clients {
+        let mut rest = String::new();
+        client.read_line(&mut rest).expect("told");
+        assert!(rest.starts_with("INFO ") && rest.contains("\"ldm\":true"), "{rest}");
+        assert_eq!(client.read_line(&mut rest).expect("closed in order"), 0);
+    }
+    assert!(told.elapsed().as_millis() >= 300, "the grace period is held");
+    TcpStream::connect(address).expect_err("nobody is let in any more");
+    assert_eq!(server.end().code(), Some(0));
+}

@@ -77,10 +77,16 @@ pub async fn run(config: Config, reload: Reload<'_>) -> Result<(), StartError> {
     let watchdog = tokio::spawn(watchdog::watch(async move || store.barrier().await));
     notify::ready("serving");
     tracing::info!("Server is ready");
+    let mut lame_duck = false;
     loop {
         tokio::select! {
             event = signals.next() => match event {
                 Event::End => break,
+                Event::LameDuck if lame_duck => {}
+                Event::LameDuck => {
+                    lame_duck = true;
+                    daemon.parts.lame_duck(&daemon.config.limits);
+                }
                 Event::Reload => {
                     let _ = daemon.reload(reload).await;
                 }
@@ -89,6 +95,7 @@ pub async fn run(config: Config, reload: Reload<'_>) -> Result<(), StartError> {
                     Err(error) => tracing::error!("{error}"),
                 },
             },
+            () = daemon.parts.clients_gone(), if lame_duck => break,
             Some((request, answer)) = requests.recv() => {
                 let reply = match request {
                     Request::Status => daemon.status(),

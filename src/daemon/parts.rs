@@ -4,15 +4,15 @@ use super::StartError;
 use crate::account::{Account, Accounts};
 use crate::adapters::{AdapterContext, Adapters};
 use crate::auth::{Authenticator, Rules, RulesError};
-use crate::config::Config;
 use crate::config::shares::Subjects;
 use crate::config::tls::{HandshakeFirst, TlsConfig};
+use crate::config::{Config, LimitsConfig};
 use crate::jetstream::{self, JetStream};
 use crate::leaf::{Identity, Link, Listener};
 use crate::protocol::Limits;
 use crate::server::tls::TlsPolicy;
 use crate::server::websocket::WebSocket;
-use crate::server::{self, Ending, Listening, Server, ServerOptions};
+use crate::server::{self, Ending, LameDuck, Listening, Server, ServerOptions};
 use crate::store::{Store, StoreOptions};
 use crate::system;
 use crate::system::tls::TlsError;
@@ -43,6 +43,7 @@ struct Ends {
     uplinks: watch::Sender<bool>,
     links: watch::Sender<bool>,
     connections: watch::Sender<bool>,
+    lame_duck: watch::Sender<Option<LameDuck>>,
 }
 
 impl Parts {
@@ -53,6 +54,7 @@ impl Parts {
             uplinks: watch::Sender::new(false),
             links: watch::Sender::new(false),
             connections: watch::Sender::new(false),
+            lame_duck: watch::Sender::new(None),
         };
         let identity = Identity {
             server_name: config.server_name.clone(),
@@ -102,8 +104,11 @@ impl Parts {
         };
         let context = AdapterContext { account, gateway: config.server_name.clone() };
         let adapters = Adapters::start(&config.adapter, context);
-        let clients =
-            server.start(Ending { intake: ends.intake.subscribe(), connections: ends.connections.subscribe() });
+        let clients = server.start(Ending {
+            intake: ends.intake.subscribe(),
+            connections: ends.connections.subscribe(),
+            lame_duck: ends.lame_duck.subscribe(),
+        });
         tracing::info!("Listening for client connections on {}", clients.status().address);
         if let Some(tls) = &config.tls {
             announce_tls(tls);
@@ -177,8 +182,21 @@ impl Parts {
         })
     }
 
+    /// Lets no more clients in, and those who are there go.
+    pub fn lame_duck(&self, limits: &LimitsConfig) {
+        tracing::info!("Entering lame duck mode, stop accepting new clients");
+        let clients = self.clients.status().connections;
+        let duck = LameDuck::new(limits.lame_duck_duration.0, limits.lame_duck_grace_period.0, clients);
+        self.ends.lame_duck.send_replace(Some(duck));
+    }
+
+    /// Waits until the last client has gone, in lame duck mode.
+    pub async fn clients_gone(&mut self) {
+        self.clients.stopped().await;
+    }
+
     /// Ends everything, from the outside inwards: no intake, everything on disk, every answer out, then the connections.
-    pub async fn end(self) {
+    pub async fn end(mut self) {
         let _ = self.ends.intake.send(true);
         self.adapters.end().await;
         let _ = self.ends.uplinks.send(true);

@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::greeting::{Door, Greeted};
+use super::lame_duck;
 use super::listener::{Ending, Shared};
 use super::login::Login;
 use super::outbound::CloseReason;
@@ -35,7 +36,8 @@ pub(super) async fn serve(
     let options = &shared.options;
     let id = TargetId::next();
     let mut login = Login::new(&shared, door.kind());
-    let mut info = shared.info(id.get(), peer, &login.nonce, login.required);
+    let required = login.required;
+    let mut info = shared.info(id.get(), peer, &login.nonce, required);
     let greeted = tokio::select! {
         greeted = door.greet(&shared, socket, peer, &mut info) => greeted,
         _ = ending.intake.wait_for(|end| *end) => Err(CloseReason::ServerShutdown),
@@ -52,6 +54,7 @@ pub(super) async fn serve(
     login.begin(visitor);
     let mut connection = Connection::new(shared.clone(), client.clone(), login, info);
     let mut idle = Liveness::new(options.ping_interval, options.ping_max);
+    let mut leave = None;
     let reason = {
         let read = connection.read(&mut reader);
         tokio::pin!(read);
@@ -60,6 +63,13 @@ pub(super) async fn serve(
                 reason = &mut read => break reason,
                 reason = out.wait_closed() => break reason,
                 _ = ending.intake.wait_for(|end| *end) => break CloseReason::ServerShutdown,
+                duck = lame_duck::begun(&mut ending.lame_duck), if leave.is_none() => {
+                    let mut info = shared.info(id.get(), peer, "", required);
+                    (info.ldm, info.tls_required) = (true, client.tls.is_some());
+                    out.send(&info.line());
+                    leave = Some(tokio::time::Instant::now() + duck.turn());
+                }
+                () = until(leave) => break CloseReason::LameDuck,
                 _ = tokio::time::sleep_until(idle.next) => {
                     if idle.tick(client.in_msgs.load(Ordering::Relaxed) + client.pongs.load(Ordering::Relaxed)) {
                         out.send(b"-ERR 'Stale Connection'\r\n");
@@ -75,6 +85,8 @@ pub(super) async fn serve(
     };
     if reason == CloseReason::ServerShutdown {
         let _ = ending.connections.wait_for(|end| *end).await;
+    }
+    if matches!(reason, CloseReason::ServerShutdown | CloseReason::LameDuck) {
         out.drained(DRAIN_LIMIT).await;
     }
     client.close();
@@ -98,6 +110,14 @@ async fn discard<R: AsyncRead + Unpin>(reader: &mut R) {
     let mut buffer = [0; 4096];
     let rest = async { while matches!(reader.read(&mut buffer).await, Ok(1..)) {} };
     let _ = tokio::time::timeout(Duration::from_secs(1), rest).await;
+}
+
+/// Waits for a moment that may never come.
+async fn until(moment: Option<tokio::time::Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// When to ask an idle client whether it is there, and when to give it up.
@@ -207,12 +227,7 @@ impl Connection {
     async fn fill<R: AsyncRead + Unpin>(&mut self, reader: &mut R, buffer: &mut Vec<u8>) -> Result<(), CloseReason> {
         loop {
             let deadline = self.login.deadline;
-            let expired = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let expired = until(deadline);
             tokio::select! {
                 biased;
                 read = reader.read_buf(buffer) => return match read {

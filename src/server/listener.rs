@@ -2,6 +2,7 @@
 
 use super::connection;
 use super::greeting::Door;
+use super::lame_duck::{self, LameDuck};
 use super::outbound::CloseReason;
 use super::tls::{TlsPolicy, TlsSlot};
 use super::websocket::WebSocket;
@@ -93,13 +94,15 @@ impl Shared {
     }
 }
 
-/// The two steps in which the client side ends, each told by `true`.
+/// How the client side ends: in two steps, each told by `true`, before which there may be lame duck mode.
 #[derive(Clone, Debug)]
 pub struct Ending {
     /// Nothing is accepted or read any more; what was read is still being answered.
     pub intake: watch::Receiver<bool>,
     /// What had to be answered has been: send what is pending and close.
     pub connections: watch::Receiver<bool>,
+    /// Nothing is accepted any more, and clients go in their turn.
+    pub lame_duck: watch::Receiver<Option<LameDuck>>,
 }
 
 /// The client side: what is bound, before it serves.
@@ -243,10 +246,11 @@ impl Listening {
         self.shared.tls.replace(tls);
     }
 
-    /// Waits until the last connection has ended, after shutdown.
-    pub async fn stopped(self) {
-        for task in self.tasks {
+    /// Waits until the last connection has ended, after shutdown or in lame duck mode.
+    pub async fn stopped(&mut self) {
+        while let Some(task) = self.tasks.last_mut() {
             let _ = task.await;
+            self.tasks.pop();
         }
     }
 }
@@ -258,6 +262,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, door: Door, mut endi
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
             _ = ending.intake.wait_for(|end| *end) => break,
+            _ = lame_duck::begun(&mut ending.lame_duck) => break,
         };
         let (mut socket, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -281,7 +286,9 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, door: Door, mut endi
             let reason = connection::serve(shared.clone(), door, socket, peer, ending).await;
             shared.connections.fetch_sub(1, Ordering::Relaxed);
             match reason {
-                CloseReason::ClientClosed | CloseReason::ServerShutdown => tracing::debug!("client {peer}: {reason}"),
+                CloseReason::ClientClosed | CloseReason::ServerShutdown | CloseReason::LameDuck => {
+                    tracing::debug!("client {peer}: {reason}")
+                }
                 CloseReason::SlowConsumerPending | CloseReason::SlowConsumerDeadline => {
                     shared.slow_consumers.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!("client {peer} closed: {reason}");
@@ -290,6 +297,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, door: Door, mut endi
             }
         });
     }
+    drop(listener);
     while connections.join_next().await.is_some() {}
 }
 
@@ -318,7 +326,8 @@ mod tests {
         let accounts = Accounts::new(None);
         let rules = Authenticator::new(Rules::open(&accounts));
         let server = Server::bind(options, None, accounts, rules).await.expect("bind");
-        (server.start(Ending { intake: shutdown.clone(), connections: shutdown }), end)
+        let (_, lame_duck) = watch::channel(None);
+        (server.start(Ending { intake: shutdown.clone(), connections: shutdown, lame_duck }), end)
     }
 
     async fn client(server: &Listening) -> BufReader<TcpStream> {
@@ -345,7 +354,7 @@ mod tests {
 
     #[tokio::test]
     async fn messages_reach_their_subscribers() {
-        let (server, end) = server(64 << 20).await;
+        let (mut server, end) = server(64 << 20).await;
         let (mut a, mut b) = (client(&server).await, client(&server).await);
         assert_eq!(say(&mut a, "SUB early 9\r\n").await, "+OK\r\n");
         assert_eq!(say(&mut a, &format!("{CONNECT}SUB t.* 1\r\nSUB t.> q 2\r\nSUB m 3\r\nUNSUB 3 1\r\n")).await, "");

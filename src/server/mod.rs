@@ -6,6 +6,7 @@
 mod client;
 mod connection;
 mod greeting;
+mod lame_duck;
 mod listener;
 mod login;
 pub mod outbound;
@@ -13,4 +14,5 @@ pub mod tls;
 mod transport;
 pub mod websocket;
 
+pub use lame_duck::LameDuck;
 pub use listener::{Ending, Listening, Server, ServerOptions, ServerStatus, StartError};

@@ -43,6 +43,9 @@ pub enum CloseReason {
     /// The daemon ends.
     #[error("Server Shutdown")]
     ServerShutdown,
+    /// The daemon lets its clients go.
+    #[error("Server Shutdown")]
+    LameDuck,
     /// A message larger than `max_payload`.
     #[error("Maximum Message Payload Exceeded")]
     MaxPayload,

@@ -12,6 +12,8 @@ pub enum Event {
     Reload,
     /// SIGUSR1: open the log file anew.
     ReopenLog,
+    /// SIGUSR2: let the clients go, then end.
+    LameDuck,
 }
 
 /// The signals this process listens to.
@@ -20,6 +22,7 @@ pub struct Signals {
     interrupt: Signal,
     hangup: Signal,
     user1: Signal,
+    user2: Signal,
 }
 
 impl Signals {
@@ -30,6 +33,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
             user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -40,6 +44,7 @@ impl Signals {
             _ = self.interrupt.recv() => Event::End,
             _ = self.hangup.recv() => Event::Reload,
             _ = self.user1.recv() => Event::ReopenLog,
+            _ = self.user2.recv() => Event::LameDuck,
         }
     }
 }

@@ -6,9 +6,9 @@ mod limits;
 pub(super) mod secrets;
 mod websocket;
 
+use super::Config;
 use super::accounts::AccountLimits;
 use super::shares::Subjects;
-use super::{Config, LimitsConfig};
 use crate::account::Accounts;
 use crate::auth::Rules;
 use crate::subject;
@@ -42,7 +42,6 @@ pub(super) fn all(config: &Config) -> Vec<String> {
 
 /// What the configuration can say and leafd cannot do yet is refused: nobody shall believe a door locked that is open.
 fn not_built_yet(config: &Config, errors: &mut Vec<String>) {
-    let defaults = LimitsConfig::default();
     for (set, what) in [
         (config.tls.as_ref().is_some_and(|tls| tls.verify_and_map), "tls.verify_and_map: users by their certificates"),
         (
@@ -60,11 +59,6 @@ fn not_built_yet(config: &Config, errors: &mut Vec<String>) {
         (config.accounts.values().any(|a| a.jetstream.enabled), "[accounts] jetstream: streams outside of $G"),
         (config.accounts.values().any(|a| a.limits != AccountLimits::default()), "[accounts] limits"),
         (config.limits.max_subscriptions != 0, "limits.max_subscriptions: a bound on subscriptions"),
-        (
-            config.limits.lame_duck_duration != defaults.lame_duck_duration
-                || config.limits.lame_duck_grace_period != defaults.lame_duck_grace_period,
-            "limits.lame_duck_*: lame duck mode",
-        ),
     ] {
         if set {
             errors.push(format!("{what} is not built yet; take it out of the configuration"));

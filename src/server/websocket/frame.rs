@@ -262,7 +262,11 @@ pub fn close_payload(status: u16, text: &str) -> Vec<u8> {
 pub fn status_of(reason: &CloseReason) -> u16 {
     match reason {
         CloseReason::ClientClosed => 1000,
-        CloseReason::WriteError | CloseReason::ReadError | CloseReason::Stale | CloseReason::ServerShutdown => 1001,
+        CloseReason::WriteError
+        | CloseReason::ReadError
+        | CloseReason::Stale
+        | CloseReason::ServerShutdown
+        | CloseReason::LameDuck => 1001,
         CloseReason::ProtocolViolation => PROTOCOL_ERROR,
         CloseReason::MaxPayload => TOO_BIG,
         CloseReason::TlsHandshake => 1015,
