@@ -61,6 +61,18 @@ pub enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Examine a data directory on which no daemon runs, and change nothing; exit status 1 if anything is damaged.
+    Fsck {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// Write what is readable of a damaged data directory to a new one.
+    Salvage {
+        /// The damaged data directory.
+        dir: PathBuf,
+        /// The new one, which must be empty or not there.
+        new: PathBuf,
+    },
     /// Show the whole story in half a minute: sensor, gateway, cut link, kill -9, hub.
     Demo,
 }

@@ -4,7 +4,9 @@ mod args;
 mod config;
 mod demo;
 mod flags;
+mod fsck;
 mod run;
+mod salvage;
 mod settings;
 mod signal;
 mod status;
@@ -24,6 +26,8 @@ pub fn main() -> ExitCode {
         Some(Command::Check) => run::check(&args),
         Some(Command::Config { command: ConfigCommand::Check { file } }) => config::check(file),
         Some(Command::Config { command: ConfigCommand::Convert { file } }) => config::convert(file),
+        Some(Command::Fsck { dir }) => fsck::run(dir),
+        Some(Command::Salvage { dir, new }) => salvage::run(dir, new),
         Some(Command::Demo) => demo::run(),
     };
     match result {

@@ -14,7 +14,7 @@ const LOCK_FILE: &str = "store.lock";
 
 /// Held while the directory is in use.
 pub(super) struct Lock {
-    _file: fs::File,
+    file: fs::File,
 }
 
 /// Creates the directory if need be, checks that it is ours and not newer, and locks it.
@@ -27,24 +27,20 @@ pub(super) fn take(dir: &Path) -> Result<Lock, StoreError> {
     }
     let path = dir.join(LOCK_FILE);
     let failed = |e| StoreError::io("lock", &path, e);
-    let mut lock =
+    let lock =
         fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let mut pid = String::new();
-        let _ = lock.read_to_string(&mut pid);
-        return Err(StoreError::Locked { path: dir.to_owned(), pid: pid.trim().to_owned() });
-    }
-    lock.set_len(0).and_then(|()| lock.rewind()).map_err(failed)?;
-    writeln!(lock, "{}", std::process::id()).map_err(failed)?;
+    let mut lock = lock_or_tell(lock, dir)?;
+    // Who we are is for the next one's message only: a full disk must not be in the way of a start.
+    let _ = lock
+        .file
+        .set_len(0)
+        .and_then(|()| lock.file.rewind())
+        .and_then(|()| writeln!(lock.file, "{}", std::process::id()));
     match known {
-        Ok(text) => match text.trim().parse() {
-            Ok(VERSION) => {}
-            Ok(found) => return Err(StoreError::Newer { path: dir.to_owned(), found, known: VERSION }),
-            Err(_) => return Err(StoreError::Foreign { path: dir.to_owned(), found: VERSION_FILE.to_owned() }),
-        },
+        Ok(text) => check_version(dir, &text)?,
         Err(_) => write_version(dir).map_err(|e| StoreError::io("write", &version, e))?,
     }
-    Ok(Lock { _file: lock })
+    Ok(lock)
 }
 
 /// What clients say is nobody else's business: only the user and the group may look into a directory that is made here.
@@ -55,6 +51,34 @@ fn create(dir: &Path) -> std::io::Result<()> {
     match fs::DirBuilder::new().mode(0o750).create(dir) {
         Err(_) if dir.is_dir() => Ok(()),
         result => result,
+    }
+}
+
+/// Locks an existing directory of ours, for reading: nothing in it is changed.
+pub(super) fn hold(dir: &Path) -> Result<Option<Lock>, StoreError> {
+    let version = dir.join(VERSION_FILE);
+    let text = fs::read_to_string(&version).map_err(|e| StoreError::io("read", &version, e))?;
+    check_version(dir, &text)?;
+    match fs::File::open(dir.join(LOCK_FILE)) {
+        Ok(lock) => lock_or_tell(lock, dir).map(Some),
+        Err(_) => Ok(None),
+    }
+}
+
+fn lock_or_tell(mut lock: fs::File, dir: &Path) -> Result<Lock, StoreError> {
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut pid = String::new();
+        let _ = lock.read_to_string(&mut pid);
+        return Err(StoreError::Locked { path: dir.to_owned(), pid: pid.trim().to_owned() });
+    }
+    Ok(Lock { file: lock })
+}
+
+fn check_version(dir: &Path, text: &str) -> Result<(), StoreError> {
+    match text.trim().parse() {
+        Ok(VERSION) => Ok(()),
+        Ok(found) => Err(StoreError::Newer { path: dir.to_owned(), found, known: VERSION }),
+        Err(_) => Err(StoreError::Foreign { path: dir.to_owned(), found: VERSION_FILE.to_owned() }),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Framing shared by all files of the store: length (u32), CRC-32 of the body (u32), body; little-endian.
 
+use std::ops::Range;
+
 /// Bytes before the body.
 pub(super) const PREFIX: usize = 8;
 /// Longest body that is believed; anything above is damage.
@@ -53,16 +55,17 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 /// What [`each`] came across.
+#[derive(Default)]
 pub(super) struct Walk {
     /// Where the last whole frame ends: what follows is an unfinished write.
     pub end: usize,
-    /// There was damage between frames.
-    pub damaged: bool,
+    /// What is damaged between frames.
+    pub damaged: Vec<Range<usize>>,
 }
 
 /// Passes offset and body of each frame to `found`; damage between frames is logged and passed over.
 pub(super) fn each(bytes: &[u8], path: &std::path::Path, mut found: impl FnMut(usize, &[u8])) -> Walk {
-    let mut walk = Walk { end: 0, damaged: false };
+    let mut walk = Walk { end: 0, damaged: Vec::new() };
     loop {
         let at = walk.end;
         match parse(&bytes[at..]) {
@@ -74,7 +77,8 @@ pub(super) fn each(bytes: &[u8], path: &std::path::Path, mut found: impl FnMut(u
                 let next = (at + 1..bytes.len()).find(|next| matches!(parse(&bytes[*next..]), Parsed::Whole(..)));
                 let Some(next) = next else { return walk };
                 tracing::error!("{}: bytes {at} to {next} are damaged and are left out", path.display());
-                walk = Walk { end: next, damaged: true };
+                walk.damaged.push(at..next);
+                walk.end = next;
             }
         }
     }

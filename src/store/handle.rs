@@ -1,5 +1,6 @@
 //! The store of one data directory: opening it, its logs, its end.
 
+use super::clock::Clock;
 use super::commit::{self, Commit, Shared, StoreStats};
 use super::dir::{self, Lock};
 use super::io::{Disk, MemoryDisk, Place, RealDisk};
@@ -42,20 +43,21 @@ impl Store {
     /// The directory cannot be used: in use, foreign, newer, unreadable.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Store, StoreError> {
         let lock = dir::take(dir)?;
-        Self::on_disk(Arc::new(RealDisk), dir, options, Some(lock))
+        Self::on_disk(Arc::new(RealDisk), dir, options, Some(lock), Clock::of_the_machine())
     }
 
-    /// As [`Store::open`] on another disk than the machine's, without a lock.
+    /// As [`Store::open`] on another disk and by another clock than the machine's.
     pub(super) fn on_disk(
         disk: Arc<dyn Disk>,
         dir: &Path,
         options: StoreOptions,
         lock: Option<Lock>,
+        clock: Clock,
     ) -> Result<Store, StoreError> {
         let place = Place { disk, dir: dir.to_owned() };
         let streams = dir.join("streams");
         place.disk.create_dir(&streams).map_err(|e| StoreError::io("create", &streams, e))?;
-        let shared = Arc::new(Shared::new(options.segment_bytes));
+        let shared = Arc::new(Shared::new(options.segment_bytes, clock));
         let state = Arc::new(StateLog::open(place.clone(), shared.clone())?);
         let thread = thread::Builder::new().name("leafd-commit".into()).spawn({
             let (shared, state) = (shared.clone(), state.clone());
@@ -93,7 +95,7 @@ impl Store {
 
     fn load(&self, id: &str, place: Place, options: LogOptions) -> Result<Log, StoreError> {
         let shared = self.0.shared.clone();
-        let Opened { state, mend } = recovery::open(&place, id, &options)?;
+        let Opened { state, mend } = recovery::open(&place, id, &options, shared.now())?;
         let inner = Inner::new(id, place, options.storage, shared.clone(), state);
         shared.logs().insert(id.to_owned(), Arc::downgrade(&inner));
         let log = Log(inner);

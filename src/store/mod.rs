@@ -11,10 +11,12 @@
 
 mod bits;
 mod checkpoint;
+mod clock;
 mod commit;
 mod dir;
 mod error;
 mod frame;
+mod fsck;
 mod handle;
 mod index;
 mod io;
@@ -23,6 +25,7 @@ mod reader;
 mod record;
 mod recovery;
 mod removed;
+mod salvage;
 mod segment;
 #[cfg(test)]
 mod sim;
@@ -37,10 +40,12 @@ mod varint;
 
 pub use commit::{Commit, StoreStats};
 pub use error::StoreError;
+pub use fsck::{Damage, LogReport, Report, examine};
 pub use handle::{Store, StoreOptions};
 pub use io::{Disk, DiskFile, RealDisk};
 pub use log::{CommitObserver, Limits, Log, LogOptions, LogState, Purge, Storage, Sync};
 pub use reader::Reader;
 pub use record::{Record, Stored};
+pub use salvage::salvage;
 pub use state_log::{Change, StateLog};
 pub use subjects::SubjectInfo;

@@ -3,6 +3,7 @@
 
 use super::StoreError;
 use super::checkpoint::{self, Checkpoint, Due};
+use super::clock::{Ages, Reading};
 use super::index;
 use super::io::Place;
 use super::log::{LogOptions, State};
@@ -21,7 +22,7 @@ pub(super) struct Opened {
 }
 
 /// Reads the log in `place`; an empty folder is an empty log.
-pub(super) fn open(place: &Place, id: &str, options: &LogOptions) -> Result<Opened, StoreError> {
+pub(super) fn open(place: &Place, id: &str, options: &LogOptions, now: Reading) -> Result<Opened, StoreError> {
     let names = place.disk.list(&place.dir).map_err(|e| StoreError::io("list", &place.dir, e))?;
     let bases = |base_of: fn(&str) -> Option<u64>| {
         let mut bases: Vec<u64> = names.iter().filter_map(|name| base_of(name)).collect();
@@ -37,6 +38,7 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions) -> Result<Open
     opening.load(start, segments, &gone)?;
     let Opening { mut state, mend, .. } = opening;
     state.committed = state.next - 1;
+    state.ages = Ages::new(now, state.segments.iter().flat_map(Segment::times));
     state.first = match state.segments.front() {
         Some(front) => front.base.max(gone.below).min(state.next),
         None => state.next,
@@ -76,7 +78,9 @@ impl Start {
     ) -> Option<Start> {
         let (known, subjects, due) = checkpoint::read(place)?;
         let (now, then) = (tombstones.mark().0, known.mark);
-        if removals.damaged || then.len > 0 && (then.generation != now.generation || then.len > now.len) {
+        if !removals.walk.damaged.is_empty()
+            || then.len > 0 && (then.generation != now.generation || then.len > now.len)
+        {
             return None;
         }
         let counted = |base: u64| known.segments.iter().any(|(known, _)| *known == base);

@@ -42,6 +42,8 @@ pub(super) struct Segment {
     points: Vec<(u64, u64)>,
     /// Their times.
     times: Vec<i64>,
+    /// Its header is as it was written.
+    pub sound: bool,
     /// An index file says what is in it; never before it is sealed.
     pub indexed: bool,
 }
@@ -83,7 +85,7 @@ impl Segment {
                 return Ok(None);
             }
             tracing::error!("{}: the header is damaged; the records are kept", path.display());
-            return Ok(Some(Segment::new(base, file, path)));
+            return Ok(Some(Segment { sound: false, ..Segment::new(base, file, path) }));
         }
         match u32_at(&header, 8) {
             Some(VERSION) if u64_at(&header, 12) == Some(base) => Ok(Some(Segment::new(base, file, path))),
@@ -104,6 +106,7 @@ impl Segment {
             path,
             points: Vec::new(),
             times: Vec::new(),
+            sound: true,
             indexed: false,
         }
     }
@@ -183,6 +186,11 @@ impl Segment {
             0 => self.base,
             n => self.points[n - 1].0,
         }
+    }
+
+    /// Times of some of its records, the first and last included.
+    pub fn times(&self) -> impl Iterator<Item = i64> {
+        self.times.iter().copied().chain((self.records > 0).then_some(self.last_time))
     }
 
     /// Records that are not removed.

@@ -10,7 +10,7 @@ use super::{StoreError, commit};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Below this size the file is never rewritten.
@@ -54,12 +54,8 @@ impl StateLog {
         let failed = |e| StoreError::io("open", &path, e);
         let file = place.disk.open(&path, true).map_err(failed)?;
         place.disk.sync_dir(&place.dir).map_err(failed)?;
-        let bytes = file.read_all().map_err(failed)?;
-        let mut values = BTreeMap::new();
-        let at = frame::each(&bytes, &path, |_, body| apply(&mut values, body)).end;
-        if at < bytes.len() {
-            tracing::info!("{}: cut {} bytes of an unfinished write", path.display(), bytes.len() - at);
-        }
+        let (values, walk) = read_file(&file, &path)?;
+        let at = walk.end;
         let live = values.iter().map(|(k, v)| size(k, v)).sum();
         let inner =
             Inner { values, staged: BTreeMap::new(), failed: None, waiting: Vec::new(), file, len: at as u64, live };
@@ -198,7 +194,27 @@ impl Inner {
     }
 }
 
-fn path(place: &Place) -> PathBuf {
+/// What the state log of a data directory says, without changing it.
+pub(super) fn read(place: &Place) -> Result<(BTreeMap<String, Bytes>, frame::Walk), StoreError> {
+    let path = path(place);
+    match place.disk.open(&path, false) {
+        Ok(file) => read_file(&file, &path),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Default::default()),
+        Err(e) => Err(StoreError::io("open", &path, e)),
+    }
+}
+
+fn read_file(file: &Arc<dyn DiskFile>, path: &Path) -> Result<(BTreeMap<String, Bytes>, frame::Walk), StoreError> {
+    let bytes = file.read_all().map_err(|e| StoreError::io("read", path, e))?;
+    let mut values = BTreeMap::new();
+    let walk = frame::each(&bytes, path, |_, body| apply(&mut values, body));
+    if walk.end < bytes.len() {
+        tracing::info!("{}: {} bytes of an unfinished write are left out", path.display(), bytes.len() - walk.end);
+    }
+    Ok((values, walk))
+}
+
+pub(super) fn path(place: &Place) -> PathBuf {
     place.dir.join("state.log")
 }
 

@@ -21,7 +21,7 @@ pub(super) struct Row {
 }
 
 /// The records of a segment, removed ones included, in order.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Table {
     /// All subjects in a row, by first appearance, and where each ends.
     names: String,

@@ -56,8 +56,8 @@ pub(super) struct Tombstones {
 pub(super) struct Removals {
     /// Each with the place of its frame.
     pub all: Vec<(u64, Tomb)>,
-    /// Some could not be read.
-    pub damaged: bool,
+    /// How the file was read.
+    pub walk: frame::Walk,
 }
 
 impl Tombstones {
@@ -80,10 +80,10 @@ impl Tombstones {
                 removals.all.extend(tombs.map(|tomb| (at as u64, tomb)));
             }
         });
-        removals.damaged = walk.damaged;
         // What a killed process wrote may be read, and yet not be durable.
         file.sync().map_err(failed)?;
         let (len, unsynced) = (walk.end as u64, Vec::new());
+        removals.walk = walk;
         Ok((Tombstones { file: Some(file), generation, len, synced: len, unsynced }, removals))
     }
 

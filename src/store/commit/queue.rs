@@ -3,12 +3,12 @@
 use super::TICK;
 use super::ticket::{Commit, Ticket, ticket};
 use crate::store::StoreError;
+use crate::store::clock::{Clock, Reading};
 use crate::store::log::Inner;
 use crate::store::tables::Tables;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::SystemTime;
 
 /// Counters of the store.
 #[derive(Clone, Debug, Default, serde::Serialize)]
@@ -29,6 +29,7 @@ pub struct StoreStats {
 
 /// What logs and the commit thread share.
 pub(in crate::store) struct Shared {
+    clock: Clock,
     queue: Mutex<Queue>,
     wake: Condvar,
     closed: AtomicBool,
@@ -59,8 +60,9 @@ pub(super) struct Queue {
 }
 
 impl Shared {
-    pub fn new(segment_bytes: u64) -> Shared {
+    pub fn new(segment_bytes: u64, clock: Clock) -> Shared {
         Shared {
+            clock,
             queue: Mutex::default(),
             wake: Condvar::new(),
             closed: AtomicBool::new(false),
@@ -159,10 +161,9 @@ impl Shared {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Nanoseconds since 1970.
-    pub fn now(&self) -> i64 {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        since.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
+    /// What the clocks show.
+    pub fn now(&self) -> Reading {
+        self.clock.read()
     }
 
     /// Has the log looked at again, as something of it could not be made durable.

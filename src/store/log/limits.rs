@@ -14,17 +14,24 @@ impl Log {
 
     /// Applies the limits now; the commit thread does so after each commit, and for `max_age` every second.
     pub fn expire(&self) {
-        let (limits, mut msgs, mut bytes) = {
+        let now = self.0.shared.now();
+        let (limits, mut msgs, mut bytes, ages, first_time) = {
             let state = self.0.state();
             let staged = state.next - 1 - state.committed;
             let writing = state.writing.as_ref().map_or(0, |w| w.buffer.len()) + state.staged.buffer.len();
-            (state.limits, state.msgs.saturating_sub(staged), state.bytes.saturating_sub(writing as u64))
+            let bytes = state.bytes.saturating_sub(writing as u64);
+            let ages = state.limits.max_age.map(|_| state.ages.clone());
+            let first_time = (state.first_time.0 == state.first).then_some(state.first_time.1);
+            (state.limits, state.msgs.saturating_sub(staged), bytes, ages, first_time)
         };
-        let oldest = limits.max_age.map(|age| self.0.shared.now().saturating_sub(age.as_nanos() as i64));
+        let oldest = limits.max_age.map_or(i64::MAX, |age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
+        let too_old = |time: i64| ages.as_ref().is_some_and(|ages| ages.age(time, now) > oldest);
         let over = |msgs: u64, bytes: u64| {
             limits.max_msgs.is_some_and(|max| msgs > max) || limits.max_bytes.is_some_and(|max| bytes > max)
         };
-        if !over(msgs, bytes) && oldest.is_none() {
+        // The time of the first record is known when it was not too old before.
+        let expires = ages.is_some() && first_time.is_none_or(too_old);
+        if !over(msgs, bytes) && !expires {
             return;
         }
         let by_number = self.drop_front(Rule {
@@ -35,10 +42,20 @@ impl Log {
             },
             by_table: &|_| true,
         });
-        let by_age = match oldest {
-            Some(oldest) => self.drop_front(Rule { accept: &mut |c| c.time < oldest, by_table: &|last| last < oldest }),
-            None => Ok(0),
+        let mut kept = None;
+        let by_age = match ages.is_some() {
+            true => self.drop_front(Rule {
+                accept: &mut |c| {
+                    kept = (!too_old(c.time)).then_some((c.seq, c.time));
+                    kept.is_none()
+                },
+                by_table: &too_old,
+            }),
+            false => Ok(0),
         };
+        if let Some(first) = kept {
+            self.0.state().first_time = first;
+        }
         if let Err(error) = by_number.and(by_age) {
             tracing::warn!("{}: cannot apply the limits: {error}", self.0.id);
         }

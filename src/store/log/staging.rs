@@ -57,8 +57,9 @@ impl Log {
     /// The record is too large, or the log was removed or closed.
     pub fn append(&self, record: &Record<'_>) -> Result<u64, StoreError> {
         let now = self.0.shared.now();
-        let state = self.0.state();
-        let (seq, time) = (state.next, now.max(state.last_time));
+        let mut state = self.0.state();
+        state.ages.stamp(now);
+        let (seq, time) = (state.next, now.wall.max(state.last_time));
         self.stage(state, seq, time, record)
     }
 

@@ -4,6 +4,7 @@ use super::options::{Limits, LogOptions, Sync};
 use super::staging::Staged;
 use crate::store::SubjectInfo;
 use crate::store::checkpoint::Due;
+use crate::store::clock::Ages;
 use crate::store::record;
 use crate::store::segment::Segment;
 use crate::store::subjects::{Left, Subjects};
@@ -43,6 +44,7 @@ pub(in crate::store) struct State {
     pub unsynced: bool,
     pub deleted: bool,
     pub checkpoint: Due,
+    pub ages: Ages,
 }
 
 impl State {
@@ -72,6 +74,7 @@ impl State {
             unsynced: false,
             deleted: false,
             checkpoint: Due::default(),
+            ages: Ages::default(),
         }
     }
 

@@ -1,0 +1,37 @@
+//! `leafd fsck DIR`: examines a data directory while no daemon runs on it.
+
+use crate::store::{self, Damage, Report};
+use std::path::Path;
+
+/// Prints what is there and what is damaged; an error if anything is.
+pub fn run(dir: &Path) -> Result<(), String> {
+    let report = store::examine(dir).map_err(|e| e.to_string())?;
+    print(&report);
+    match report.is_sound() {
+        true => Ok(()),
+        false => Err(format!("{} is damaged; `leafd salvage {0} NEW` writes what is readable to NEW", dir.display())),
+    }
+}
+
+/// One line for each stream and for each damage.
+pub(super) fn print(report: &Report) {
+    for log in &report.logs {
+        let sequences = match &log.sequences {
+            Some(range) => format!("sequences {} to {}", range.start(), range.end()),
+            None => "empty".to_owned(),
+        };
+        println!("{}: {} messages, {} bytes, {} segments, {sequences}", log.id, log.records, log.bytes, log.segments);
+        log.damage.iter().for_each(print_damage);
+    }
+    println!("state: {} keys", report.state_keys);
+    report.damage.iter().for_each(print_damage);
+}
+
+fn print_damage(damage: &Damage) {
+    let lost = match &damage.lost {
+        Some(range) if range.start() == range.end() => format!("; sequence {} is lost", range.start()),
+        Some(range) => format!("; sequences {} to {} are lost", range.start(), range.end()),
+        None => String::new(),
+    };
+    println!("  DAMAGED {}: {}{lost}", damage.path.display(), damage.what);
+}

@@ -1,0 +1,260 @@
+//! Examining a data directory while no daemon runs on it: every checksum is read, and nothing is changed.
+
+use super::StoreError;
+use super::dir;
+use super::frame;
+use super::index;
+use super::io::{Disk, Place, ReadOnlyDisk};
+use super::removed::Removed;
+use super::segment::{CHUNK, HEADER, Item, Scanner, Segment};
+use super::state_log;
+use super::table::Builder;
+use super::tombstones::Tombstones;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What is to be found in a data directory.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Each stream's log.
+    pub logs: Vec<LogReport>,
+    /// Keys of the state log.
+    pub state_keys: usize,
+    /// Damage outside the records.
+    pub damage: Vec<Damage>,
+}
+
+/// What is to be found in one log.
+#[derive(Clone, Debug, Default)]
+pub struct LogReport {
+    /// Its name.
+    pub id: String,
+    /// Segment files.
+    pub segments: usize,
+    /// Records that can be read and have not been removed.
+    pub records: u64,
+    /// Bytes they take.
+    pub bytes: u64,
+    /// The first sequence that can be read, and the last.
+    pub sequences: Option<RangeInclusive<u64>>,
+    /// Sequences that cannot be read, and bytes of files that hold no record.
+    pub damage: Vec<Damage>,
+}
+
+/// Damage in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong, in the operator's words.
+    pub what: String,
+    /// The sequences that are lost by it.
+    pub lost: Option<RangeInclusive<u64>>,
+}
+
+impl Report {
+    /// Whether everything is as it was written.
+    pub fn is_sound(&self) -> bool {
+        self.damage.is_empty() && self.logs.iter().all(|log| log.damage.is_empty())
+    }
+}
+
+/// Examines the data directory.
+///
+/// # Errors
+/// It is in use, not ours, of a newer format, or cannot be read.
+pub fn examine(dir: &Path) -> Result<Report, StoreError> {
+    let _lock = dir::hold(dir)?;
+    let disk: Arc<dyn Disk> = Arc::new(ReadOnlyDisk);
+    let mut report = Report::default();
+    let state = Place { disk: disk.clone(), dir: dir.to_owned() };
+    let (values, walk) = state_log::read(&state)?;
+    report.state_keys = values.len();
+    report.damage.extend(damaged_bytes(state_log::path(&state), &walk));
+    for id in ids(&state)? {
+        let place = Place { disk: disk.clone(), dir: dir.join("streams").join(&id) };
+        report.logs.push(log(&place, id)?);
+    }
+    Ok(report)
+}
+
+/// The names of the logs.
+pub(super) fn ids(place: &Place) -> Result<Vec<String>, StoreError> {
+    let streams = place.dir.join("streams");
+    match place.disk.list(&streams) {
+        Ok(mut ids) => {
+            ids.sort();
+            Ok(ids)
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(StoreError::io("list", &streams, e)),
+    }
+}
+
+/// First sequences of the segments of a log, in order.
+pub(super) fn bases(place: &Place) -> Result<Vec<u64>, StoreError> {
+    let names = place.disk.list(&place.dir).map_err(|e| StoreError::io("list", &place.dir, e))?;
+    let mut bases: Vec<u64> = names.iter().filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect();
+    bases.sort_unstable();
+    Ok(bases)
+}
+
+fn log(place: &Place, id: String) -> Result<LogReport, StoreError> {
+    let (_, removals) = Tombstones::open(place)?;
+    let gone = Removed::new(removals.all.iter().map(|(_, tomb)| *tomb));
+    let mut report = LogReport { id, ..LogReport::default() };
+    report.damage.extend(damaged_bytes(place.dir.join("tombstones"), &removals.walk));
+    let bases = bases(place)?;
+    report.segments = bases.len();
+    for (n, base) in bases.iter().enumerate() {
+        segment(place, *base, bases.get(n + 1).copied(), &gone, &mut report)?;
+    }
+    Ok(report)
+}
+
+/// Walks over a segment, which ends before the sequence `next` if another one follows.
+fn segment(
+    place: &Place,
+    base: u64,
+    next: Option<u64>,
+    gone: &Removed,
+    report: &mut LogReport,
+) -> Result<(), StoreError> {
+    let Some(segment) = Segment::open(place, base)? else { return Ok(()) };
+    let path = segment.path.clone();
+    let failed = |e| StoreError::io("read", &path, e);
+    if !segment.sound {
+        report.damage.push(Damage { path: path.clone(), what: "its header is damaged".into(), lost: None });
+    }
+    let len = segment.file.size().map_err(failed)?;
+    let mut scanner = Scanner::new(segment.file.clone(), HEADER, len, base - 1, CHUNK);
+    let (mut last, mut open) = (base - 1, None);
+    let (mut table, before) = (Builder::default(), report.damage.len());
+    let mut found = |from: u64, to: u64, lost: RangeInclusive<u64>| {
+        let what = format!("bytes {from} to {to} hold no record");
+        report.damage.push(Damage { path: path.clone(), what, lost: (!lost.is_empty()).then_some(lost) });
+    };
+    while let Some(item) = scanner.next().map_err(failed)? {
+        match item {
+            // What a failed write left, and was given again.
+            Item::Record(view, _) if next.is_some_and(|next| view.seq >= next) => break,
+            Item::Record(view, offset) => {
+                if let Some(from) = open.take() {
+                    found(from, offset, last + 1..=view.seq - 1);
+                }
+                last = view.seq;
+                table.push(view.seq, view.subject, view.used);
+                if !gone.contains(view.seq) {
+                    report.records += 1;
+                    report.bytes += view.used as u64;
+                    let first = report.sequences.as_ref().map_or(view.seq, |known| *known.start());
+                    report.sequences = Some(first..=view.seq);
+                }
+            }
+            // The end of the last segment may be an unfinished write, which opening cuts off.
+            Item::Damage { at_end: true, .. } if next.is_none() => {}
+            Item::Damage { from, .. } => open = Some(from),
+        }
+    }
+    if let (Some(from), Some(next)) = (open, next) {
+        found(from, len, last + 1..=next - 1);
+    }
+    // Of a damaged segment the index knows more.
+    if let Some(known) = index::table(place, base)
+        && next.is_some()
+        && report.damage.len() == before
+        && *table.table() != known
+    {
+        let what = "it does not say what the segment holds; remove it, it will be made anew".into();
+        report.damage.push(Damage { path: index::path(place, base), what, lost: None });
+    }
+    Ok(())
+}
+
+fn damaged_bytes(path: PathBuf, walk: &frame::Walk) -> impl Iterator<Item = Damage> {
+    walk.damaged.clone().into_iter().map(move |bytes| {
+        let what = format!("bytes {} to {} are damaged", bytes.start, bytes.end);
+        Damage { path: path.clone(), what, lost: None }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Change, LogOptions, Record, Store, StoreOptions, salvage};
+    use std::fs;
+
+    fn fill(dir: &Path) {
+        let store = Store::open(dir, StoreOptions { segment_bytes: 4000 }).expect("opens");
+        let log = store.create_log("s", LogOptions::default()).expect("creates");
+        for n in 0..200 {
+            let payload = format!("payload {n}");
+            log.append(&Record { subject: "a.b", headers: b"", payload: payload.as_bytes() }).expect("staged");
+            store.barrier().wait().expect("commits");
+        }
+        log.remove(&[50, 60]).expect("removes");
+        store.state().write(vec![Change::Put("key".into(), "value".into())]).wait().expect("commits");
+        store.close();
+    }
+
+    fn flip(path: &Path, at: usize) {
+        let mut bytes = fs::read(path).expect("readable");
+        bytes[at] ^= 4;
+        fs::write(path, bytes).expect("written");
+    }
+
+    #[test]
+    fn damage_is_found_with_its_range_and_the_rest_is_salvaged() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (dir, new) = (folder.path().join("data"), folder.path().join("new"));
+        fill(&dir);
+        let report = examine(&dir).expect("examined");
+        assert!(report.is_sound(), "{report:?}");
+        let log = &report.logs[0];
+        assert_eq!((log.records, log.sequences.clone(), report.state_keys), (198, Some(1..=200), 1));
+        let place = Place { disk: Arc::new(ReadOnlyDisk), dir: dir.join("streams/s") };
+        let bases = bases(&place).expect("listed");
+        assert!(bases.len() > 2);
+        // A record in the middle, the last one of a segment, and a header.
+        flip(&place.dir.join(crate::store::segment::file_name(bases[0])), 24 + 45 * 10 + 20);
+        let second = place.dir.join(crate::store::segment::file_name(bases[1]));
+        let len = fs::metadata(&second).expect("there").len() as usize;
+        flip(&second, len - 3);
+        flip(&second, 3);
+        let report = examine(&dir).expect("examined");
+        let lost: Vec<_> = report.logs[0].damage.iter().filter_map(|damage| damage.lost.clone()).collect();
+        assert_eq!(lost.len(), 2, "{report:?}");
+        assert!(lost[0].clone().count() == 1 && lost[1] == (bases[2] - 1..=bases[2] - 1), "{report:?}");
+        assert_eq!((report.logs[0].damage.len(), report.logs[0].records), (3, 196), "{report:?}");
+
+        let found = salvage(&dir, &new).expect("salvaged");
+        assert_eq!(found.logs[0].damage, report.logs[0].damage);
+        assert!(salvage(&dir, &new).is_err(), "it is not empty any more");
+        assert!(examine(&new).expect("examined").is_sound());
+        let store = Store::open(&new, StoreOptions::default()).expect("opens");
+        let log = store.open_log("s", LogOptions::default()).expect("opens");
+        let state = log.state();
+        assert_eq!((state.msgs, state.first_seq, state.last_seq), (196, 1, 200));
+        assert_eq!(log.read(*lost[0].start()).expect("readable"), None);
+        assert_eq!(store.state().get("key").as_deref(), Some(&b"value"[..]));
+        assert!(matches!(examine(&new), Err(StoreError::Locked { .. })), "it is in use");
+    }
+
+    #[test]
+    fn every_flipped_byte_is_found_or_harmless() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = folder.path().join("data");
+        fill(&dir);
+        let files = ["streams/s/00000000000000000001.seg", "streams/s/tombstones", "state.log"];
+        for (seed, file) in (0..60).flat_map(|seed| files.map(|file| (seed, dir.join(file)))) {
+            let whole = fs::read(&file).expect("readable");
+            flip(&file, fastrand::Rng::with_seed(seed).usize(..whole.len()));
+            // The end of a log that grows may always be an unfinished write.
+            let report = examine(&dir).expect("examined");
+            let shorter = report.state_keys == 0 || report.logs[0].records == 200;
+            assert!(!report.is_sound() || shorter, "seed {seed} in {}", file.display());
+            fs::write(&file, &whole).expect("written");
+        }
+    }
+}
