@@ -84,9 +84,19 @@ impl StateLog {
     /// changes refused altogether.
     pub fn write(&self, changes: Vec<Change>) -> Commit {
         let (ticket, commit) = commit::ticket();
+        self.stage(changes, ticket);
+        commit
+    }
+
+    /// The same for one who is told of the outcome on the commit thread, as soon as it is known.
+    pub fn write_then(&self, changes: Vec<Change>, told: commit::Told) {
+        self.stage(changes, commit::Ticket::Call(told));
+    }
+
+    fn stage(&self, changes: Vec<Change>, ticket: commit::Ticket) {
         let first = {
-            let mut inner = self.inner();
-            let inner = &mut *inner;
+            let mut guard = self.inner();
+            let inner = &mut *guard;
             if let Some(error) = &inner.failed
                 && inner
                     .staged
@@ -95,8 +105,9 @@ impl StateLog {
                     .sum::<usize>()
                     > STAGED_MAX
             {
-                ticket.resolve(Err(error.clone()));
-                return commit;
+                let refused = Err(error.clone());
+                drop(guard);
+                return ticket.resolve(refused);
             }
             changes.into_iter().for_each(|change| inner.apply(change));
             inner.waiting.push(ticket);
@@ -106,7 +117,6 @@ impl StateLog {
             let waiting = std::mem::take(&mut self.inner().waiting);
             waiting.into_iter().for_each(|ticket| ticket.resolve(Err(StoreError::Closed)));
         }
-        commit
     }
 
     /// Writes and syncs what is staged, and says whether there was anything; called by the commit thread only. On failure it
@@ -115,7 +125,9 @@ impl StateLog {
         let (taken, staged, waiting, file, len, snapshot) = {
             let mut inner = self.inner();
             if inner.staged.is_empty() {
-                inner.waiting.drain(..).for_each(|ticket| ticket.resolve(Ok(())));
+                let waiting = std::mem::take(&mut inner.waiting);
+                drop(inner);
+                waiting.into_iter().for_each(|ticket| ticket.resolve(Ok(())));
                 return Ok(false);
             }
             let taken = std::mem::take(&mut inner.staged);

@@ -105,4 +105,10 @@ pub const KNOWN: &[Known] = &[
         ours: "idle heartbeat requires a push",
         reason: "of two reasons to refuse it, the other one is named",
     },
+    Known {
+        request: "\"priority_timeout\":-1",
+        path: "body.config.metadata._nats.req.level",
+        ours: "0",
+        reason: "the same consumer again does not raise the level that it requires",
+    },
 ];

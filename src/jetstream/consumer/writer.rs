@@ -1,6 +1,7 @@
-//! Makes acks durable: one thread gathers the delivery states that changed, writes them as one batch into the state log,
-//! and then answers those who asked for it (double acks) and lets acknowledged messages leave the stream. Changes that
-//! nobody waits for are coalesced for a tick; what somebody waits for shares the next write with whatever came meanwhile.
+//! Makes acks durable: one thread gathers the delivery states that changed and writes them as one batch into the state
+//! log. When that is on disk, the commit thread answers those who asked for it (double acks), as it answers publishers, and
+//! acknowledged messages may leave the stream. Changes that nobody waits for are coalesced for a tick; what somebody waits
+//! for shares the next commit with whatever else is on its way to disk.
 
 use super::context::{StreamContext, locked};
 use super::deliver::Clock;
@@ -8,7 +9,7 @@ use super::live::Consumer;
 use super::persist;
 use super::retire;
 use crate::account::{Batch, Message, RouteCache};
-use crate::store::{Change, Store};
+use crate::store::{Change, Store, StoreError};
 use bytes::Bytes;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -18,6 +19,9 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(100);
 /// Larger states are stored less often: this much longer for each pending message.
 const TICK_PER_MESSAGE: Duration = Duration::from_micros(10);
+
+/// Batches on their way to disk at most: while one is synced the next gathers, as in the commit thread.
+const MAX_IN_FLIGHT: usize = 2;
 
 /// The thread that makes acks durable, and the handle to it.
 #[derive(Clone)]
@@ -44,6 +48,10 @@ struct Inner {
     tick: Duration,
     /// Streams that a consumer has left.
     sweeps: Vec<Arc<StreamContext>>,
+    /// Batches on their way to disk.
+    in_flight: usize,
+    /// Messages whose acks are durable.
+    settled: Vec<(Arc<Consumer>, Vec<u64>)>,
     stop: bool,
 }
 
@@ -67,7 +75,7 @@ impl AckWriter {
         let (worker, runtime) = (shared.clone(), tokio::runtime::Handle::try_current().ok());
         let thread = std::thread::Builder::new().name("leafd-acks".into()).spawn(move || {
             let _entered = runtime.as_ref().map(|runtime| runtime.enter());
-            worker.work();
+            Shared::work(&worker);
         })?;
         locked(&shared.thread, |slot| *slot = Some(thread));
         Ok(AckWriter(shared))
@@ -139,17 +147,26 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self) {
-        let mut routes = RouteCache::default();
+    fn work(self: &Arc<Self>) {
         loop {
             let (changed, stop) = self.next();
             if !changed.is_empty() {
-                self.store_states(changed, &mut routes);
+                self.store_states(changed);
+            }
+            let (settled, sweeps) = {
+                let mut inner = self.lock();
+                (std::mem::take(&mut inner.settled), std::mem::take(&mut inner.sweeps))
+            };
+            for (consumer, seqs) in settled {
+                retire::settled(&consumer, &seqs);
             }
             if stop {
+                if let Err(error) = self.store.barrier().wait() {
+                    tracing::error!(%error, "the last acks could not be stored");
+                }
                 return;
             }
-            for context in std::mem::take(&mut self.lock().sweeps) {
+            for context in sweeps {
                 retire::sweep(&context);
             }
         }
@@ -160,54 +177,80 @@ impl Shared {
         let mut inner = self.lock();
         loop {
             let wait = inner.due.map(|due| due.saturating_duration_since(Instant::now()));
-            if inner.stop || wait.is_some_and(|wait| inner.urgent || wait.is_zero()) {
+            let free = inner.in_flight < MAX_IN_FLIGHT;
+            if !inner.settled.is_empty() && !inner.stop {
+                return (Vec::new(), false);
+            }
+            if inner.stop || free && wait.is_some_and(|wait| inner.urgent || wait.is_zero()) {
                 (inner.urgent, inner.due) = (false, None);
                 return (std::mem::take(&mut inner.changed), inner.stop);
             }
-            inner = match wait {
+            inner = match wait.filter(|_| free) {
                 None => self.wake.wait(inner).unwrap_or_else(PoisonError::into_inner),
                 Some(wait) => self.wake.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner).0,
             };
         }
     }
 
-    fn store_states(&self, changed: Vec<Arc<Consumer>>, routes: &mut RouteCache) {
+    fn store_states(self: &Arc<Self>, changed: Vec<Arc<Consumer>>) {
         let mut changes = Vec::new();
         let mut snapshots = Vec::new();
         let mut messages = 0u32;
-        let commit = locked(&self.writing, |()| {
+        self.lock().in_flight += 1;
+        locked(&self.writing, |()| {
             for consumer in changed {
                 messages = messages.saturating_add(pending(&consumer));
                 let (change, confirm, settled) = self.snapshot(&consumer);
                 changes.extend(change);
                 snapshots.push(Snapshot { consumer, confirm, settled });
             }
-            (!changes.is_empty()).then(|| self.store.state().write(changes))
+            let shared = self.clone();
+            let told = move |outcome| shared.stored(snapshots, outcome);
+            match changes.is_empty() {
+                true => told(Ok(())),
+                false => self.store.state().write_then(changes, Box::new(told)),
+            }
         });
-        let stored = commit.map_or(Ok(()), |commit| commit.wait());
         self.lock().tick = TICK + TICK_PER_MESSAGE * messages;
-        match stored {
-            Ok(()) => {
-                let mut batch = Batch::default();
-                for snapshot in snapshots {
-                    let context = &snapshot.consumer.context;
-                    for reply in &snapshot.confirm {
-                        let message = Message { subject: reply, reply: "", headers: &[], payload: &[] };
-                        context.account.route(context.origin, &message, routes, &mut batch);
-                    }
-                    retire::settled(&snapshot.consumer, &snapshot.settled);
-                }
+    }
+
+    /// On the commit thread, unless there was nothing to commit.
+    fn stored(&self, snapshots: Vec<Snapshot>, outcome: Result<(), StoreError>) {
+        let waits = {
+            let mut inner = self.lock();
+            inner.in_flight -= 1;
+            inner.due.is_some()
+        };
+        if waits {
+            self.wake.notify_one();
+        }
+        if let Err(error) = outcome {
+            tracing::error!(%error, "acks could not be stored; they are not confirmed, and are tried again");
+            for snapshot in snapshots {
+                locked(&snapshot.consumer.live, |live| {
+                    live.dirty = true;
+                    live.settled.extend(snapshot.settled);
+                });
+                self.note_again(snapshot.consumer);
             }
-            Err(error) => {
-                tracing::error!(%error, "acks could not be stored; they are not confirmed, and are tried again");
-                for snapshot in snapshots {
-                    locked(&snapshot.consumer.live, |live| {
-                        live.dirty = true;
-                        live.settled.extend(snapshot.settled);
-                    });
-                    self.note_again(snapshot.consumer);
-                }
+            return;
+        }
+        let (mut routes, mut batch) = (RouteCache::default(), Batch::default());
+        let mut settled = Vec::new();
+        for snapshot in snapshots {
+            let context = &snapshot.consumer.context;
+            for reply in &snapshot.confirm {
+                let message = Message { subject: reply, reply: "", headers: &[], payload: &[] };
+                context.account.route(context.origin, &message, &mut routes, &mut batch);
             }
+            if !snapshot.settled.is_empty() {
+                settled.push((snapshot.consumer, snapshot.settled));
+            }
+        }
+        batch.flush();
+        if !settled.is_empty() {
+            self.lock().settled.extend(settled);
+            self.wake.notify_one();
         }
     }
 

@@ -12,7 +12,7 @@ mod ticket;
 
 pub(super) use queue::Shared;
 pub use queue::StoreStats;
-pub use ticket::Commit;
+pub use ticket::{Commit, Told};
 pub(super) use ticket::{Ticket, ticket};
 
 use super::StateLog;

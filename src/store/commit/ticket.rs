@@ -8,17 +8,28 @@ use tokio::sync::oneshot;
 /// Resolves when what it was given for is durable, or cannot be made so. It may be dropped.
 pub struct Commit(oneshot::Receiver<Result<(), StoreError>>);
 
-/// The other end of a [`Commit`].
-pub(in crate::store) struct Ticket(oneshot::Sender<Result<(), StoreError>>);
+/// What is told of the outcome of a commit.
+pub(in crate::store) enum Ticket {
+    /// The other end of a [`Commit`].
+    Waits(oneshot::Sender<Result<(), StoreError>>),
+    /// Called on the commit thread.
+    Call(Told),
+}
+
+/// Told of the outcome of a commit, on the commit thread; must not wait, nor read from disk.
+pub type Told = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 pub(in crate::store) fn ticket() -> (Ticket, Commit) {
     let (sender, receiver) = oneshot::channel();
-    (Ticket(sender), Commit(receiver))
+    (Ticket::Waits(sender), Commit(receiver))
 }
 
 impl Ticket {
     pub fn resolve(self, result: Result<(), StoreError>) {
-        let _ = self.0.send(result);
+        match self {
+            Ticket::Waits(sender) => drop(sender.send(result)),
+            Ticket::Call(told) => told(result),
+        }
     }
 }
 
