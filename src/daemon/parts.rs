@@ -297,6 +297,7 @@ fn server_options(config: &Config, identity: &Identity) -> ServerOptions {
         write_deadline: limits.write_deadline.0.max(Duration::from_millis(1)),
         ping_interval: limits.ping_interval.0.max(Duration::from_millis(1)),
         ping_max: limits.ping_max,
+        max_subscriptions: limits.max_subscriptions,
         jetstream_domain: identity.domain.clone(),
     }
 }

@@ -117,6 +117,11 @@ impl Client {
         }
     }
 
+    /// How many subscriptions it has.
+    pub fn subscriptions(&self) -> usize {
+        self.subs().len()
+    }
+
     /// `UNSUB sid [max]`.
     pub fn unsubscribe(&self, sid: &str, max: Option<u64>) {
         let Some(sub) = self.subs().get(sid).cloned() else { return };

@@ -291,6 +291,11 @@ impl Connection {
                 if !self.may_subscribe(subject, queue) {
                     return Ok(());
                 }
+                let most = self.shared.options.max_subscriptions;
+                if most != 0 && self.client.subscriptions() >= most {
+                    self.refuse("maximum subscriptions exceeded");
+                    return Ok(());
+                }
                 if !subject::is_valid(subject) || queue.is_some_and(|q| q.contains(' ')) {
                     self.refuse("Invalid Subject");
                     return Ok(());

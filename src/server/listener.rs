@@ -45,6 +45,8 @@ pub struct ServerOptions {
     pub ping_interval: Duration,
     /// Unanswered pings after which it is given up.
     pub ping_max: u32,
+    /// Subscriptions of one client; 0: no bound.
+    pub max_subscriptions: usize,
     /// JetStream domain, if JetStream is on.
     pub jetstream_domain: Option<String>,
 }
@@ -309,19 +311,27 @@ mod tests {
     use tokio::net::TcpStream;
 
     async fn server(max_pending: usize) -> (Listening, watch::Sender<bool>) {
-        let options = ServerOptions {
+        start(ServerOptions { max_pending, ..options() }).await
+    }
+
+    fn options() -> ServerOptions {
+        ServerOptions {
             server_id: "ID".into(),
             server_name: "gw1".into(),
             host: "127.0.0.1".into(),
             port: 0,
             limits: Limits::default(),
             max_connections: 3,
-            max_pending,
+            max_pending: 64 << 20,
             write_deadline: Duration::from_secs(10),
             ping_interval: Duration::from_secs(120),
             ping_max: 2,
+            max_subscriptions: 0,
             jetstream_domain: None,
-        };
+        }
+    }
+
+    async fn start(options: ServerOptions) -> (Listening, watch::Sender<bool>) {
         let (end, shutdown) = watch::channel(false);
         let accounts = Accounts::new(None);
         let rules = Authenticator::new(Rules::open(&accounts));
@@ -391,6 +401,16 @@ mod tests {
             assert!(got.contains(want), "{bad:?}: {got:?}");
         }
         say(&mut good, "").await;
+    }
+
+    #[tokio::test]
+    async fn subscriptions_are_limited() {
+        let (server, _end) = start(ServerOptions { max_subscriptions: 2, ..options() }).await;
+        let mut client = client(&server).await;
+        say(&mut client, CONNECT).await;
+        let refused = "-ERR 'maximum subscriptions exceeded'\r\n";
+        assert_eq!(say(&mut client, "SUB a 1\r\nSUB b 2\r\nSUB c 3\r\n").await, refused);
+        assert_eq!(say(&mut client, "UNSUB 1\r\nSUB c 3\r\nPUB c 1\r\nx\r\n").await, "MSG c 3 1\r\nx\r\n");
     }
 
     #[tokio::test]

@@ -58,7 +58,6 @@ fn not_built_yet(config: &Config, errors: &mut Vec<String>) {
         (config.authorization.as_ref().is_some_and(|a| a.auth_callout.is_some()), "[authorization] auth_callout"),
         (config.accounts.values().any(|a| a.jetstream.enabled), "[accounts] jetstream: streams outside of $G"),
         (config.accounts.values().any(|a| a.limits != AccountLimits::default()), "[accounts] limits"),
-        (config.limits.max_subscriptions != 0, "limits.max_subscriptions: a bound on subscriptions"),
     ] {
         if set {
             errors.push(format!("{what} is not built yet; take it out of the configuration"));
