@@ -164,3 +164,21 @@ fn a_lame_duck_tells_its_clients_lets_them_go_and_ends() {
     TcpStream::connect(address).expect_err("nobody is let in any more");
     assert_eq!(server.end().code(), Some(0));
 }
+
+#[test]
+fn protocol_lines_are_traced_without_secrets() {
+    use std::io::Write;
+    let dir = tempfile::tempdir().expect("a folder");
+    let server = NatsServer::start(dir.path(), &["-a", "127.0.0.1", "-DV", "--user", "u", "--pass", "s3cret"]);
+    let line = server.wait_log("Listening for client connections on ");
+    let mut client = TcpStream::connect(line.rsplit(' ').next().expect("an address")).expect("it listens");
+    let connect = "CONNECT {\"user\":\"u\",\"pass\":\"s3cret\",\"verbose\":false}\r\n";
+    write!(client, "{connect}SUB a 1\r\nPUB a 5\r\nhello\r\nPING\r\n").expect("sent");
+    let label = client.local_addr().expect("connected");
+    for traced in ["<<- [SUB a 1]", "<<- [PUB a 5]", "<<- MSG_PAYLOAD: [\"hello\"]", "->> [MSG a 1 5]", "->> [PONG]"] {
+        let line = server.wait_log(traced);
+        assert!(line.contains(&format!("[TRC] {label} - cid:")), "{line}");
+    }
+    let connect = server.wait_log("<<- [CONNECT ");
+    assert!(connect.contains("\"pass\":\"[REDACTED]\"") && !server.log().contains("s3cret"), "{connect}");
+}

@@ -2,11 +2,13 @@
 
 use super::outbound::Outbound;
 use super::tls::TlsSession;
+use super::trace::{self, Label};
 use crate::account::{Batch, Message, Subscription, Target, TargetId, TargetKind};
 use crate::auth::{Replies, Session};
 use crate::protocol::number;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
@@ -15,6 +17,7 @@ use tokio::sync::Notify;
 /// A connected client.
 pub(super) struct Client {
     pub id: TargetId,
+    pub peer: SocketAddr,
     pub out: Arc<Outbound>,
     /// Who it is; before CONNECT the account is the default one.
     session: RwLock<Arc<Session>>,
@@ -34,9 +37,16 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub fn new(id: TargetId, out: Arc<Outbound>, session: Arc<Session>, tls: Option<TlsSession>) -> Arc<Self> {
+    pub fn new(
+        id: TargetId,
+        peer: SocketAddr,
+        out: Arc<Outbound>,
+        session: Arc<Session>,
+        tls: Option<TlsSession>,
+    ) -> Arc<Self> {
         Arc::new(Client {
             id,
+            peer,
             out,
             session: RwLock::new(session),
             answers: AtomicBool::new(false),
@@ -53,6 +63,19 @@ impl Client {
 
     fn subs(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<Subscription>, RandomState>> {
         self.subs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How lines in the log name it.
+    pub fn label(&self) -> Label {
+        Label { peer: self.peer, id: self.id.get() }
+    }
+
+    /// Sends a protocol line.
+    pub fn tell(&self, line: &[u8]) {
+        if trace::on() {
+            trace::outbound(self.label(), line);
+        }
+        self.out.send(line);
     }
 
     /// Who it is now.
@@ -150,7 +173,7 @@ impl Client {
         let sid = self.subs().values().find(|s| crate::subject::matches(&s.subject, reply)).map(|s| s.sid.clone());
         let Some(sid) = sid else { return };
         let block = format!("NATS/1.0 503\r\nNats-Subject: {subject}\r\n\r\n");
-        self.out.send(format!("HMSG {reply} {sid} {0} {0}\r\n{block}\r\n", block.len()).as_bytes());
+        self.tell(format!("HMSG {reply} {sid} {0} {0}\r\n{block}\r\n", block.len()).as_bytes());
     }
 }
 
@@ -178,6 +201,7 @@ impl Target for Client {
             self.asked(message.reply);
         }
         let touch = self.out.append(|out| {
+            let start = out.len();
             out.reserve(message.size() + message.subject.len() + message.reply.len() + sub.sid.len() + 40);
             out.extend_from_slice(if headers.is_empty() { b"MSG " } else { b"HMSG " });
             out.extend_from_slice(message.subject.as_bytes());
@@ -197,6 +221,9 @@ impl Target for Client {
             out.extend_from_slice(headers);
             out.extend_from_slice(message.payload);
             out.extend_from_slice(b"\r\n");
+            if trace::on() {
+                trace::outbound(self.label(), &out[start..]);
+            }
         });
         self.out_msgs.fetch_add(1, Ordering::Relaxed);
         if touch {

@@ -6,6 +6,7 @@ use super::lame_duck;
 use super::listener::{Ending, Shared};
 use super::login::Login;
 use super::outbound::CloseReason;
+use super::trace;
 use crate::account::{Batch, Message, Origin, RouteCache, TargetId};
 use crate::auth::{PublishGate, Session};
 use crate::protocol::{Connect, Info, Op, Parser, ProtocolError};
@@ -47,7 +48,7 @@ pub(super) async fn serve(
         Err(reason) => return reason,
     };
     let (mut reader, out, write) = transport.split(options.max_pending, options.write_deadline);
-    let client = Client::new(id, out.clone(), login.session.clone(), tls);
+    let client = Client::new(id, peer, out.clone(), login.session.clone(), tls);
     if let Some(tls) = &client.tls {
         tracing::debug!("client {peer}: TLS version {}, cipher suite {}", tls.version, tls.cipher_suite);
     }
@@ -66,17 +67,17 @@ pub(super) async fn serve(
                 duck = lame_duck::begun(&mut ending.lame_duck), if leave.is_none() => {
                     let mut info = shared.info(id.get(), peer, "", required);
                     (info.ldm, info.tls_required) = (true, client.tls.is_some());
-                    out.send(&info.line());
+                    client.tell(&info.line());
                     leave = Some(tokio::time::Instant::now() + duck.turn());
                 }
                 () = until(leave) => break CloseReason::LameDuck,
                 _ = tokio::time::sleep_until(idle.next) => {
                     if idle.tick(client.in_msgs.load(Ordering::Relaxed) + client.pongs.load(Ordering::Relaxed)) {
-                        out.send(b"-ERR 'Stale Connection'\r\n");
+                        client.tell(b"-ERR 'Stale Connection'\r\n");
                         break CloseReason::Stale;
                     }
                     if idle.unanswered > 0 {
-                        out.send(b"PING\r\n");
+                        client.tell(b"PING\r\n");
                         out.trim();
                     }
                 }
@@ -257,6 +258,9 @@ impl Connection {
             }
             match parser.next(&buffer[at..], &self.shared.options.limits) {
                 Ok(Some((op, used))) => {
+                    if trace::on() {
+                        trace::inbound(self.client.label(), &buffer[at..at + used]);
+                    }
                     at += used;
                     self.operation(op, batch)?;
                 }
@@ -309,7 +313,7 @@ impl Connection {
             }
             Op::Ping => {
                 self.client.pongs.fetch_add(1, Ordering::Relaxed);
-                self.client.out.send(b"PONG\r\n");
+                self.client.tell(b"PONG\r\n");
                 self.connect_info();
             }
             Op::Pong => {
@@ -397,11 +401,11 @@ impl Connection {
 
     fn ok(&self) {
         if self.connect.verbose {
-            self.client.out.send(b"+OK\r\n");
+            self.client.tell(b"+OK\r\n");
         }
     }
 
     pub(super) fn refuse(&self, text: &str) {
-        self.client.out.send(format!("-ERR '{text}'\r\n").as_bytes());
+        self.client.tell(format!("-ERR '{text}'\r\n").as_bytes());
     }
 }

@@ -155,6 +155,6 @@ impl Connection {
         info.remote_account = account.name().to_owned();
         info.acc_is_sys = Arc::ptr_eq(account, self.shared.accounts.system());
         info.connect_info = true;
-        self.client.out.send(&info.line());
+        self.client.tell(&info.line());
     }
 }

@@ -11,6 +11,7 @@ mod listener;
 mod login;
 pub mod outbound;
 pub mod tls;
+mod trace;
 mod transport;
 pub mod websocket;
 
