@@ -21,6 +21,13 @@ impl Message<'_> {
         self.headers.len() + self.payload.len()
     }
 
+    /// Whether the reply subject is one that only servers may give: of answers to other accounts and of acknowledgements
+    /// (nats-server's `isReservedReply` in `client.go`). A client that could would have others answer for it.
+    pub fn has_reserved_reply(&self) -> bool {
+        let longer = |prefix: &str| self.reply.len() > prefix.len() && self.reply.starts_with(prefix);
+        self.reply.starts_with("_R_.") || longer("$JS.ACK.") || longer("_GR_.")
+    }
+
     /// A copy that outlives the publisher's buffer.
     pub fn to_owned(&self) -> OwnedMessage {
         OwnedMessage {

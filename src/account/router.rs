@@ -340,7 +340,9 @@ impl Account {
                 routes.add(sub);
             }
         });
-        routes.services = self.sharing.services(subject);
+        if valid {
+            routes.services = self.sharing.services(subject);
+        }
         routes.answers = self.sharing.replies.owns(subject);
         routes
     }

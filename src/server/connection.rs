@@ -365,6 +365,10 @@ impl Connection {
         if !self.may_publish(to.unwrap_or(message.subject)) {
             return;
         }
+        if !message.reply.is_empty() && message.has_reserved_reply() {
+            self.refuse(&format!("Permissions Violation for Publish with Reply of {:?}", message.reply));
+            return;
+        }
         self.ok();
         let client = &self.client;
         let origin = Origin { id: client.id, echo: self.connect.echo };

@@ -176,3 +176,18 @@ async fn what_came_as_a_request_is_not_exported_as_a_stream() {
         .await;
     assert!(answers[2].contains("MSG both.x 1 0"), "{answers:?}");
 }
+
+#[tokio::test]
+async fn a_client_cannot_have_answers_sent_where_servers_want_them() {
+    let (toml, conf) = shared();
+    let Some(both) = Both::start(&toml, &conf).await else { return };
+    let replies = ["_R_.x.y", "_R_.", "_R_x", "$JS.ACK.a", "$JS.ACK.", "_GR_.x", "_INBOX._R_.x"];
+    let requests: String = replies.iter().map(|reply| format!("PUB any {reply} 1\r\nx\r\n")).collect();
+    let answers = both.play(&[("c", of("c") + "SUB any 1\r\n" + &requests)]).await;
+    assert_eq!(
+        answers[0].matches("-ERR 'Permissions Violation for Publish with Reply of").count(),
+        4,
+        "{}",
+        answers[0]
+    );
+}

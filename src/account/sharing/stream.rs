@@ -2,7 +2,7 @@
 //! under the subject that they have in the subscriber's own account (nats-server's `addShadowSubscriptions`).
 
 use crate::account::{Account, Batch, Message, Subscription, Target, TargetId, TargetKind};
-use crate::subject::{Transform, is_subset, matches};
+use crate::subject::{Transform, is_subset};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::sync::atomic::Ordering;
@@ -61,11 +61,9 @@ impl StreamImport {
     /// The subject here of a message that has `subject` there. A consumer's message comes with its stream's subject, which
     /// need not be that of the import, and keeps it.
     fn renamed(&self, subject: &str) -> Option<String> {
-        if self.from == self.to || !matches(&self.from, subject) {
-            return None;
-        }
         match &self.transforms {
-            Some((there, _)) => there.rewrite(subject),
+            Some((there, _)) => there.apply(subject),
+            None if self.from == self.to || *self.from != *subject => None,
             None => Some(self.to.to_string()),
         }
     }

@@ -1,5 +1,7 @@
 use super::*;
 use crate::account::{Inbox, LocalClient, Message};
+use crate::subject::{Transform, matches, placeholders, wildcards};
+use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 /// Accounts that share what a test says, by name.
@@ -49,7 +51,7 @@ fn publish(client: &LocalClient, subject: &str, reply: &str, payload: &str) -> u
     client.publish(&Message { subject, reply, headers: b"", payload: payload.as_bytes() })
 }
 
-fn subjects(inbox: &mut Inbox) -> Vec<String> {
+fn subjects_of(inbox: &mut Inbox) -> Vec<String> {
     std::iter::from_fn(|| inbox.try_next()).map(|message| message.subject.to_string()).collect()
 }
 
@@ -73,21 +75,21 @@ fn streams_come_under_their_subject_here_to_whoever_overlaps_them() {
     for subject in ["events.x", "events.x.y", "one.x.two.y", "one.x.two.z", "literal"] {
         publish(&a, subject, "", "");
     }
-    assert_eq!(subjects(&mut early), ["from.a.events.x"]);
+    assert_eq!(subjects_of(&mut early), ["from.a.events.x"]);
     assert_eq!(
-        subjects(&mut all),
+        subjects_of(&mut all),
         ["from.a.events.x", "from.a.events.x.y", "two.y.one.x", "two.z.one.x", "other.name"]
     );
-    assert_eq!(subjects(&mut narrow), ["from.a.events.x"]);
-    assert_eq!(subjects(&mut swapped), ["two.y.one.x"]);
-    assert_eq!(subjects(&mut named), ["other.name"]);
-    assert!(subjects(&mut none).is_empty());
+    assert_eq!(subjects_of(&mut narrow), ["from.a.events.x"]);
+    assert_eq!(subjects_of(&mut swapped), ["two.y.one.x"]);
+    assert_eq!(subjects_of(&mut named), ["other.name"]);
+    assert!(subjects_of(&mut none).is_empty());
     drop((early, all, narrow, swapped, named, none));
     assert_eq!(world.accounts["A"].subscriptions(), 0);
     // Nothing goes the other way.
     let mut back = a.subscribe(">", 16);
     publish(&b, "from.a.events.x", "", "");
-    assert!(subjects(&mut back).is_empty());
+    assert!(subjects_of(&mut back).is_empty());
 }
 
 #[test]
@@ -103,7 +105,7 @@ fn a_limit_counts_what_comes_by_an_import() {
     for _ in 0..3 {
         publish(&a, "x", "", "");
     }
-    assert_eq!(subjects(&mut inbox).len(), 2);
+    assert_eq!(subjects_of(&mut inbox).len(), 2);
     assert_eq!(world.accounts["A"].subscriptions(), 0);
 }
 
@@ -150,7 +152,7 @@ fn a_stream_of_answers_ends_with_an_empty_one_or_with_the_interest() {
         }
         assert_eq!(publish(&b, &reply, "", "late"), 0);
     }
-    assert!(subjects(&mut answers).is_empty());
+    assert!(subjects_of(&mut answers).is_empty());
     assert_eq!(world.accounts["B"].sharing.replies.len(), 0);
 }
 
@@ -178,7 +180,7 @@ fn a_request_goes_on_through_a_third_account_but_not_round() {
     let info = String::from_utf8_lossy(&request.headers).into_owned();
     assert!(info.contains(r#"{"acc":"A","svc":"B"}"#), "{info}");
     assert_eq!(publish(&c, &request.reply, "", "!"), 1);
-    assert_eq!(subjects(&mut answers), ["in"]);
+    assert_eq!(subjects_of(&mut answers), ["in"]);
     // A circle of different subjects is not refused, as nats-server does not; a request goes round it once.
     world.of("A").services = vec![service("near", ResponseType::Singleton)];
     world.of("C").service_imports = vec![import("A", "near", "deep")];
@@ -216,7 +218,7 @@ fn what_came_as_a_request_is_not_exported_as_a_stream() {
     let mut seen = a.subscribe("seen", 4);
     assert_eq!(publish(&a, "ask", "", "?"), 0);
     publish(&b, "both", "", "");
-    assert_eq!(subjects(&mut seen), ["seen"]);
+    assert_eq!(subjects_of(&mut seen), ["seen"]);
 }
 
 #[test]
@@ -277,5 +279,37 @@ fn what_is_no_longer_shared_is_gone() {
     *world.of("B") = Shares::default();
     world.share();
     assert_eq!((publish(&a, "x", "", ""), publish(&b, "s", "", "")), (0, 0));
-    assert_eq!(subjects(&mut inbox).len(), 2);
+    assert_eq!(subjects_of(&mut inbox).len(), 2);
+}
+
+proptest! {
+    /// Whoever overlaps an import gets each message that it selects under its subject here, once, and no other.
+    #[test]
+    fn imports_deliver_what_a_subscription_selects(
+        from in "(a|b|\\*)(\\.(a|b|\\*)){0,2}(\\.>)?",
+        to in prop_oneof![Just(""), Just("to."), Just("a."), Just("a.b.")],
+        turned in any::<bool>(),
+        filter in "(a|b|to|\\*|>)|(a|b|to|\\*)(\\.(a|b|\\*)){0,3}(\\.>)?",
+        subjects in proptest::collection::vec("(a|b|c)(\\.(a|b|c)){0,3}", 1..12),
+    ) {
+        let stars = from.split('.').filter(|token| *token == "*").count();
+        let mut here = placeholders(&from);
+        if turned && stars == 2 {
+            here = here.replace("$1", "$x").replace("$2", "$1").replace("$x", "$2");
+        }
+        let here = format!("{to}{here}");
+        let mut world = World::new(&["A", "B"]);
+        world.of("A").streams = vec![public(&from)];
+        world.of("B").stream_imports = vec![import("A", &from, if to.is_empty() && !turned { "" } else { &here })];
+        world.share();
+        let (a, b) = (world.client("A"), world.client("B"));
+        let mut inbox = b.subscribe(&filter, 64);
+        let transform = Transform::new(&from, &here).expect("valid");
+        let mut want = Vec::new();
+        for subject in &subjects {
+            publish(&a, subject, "", "");
+            want.extend(transform.apply(subject).filter(|here| matches(&filter, here)));
+        }
+        prop_assert_eq!(subjects_of(&mut inbox), want, "{} -> {} for {}", from, wildcards(&here), filter);
+    }
 }
