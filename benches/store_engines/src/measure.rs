@@ -3,6 +3,7 @@
 use crate::committer::Committer;
 use crate::workload::{self, PAYLOAD, Queue};
 use crate::{Kind, Result};
+use rustix::fs::{major, minor};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -27,6 +28,19 @@ fn written() -> Result<u64> {
     Ok(line.ok_or("/proc/self/io has no write_bytes")?.parse()?)
 }
 
+/// What the block device under a folder was asked for since it is there, by whomever: bytes written, and flushes.
+fn device(dir: &Path) -> Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let number = fs::metadata(dir)?.dev();
+    let path = format!("/sys/dev/block/{}:{}/stat", major(number), minor(number));
+    let text = fs::read_to_string(&path)?;
+    let fields: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    match (fields.get(6), fields.get(15)) {
+        (Some(sectors), Some(flushes)) => Ok((sectors * 512, *flushes)),
+        _ => Err(format!("{path} has no count of flushes").into()),
+    }
+}
+
 fn say(name: &str, value: f64) {
     println!("{name} {value}");
 }
@@ -47,10 +61,16 @@ pub fn durable(kind: Kind, dir: &Path, waiting: u64) -> Result<()> {
         }
         acked = committer.acked(acked)?;
         // The first round creates files.
-        let &mut (begun, before, from) = start.get_or_insert((Instant::now(), written()?, acked));
+        if start.is_none() {
+            start = Some((Instant::now(), written()?, acked, device(dir)?));
+        }
+        let Some((begun, before, from, (bytes, flushes))) = start else { continue };
         if begun.elapsed() >= DURABLE {
             say("acks/s", (acked - from) as f64 / begun.elapsed().as_secs_f64());
-            say("bytes/ack", (written()? - before) as f64 / (acked - from) as f64);
+            let (acks, after) = ((acked - from) as f64, device(dir)?);
+            say("bytes/ack", (written()? - before) as f64 / acks);
+            say("device bytes/ack", (after.0 - bytes) as f64 / acks);
+            say("device flushes/1000 acks", (after.1 - flushes) as f64 / acks * 1e3);
             return committer.close();
         }
     }
@@ -116,7 +136,7 @@ pub fn reopen(kind: Kind, dir: &Path, records: u64) -> Result<()> {
 pub fn churn(kind: Kind, dir: &Path, messages: u64) -> Result<()> {
     let mut engine = kind.open(dir)?;
     let mut queue = Queue::default();
-    let (start, before) = (Instant::now(), written()?);
+    let (start, before, flushes) = (Instant::now(), written()?, device(dir)?.1);
     while queue.last < messages {
         let next = queue.after(CHURN, QUEUE);
         queue.advance(&mut *engine, next)?;
@@ -124,6 +144,7 @@ pub fn churn(kind: Kind, dir: &Path, messages: u64) -> Result<()> {
     }
     say("messages/s", messages as f64 / start.elapsed().as_secs_f64());
     say("bytes/message", (written()? - before) as f64 / messages as f64);
+    say("device flushes/1000 messages", (device(dir)?.1 - flushes) as f64 / messages as f64 * 1e3);
     say("disk MB", disk(dir)? as f64 / 1e6);
     engine.close()
 }
