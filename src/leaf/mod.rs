@@ -18,6 +18,8 @@ mod status;
 mod wire;
 
 pub use dial::Identity;
+#[cfg(fuzzing)]
+pub use info::LeafInfo;
 pub use link::{Link, LinkError};
 pub use listen::{LeafStatus, ListenError, Listener};
 pub use status::{LinkState, LinkStatus};

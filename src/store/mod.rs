@@ -17,6 +17,8 @@ mod dir;
 mod error;
 mod frame;
 mod fsck;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod handle;
 mod index;
 mod io;
@@ -27,7 +29,7 @@ mod recovery;
 mod removed;
 mod salvage;
 mod segment;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod sim;
 mod state_log;
 mod subjects;

@@ -25,7 +25,7 @@ pub(super) struct Opened {
 pub(super) fn open(place: &Place, id: &str, options: &LogOptions, now: Reading) -> Result<Opened, StoreError> {
     let names = place.disk.list(&place.dir).map_err(|e| StoreError::io("list", &place.dir, e))?;
     let bases = |base_of: fn(&str) -> Option<u64>| {
-        let mut bases: Vec<u64> = names.iter().filter_map(|name| base_of(name)).collect();
+        let mut bases: Vec<u64> = names.iter().filter_map(|name| base_of(name)).filter(|base| *base > 0).collect();
         bases.sort_unstable();
         bases
     };
@@ -37,6 +37,8 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions, now: Reading) 
     let gone = Removed::new(start.known.iter().flat_map(Checkpoint::removals).chain(removals.all.iter().map(|r| r.1)));
     opening.load(start, segments, &gone)?;
     let Opening { mut state, mend, .. } = opening;
+    // What was removed is not given again, also where a power cut took the records and left their removal.
+    state.next = state.next.max(gone.end());
     state.committed = state.next - 1;
     state.ages = Ages::new(now, state.segments.iter().flat_map(Segment::times));
     state.first = match state.segments.front() {
@@ -160,7 +162,8 @@ impl Opening<'_> {
             if !segment.indexed || segment.last >= next {
                 segment.indexed = false;
                 let found = self.scan(&mut segment, next)?;
-                if !last {
+                // One of which nothing was kept has no index to speak of.
+                if !last && segment.records > 0 {
                     segment.indexed = index::write(self.place, &segment.summary(), &found).is_ok();
                 }
                 table = Some(found);

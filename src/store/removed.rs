@@ -28,6 +28,11 @@ impl Removed {
         Removed { below, ranges: merged }
     }
 
+    /// The sequence behind the last removed one.
+    pub fn end(&self) -> u64 {
+        self.ranges.last().map_or(self.below, |last| self.below.max(last.1 + 1))
+    }
+
     pub fn contains(&self, seq: u64) -> bool {
         seq < self.below || self.ranges.get(self.at(seq)).is_some_and(|t| t.0 <= seq)
     }

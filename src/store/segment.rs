@@ -274,8 +274,9 @@ impl Scanner {
             }
             let step = match frame::parse(&self.buffer[self.at..]) {
                 Parsed::Whole(body, used) => match record::view(body, used) {
-                    Some(view) => Step::Whole(used, view.seq),
-                    None => Step::Bad,
+                    // Sequences ascend; what does not is left of an older write.
+                    Some(view) if view.seq > self.after && view.seq < u64::MAX => Step::Whole(used, view.seq),
+                    _ => Step::Bad,
                 },
                 Parsed::Short(wanted) if position + wanted as u64 <= self.end => {
                     self.fill(wanted)?;

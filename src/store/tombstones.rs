@@ -77,7 +77,8 @@ impl Tombstones {
             GENERATION => generation = u64_at(body, 0).unwrap_or_default(),
             _ => {
                 let tombs = body.chunks_exact(16).filter_map(|r| Some(Tomb(u64_at(r, 0)?, u64_at(r, 8)?)));
-                removals.all.extend(tombs.map(|tomb| (at as u64, tomb)));
+                let possible = tombs.filter(|tomb| tomb.0 <= tomb.1 && tomb.1 < u64::MAX);
+                removals.all.extend(possible.map(|tomb| (at as u64, tomb)));
             }
         });
         // What a killed process wrote may be read, and yet not be durable.

@@ -1,0 +1,216 @@
+//! Entry points for the fuzz targets in `fuzz/`: the formats on disk, damaged in any way.
+//!
+//! Checksums keep random damage from reaching what lies behind them, so the input is read as a script that writes good
+//! records, frames with a right checksum around anything, and raw bytes.
+
+use super::clock::Clock;
+use super::frame::{self, Parsed};
+use super::io::{Disk, DiskFile};
+use super::record::{self, Record};
+use super::segment::file_name;
+use super::sim::SimDisk;
+use super::{Log, LogOptions, Store, StoreOptions};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const DIR: &str = "/data";
+const LOG: &str = "/data/streams/s";
+
+/// Sequences and payloads.
+type Records = Vec<(u64, Vec<u8>)>;
+
+/// Frames and records: no input makes them read beyond it, and what is taken for a record is written as it was read.
+pub fn records(data: &[u8]) {
+    let mut ends = 0;
+    let walk = frame::each(data, Path::new("fuzz"), |_, body| ends += body.len());
+    assert!(ends <= walk.end && walk.end <= data.len());
+    let mut framed = Vec::new();
+    frame::push(&mut framed, |out| out.extend_from_slice(data));
+    assert!(data.is_empty() || matches!(frame::parse(&framed), Parsed::Whole(body, _) if body == data));
+    for bytes in [data, &framed] {
+        if let Some(at) = record::find(bytes, 0) {
+            assert!(record::parse(&bytes[at..]).is_some_and(|view| view.seq > 0));
+        }
+        if let Some(view) = record::parse(bytes) {
+            let mut again = Vec::new();
+            let record = Record { subject: view.subject, headers: view.headers, payload: view.payload };
+            record.push(&mut again, view.seq, view.time);
+            assert_eq!(again, bytes[..view.used]);
+            assert_eq!(record::subject_of(bytes), Some(view.subject));
+        }
+    }
+}
+
+/// A store whose files `data` describes: it opens or says why not, gives only records that were written, takes another,
+/// and has the same when it is opened again.
+pub fn recovery(data: &[u8]) {
+    let mut script = Script { data, disk: SimDisk::default(), seq: 0, written: BTreeMap::new(), forged: false };
+    script.run();
+    let Script { disk, written, forged, .. } = script;
+    let Some((before, next)) = open(&disk, true) else { return };
+    for (seq, payload) in &before {
+        assert!(forged || written.get(seq) == Some(payload), "{seq} was never written");
+    }
+    let (mut after, _) = open(&disk, false).expect("it has opened before");
+    if let Some(next) = next {
+        assert_eq!(after.pop().map(|(seq, _)| seq), Some(next), "the new record is the last");
+    }
+    assert_eq!(before, after);
+}
+
+/// Opens the store and its log; its records, and the sequence of a new one if `append` says so and there is room for it.
+fn open(disk: &SimDisk, append: bool) -> Option<(Records, Option<u64>)> {
+    let options = StoreOptions { segment_bytes: 2000 };
+    let store = Store::on_disk(Arc::new(disk.clone()), Path::new(DIR), options, None, Clock::of_the_machine()).ok()?;
+    let log = store.open_log("s", LogOptions::default()).ok()?;
+    let found = all(&log);
+    let mut next = None;
+    if append && let Ok(seq) = log.append(&Record { subject: "new", headers: b"", payload: b"new" }) {
+        store.barrier().wait().expect("the disk works");
+        assert_eq!(log.read(seq).expect("readable").map(|stored| stored.payload), Some("new".into()));
+        next = Some(seq);
+    }
+    store.close();
+    Some((found, next))
+}
+
+fn all(log: &Log) -> Records {
+    let mut reader = log.reader();
+    let mut found = Records::new();
+    while let Some(stored) = reader.next(&|_| true).expect("readable") {
+        assert!(found.last().is_none_or(|(seq, _)| *seq < stored.seq), "sequences ascend");
+        found.push((stored.seq, stored.payload.to_vec()));
+    }
+    let sequences: Vec<u64> = found.iter().map(|(seq, _)| *seq).collect();
+    assert_eq!(found.len() as u64, log.state().msgs, "{sequences:?}");
+    found
+}
+
+/// What writes the files.
+struct Script<'a> {
+    data: &'a [u8],
+    disk: SimDisk,
+    /// Of the last record.
+    seq: u64,
+    written: BTreeMap<u64, Vec<u8>>,
+    /// Something that is not from us has a right checksum.
+    forged: bool,
+}
+
+impl<'a> Script<'a> {
+    fn run(&mut self) {
+        let mut segment = self.segment(1);
+        while let Some(step) = self.byte() {
+            match step % 8 {
+                0..=2 => {
+                    self.seq += 1 + u64::from(step / 64);
+                    let (time, length) = (i64::from(self.byte().unwrap_or(0)), self.byte().unwrap_or(0));
+                    let payload = vec![length; usize::from(length)];
+                    let mut out = Vec::new();
+                    let record =
+                        Record { subject: ["a", "b.c"][usize::from(step / 8 % 2)], headers: b"", payload: &payload };
+                    record.push(&mut out, self.seq, time);
+                    append(&segment, &out);
+                    self.written.insert(self.seq, payload);
+                }
+                3 if step < 128 => {
+                    let bytes = self.take();
+                    append(&self.file(&format!("{LOG}/tombstones")), bytes);
+                }
+                3 => {
+                    let from = u64::from(self.byte().unwrap_or(0));
+                    let to = (from + u64::from(self.byte().unwrap_or(0) % 16)).min(self.seq + 8);
+                    let mut out = Vec::new();
+                    frame::push(&mut out, |out| out.extend([from, to].iter().flat_map(|seq| seq.to_le_bytes())));
+                    append(&self.file(&format!("{LOG}/tombstones")), &out);
+                }
+                4 => {
+                    let bytes = self.take();
+                    let mut out = Vec::new();
+                    frame::push(&mut out, |out| out.extend_from_slice(bytes));
+                    append(&self.file(&format!("{DIR}/state.log")), if step < 128 { bytes } else { &out });
+                }
+                5 => {
+                    let bytes = self.take();
+                    self.forged |= record::find(bytes, 0).is_some();
+                    append(&segment, bytes);
+                }
+                6 => {
+                    let bytes = self.take();
+                    // No log comes so far; a jump beyond this is not looked for behind damage.
+                    if record::view(bytes, 0).is_some_and(|view| view.seq >> 32 > 0) {
+                        continue;
+                    }
+                    self.forged = true;
+                    let mut out = Vec::new();
+                    frame::push(&mut out, |out| out.extend_from_slice(bytes));
+                    append(&segment, &out);
+                }
+                _ if step < 128 => {
+                    let length = segment.size().expect("in memory");
+                    let at = u64::from(self.byte().unwrap_or(0)) * length / 256;
+                    let mut byte = [0];
+                    if segment.read_at(&mut byte, at).expect("in memory") == 1 {
+                        segment.write_at(&[byte[0] ^ step], at).expect("in memory");
+                    }
+                }
+                _ => segment = self.segment(self.seq.saturating_add(u64::from(step / 8 % 4))),
+            }
+        }
+    }
+
+    /// A segment that begins at `base`, with a right header.
+    fn segment(&mut self, base: u64) -> Arc<dyn DiskFile> {
+        let file = self.file(&format!("{LOG}/{}", file_name(base)));
+        let mut header = b"leafdseg\x01\0\0\0".to_vec();
+        header.extend_from_slice(&base.to_le_bytes());
+        header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
+        file.write_at(&header, 0).expect("in memory");
+        file
+    }
+
+    fn file(&self, path: &str) -> Arc<dyn DiskFile> {
+        self.disk.open(&PathBuf::from(path), true).expect("in memory")
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.data.split_first()?;
+        self.data = rest;
+        Some(*first)
+    }
+
+    /// A length, and so many bytes.
+    fn take(&mut self) -> &'a [u8] {
+        let length = usize::from(self.byte().unwrap_or(0)).min(self.data.len());
+        let (taken, rest) = self.data.split_at(length);
+        self.data = rest;
+        taken
+    }
+}
+
+fn append(file: &Arc<dyn DiskFile>, bytes: &[u8]) {
+    if !bytes.is_empty() {
+        file.write_at(bytes, file.size().expect("in memory")).expect("in memory");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_store_survives_the_seeds_and_what_chance_makes_of_them() {
+        let (record, script) =
+            (include_bytes!("../../fuzz/seeds/record/one"), include_bytes!("../../fuzz/seeds/recovery/all"));
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..300 {
+            for (seed, target) in [(&record[..], super::records as fn(&[u8])), (&script[..], super::recovery)] {
+                target(seed);
+                let mut changed = seed.to_vec();
+                for _ in 0..random.usize(1..8) {
+                    changed[random.usize(..seed.len())] = random.u8(..);
+                }
+                target(&changed);
+            }
+        }
+    }
+}
