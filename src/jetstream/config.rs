@@ -159,10 +159,10 @@ pub struct StreamConfig {
     /// Where in a cluster; kept and without effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
-    /// The stream that this one is a copy of; refused for now.
+    /// The stream that this one is a copy of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mirror: Option<StreamSource>,
-    /// The streams that messages come from; refused for now.
+    /// The streams that messages come from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<StreamSource>,
     /// Compression on disk.

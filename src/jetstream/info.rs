@@ -2,6 +2,7 @@
 
 use super::config::StreamConfig;
 use super::consumer::config::Timestamp;
+use super::follow::SourceInfo;
 use super::stream::Stream;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -69,6 +70,12 @@ pub struct StreamInfo {
     /// Who serves it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterInfo>,
+    /// How far a mirror has come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<SourceInfo>,
+    /// How far the sources have come.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceInfo>,
     /// When this was gathered.
     pub ts: Timestamp,
 }
@@ -105,6 +112,8 @@ impl StreamInfo {
             state,
             domain,
             cluster: None,
+            mirror: stream.mirror_info(),
+            sources: stream.sources_info(),
             ts: Timestamp::now(),
         }
     }

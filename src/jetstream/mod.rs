@@ -16,6 +16,7 @@ mod dedup;
 mod desk;
 mod error;
 mod expiry;
+mod follow;
 mod headers;
 mod info;
 mod manager;

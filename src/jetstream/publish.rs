@@ -19,6 +19,17 @@ fn bad(code: u16, text: impl Into<String>) -> ApiError {
     ApiError::new(400, code, text)
 }
 
+/// A message that has passed the checks.
+struct Order<'a> {
+    message: &'a Message<'a>,
+    reply: &'a str,
+    wishes: &'a Wishes<'a>,
+    /// What the answer says beside the sequence.
+    answer: Option<Box<str>>,
+    /// Sequence and time, if they are given.
+    place: Option<(u64, i64)>,
+}
+
 impl Desk {
     /// Takes in one message. `failed` gets those who turn out to wait for a commit that failed.
     pub fn publish(&mut self, message: &Message<'_>, around: &Surroundings<'_>, failed: &mut Due) -> Verdict {
@@ -62,7 +73,8 @@ impl Desk {
             self.check_last_id_and_rollup(&wishes)?;
         }
         if !config.allow_msg_counter {
-            return self.store(message, reply, &wishes, None, around, failed);
+            let order = Order { message, reply, wishes: &wishes, answer: None, place: None };
+            return self.store(order, around, failed);
         }
         if wishes.incr.is_empty() {
             return Err(bad(10169, "message counter increment is missing"));
@@ -70,19 +82,55 @@ impl Desk {
         let counted = counter::count(message.subject, wishes.incr, around.log)?;
         let message = Message { payload: counted.payload.as_bytes(), ..*message };
         check_size(&config, &message)?;
-        self.store(&message, reply, &wishes, Some(counted.answer), around, failed)
+        let order = Order { message: &message, reply, wishes: &wishes, answer: Some(counted.answer), place: None };
+        self.store(order, around, failed)
+    }
+
+    /// Takes in a message of the mirror's origin, under its sequence and time there. What is here already is passed over.
+    pub fn publish_mirrored(
+        &mut self,
+        place: (u64, i64),
+        message: &Message<'_>,
+        around: &Surroundings<'_>,
+        failed: &mut Due,
+    ) -> Verdict {
+        if place.0 <= self.last_seq {
+            return Verdict::Duplicate(place.0);
+        }
+        let wishes = self.wishes_from_elsewhere(message.headers);
+        let order = Order { message, reply: "", wishes: &wishes, answer: None, place: Some(place) };
+        self.store(order, around, failed).unwrap_or_else(Verdict::Refused)
+    }
+
+    /// Takes in a message of a source: its publisher's expectations were met there, only its id counts here.
+    pub fn publish_sourced(&mut self, message: &Message<'_>, around: &Surroundings<'_>, failed: &mut Due) -> Verdict {
+        let wishes = self.wishes_from_elsewhere(message.headers);
+        if let Some(seq) = self.dedup.find(wishes.msg_id, around.now).filter(|_| !wishes.msg_id.is_empty()) {
+            return Verdict::Duplicate(seq);
+        }
+        let transformed = self.transform.as_ref().and_then(|transform| transform.apply(message.subject));
+        let message = Message { subject: transformed.as_deref().unwrap_or(message.subject), ..*message };
+        let order = Order { message: &message, reply: "", wishes: &wishes, answer: None, place: None };
+        check_size(&self.config, &message)
+            .and_then(|()| self.store(order, around, failed))
+            .unwrap_or_else(Verdict::Refused)
+    }
+
+    /// What a message asks for that another stream has stored already, as far as this one allows it.
+    fn wishes_from_elsewhere<'a>(&self, block: &'a [u8]) -> Wishes<'a> {
+        let mut wishes = headers::parse(block);
+        if !self.config.allow_rollup_hdrs || self.config.deny_purge {
+            wishes.rollup = "";
+        }
+        if !self.config.allow_msg_ttl {
+            wishes.ttl = "";
+        }
+        wishes
     }
 
     /// Checks whether there is room, and hands the message to the log.
-    fn store(
-        &mut self,
-        message: &Message<'_>,
-        reply: &str,
-        wishes: &Wishes<'_>,
-        answer: Option<Box<str>>,
-        around: &Surroundings<'_>,
-        failed: &mut Due,
-    ) -> Result<Verdict, ApiError> {
+    fn store(&mut self, order: Order<'_>, around: &Surroundings<'_>, failed: &mut Due) -> Result<Verdict, ApiError> {
+        let Order { message, reply, wishes, answer, place } = order;
         let config = self.config.clone();
         let size = (message.size() + message.subject.len() + 32) as u64;
         if !around.usage.admits(config.storage, size) {
@@ -100,7 +148,11 @@ impl Desk {
         let wanted = config.retention != Retention::Interest || (around.wanted)(message.subject);
         let before = self.republisher.as_ref().and_then(|_| around.log.subject_info(message.subject));
         let record = Record { subject: message.subject, headers, payload: message.payload };
-        let seq = around.log.append(&record).map_err(ApiError::store_failed)?;
+        let stored = match place {
+            Some((seq, time)) => around.log.append_at(seq, time, &record),
+            None => around.log.append(&record),
+        };
+        let seq = stored.map_err(ApiError::store_failed)?;
         if seq <= self.last_seq {
             // The log went back after a failed commit, and this message got a sequence that others were waiting for.
             self.take_back(seq, failed);

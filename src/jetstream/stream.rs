@@ -12,6 +12,7 @@ use super::consumer::config::Timestamp;
 use super::consumer::{self, Consumers, Engine, StreamRules};
 use super::desk::{Desk, Due, Kind, Pending, Surroundings, Verdict};
 use super::error::ApiError;
+use super::follow::Followers;
 use super::upkeep::{Job, Upkeep};
 use super::usage::Usage;
 use crate::account::{Account, Batch, Message, Origin, RouteCache, Subscription, Target, TargetId, TargetKind};
@@ -48,6 +49,7 @@ pub struct Stream {
     committed: watch::Sender<u64>,
     captures: Mutex<Vec<Arc<Subscription>>>,
     ageing: Mutex<Ageing>,
+    followers: Mutex<Followers>,
 }
 
 #[derive(Default)]
@@ -139,6 +141,7 @@ impl Stream {
             committed: watch::Sender::new(log.committed()),
             captures: Mutex::default(),
             ageing: Mutex::default(),
+            followers: Mutex::default(),
             outgoing: Mutex::default(),
             desk: Mutex::new(desk),
             config: RwLock::new(config.clone()),
@@ -151,6 +154,7 @@ impl Stream {
         stream.shared.usage.watch(&stream.name, config.storage, &stream.log);
         stream.capture(&config.subjects);
         stream.look_after_age();
+        stream.follow();
         Ok(stream)
     }
 
@@ -202,11 +206,16 @@ impl Stream {
     pub(super) fn reconfigure(self: &Arc<Self>, config: StreamConfig) {
         let config = Arc::new(config);
         self.desk().configure(config.clone());
+        let old = self.config();
+        let moved = old.mirror != config.mirror || old.sources != config.sources;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config.clone();
         self.log.set_limits(limits(&config));
         self.consumers.set_rules(rules(&config));
         self.capture(&config.subjects);
         self.look_after_age();
+        if moved {
+            self.follow();
+        }
     }
 
     /// Purges; returns how many messages went.
@@ -226,6 +235,7 @@ impl Stream {
     /// Ends the stream. With `deleted` it is gone for good, and those who wait for a commit are told so.
     pub(super) fn close(&self, deleted: bool) {
         self.capture_none();
+        self.follow_nobody();
         self.consumers.shutdown(deleted);
         if deleted {
             let mut due = Due::default();
@@ -260,6 +270,10 @@ impl Stream {
 
     pub(super) fn ageing(&self) -> MutexGuard<'_, Ageing> {
         self.ageing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn followers(&self) -> MutexGuard<'_, Followers> {
+        self.followers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn upkeep(&self) -> &Upkeep {

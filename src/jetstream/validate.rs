@@ -233,9 +233,9 @@ fn check_times(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiError
 
 /// What nats-server does and leafd does not do yet is refused by name rather than ignored.
 fn check_supported(config: &StreamConfig) -> Result<(), ApiError> {
+    let origins = || config.mirror.iter().chain(&config.sources);
     for (wanted, what) in [
-        (config.mirror.is_some(), "mirror"),
-        (!config.sources.is_empty(), "sources"),
+        (origins().any(|origin| origin.consumer.is_some()), "a source's consumer"),
         (config.compression != Compression::None, "compression s2"),
         (config.allow_atomic, "allow_atomic"),
         (config.allow_msg_schedules, "allow_msg_schedules"),

@@ -111,4 +111,11 @@ pub const KNOWN: &[Known] = &[
         ours: "0",
         reason: "the same consumer again does not raise the level that it requires",
     },
+    Known {
+        request: "STREAM.",
+        path: "body.sources[",
+        ours: "",
+        reason: "when an origin that is not there was last asked, and what it said, is a matter of time",
+    },
+    Known { request: "STREAM.", path: "body.mirror.", ours: "", reason: "the same of a mirror" },
 ];

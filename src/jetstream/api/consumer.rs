@@ -89,6 +89,10 @@ async fn create(
     if request.stream_name != stream {
         return Err(ApiError::new(400, 10056, "stream name in subject does not match request"));
     }
+    if config.sourcing {
+        // A nats-server that mirrors or sources from here takes the older way then.
+        return Err(ApiError::new(412, 10185, "JetStream minimum api level required"));
+    }
     if name.contains(['\\', '/']) {
         return Err(ApiError::new(400, 10127, "Consumer name can not contain path separators"));
     }

@@ -1,0 +1,83 @@
+//! The consumer that an origin is read through.
+
+use crate::account::{Inbox, LocalClient};
+use crate::jetstream::consumer::CreateRequest;
+use crate::jetstream::consumer::config::{AckPolicy, ConsumerConfig, DeliverPolicy};
+use crate::jetstream::error::ApiError;
+use crate::jetstream::origin::StreamSource;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// How long the origin's API may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+/// The origin forgets a consumer that nobody has listened to for so long.
+const UNUSED: i64 = 10_000_000_000;
+const HEARTBEAT: i64 = 1_000_000_000;
+/// Nothing is acknowledged, so nothing is to come again.
+const ACK_WAIT: i64 = 22 * 3_600_000_000_000;
+
+#[derive(Deserialize)]
+struct Answer {
+    error: Option<ApiError>,
+}
+
+/// A subject of its own for what the origin delivers, and the queue behind it.
+pub(super) fn open(client: &LocalClient, source: &StreamSource, mirror: bool, capacity: usize) -> (String, Inbox) {
+    let kind = if mirror { "M" } else { "S" };
+    let prefix = source.external.as_ref().map_or("", |external| external.deliver.trim_end_matches('.'));
+    let prefix = if prefix.is_empty() { "$JS" } else { prefix };
+    let deliver = format!("{prefix}.{kind}.{:016x}", fastrand::u64(..));
+    let inbox = client.subscribe(&deliver, capacity);
+    (deliver, inbox)
+}
+
+/// Has the origin deliver from sequence `from` on.
+pub(super) async fn make_consumer(
+    client: &LocalClient,
+    source: &StreamSource,
+    mirror: bool,
+    from: u64,
+    deliver: &str,
+) -> Result<(), ApiError> {
+    let failed = |text: String| ApiError::new(500, if mirror { 10029 } else { 10045 }, text);
+    let kind = if mirror { "MIRROR" } else { "SOURCE" };
+    let mut config = ConsumerConfig {
+        name: format!("JS_{kind}_{:016x}", fastrand::u64(..)),
+        deliver_subject: deliver.to_owned(),
+        ack_policy: AckPolicy::None,
+        ack_wait: ACK_WAIT,
+        max_deliver: 1,
+        heartbeat: HEARTBEAT,
+        flow_control: true,
+        direct: true,
+        inactive_threshold: UNUSED,
+        ..ConsumerConfig::default()
+    };
+    match (from, source.opt_start_time) {
+        (0 | 1, Some(time)) => {
+            (config.deliver_policy, config.opt_start_time) = (DeliverPolicy::ByStartTime, Some(time));
+        }
+        _ => {
+            let from = if from <= 1 { source.opt_start_seq } else { from };
+            if from > 1 {
+                (config.deliver_policy, config.opt_start_seq) = (DeliverPolicy::ByStartSequence, from);
+            }
+        }
+    }
+    match source.subject_transforms.as_slice() {
+        [] => config.filter_subject.clone_from(&source.filter_subject),
+        [only] => config.filter_subject.clone_from(&only.source),
+        several => config.filter_subjects = several.iter().map(|transform| transform.source.clone()).collect(),
+    }
+    let api = source.external.as_ref().map_or("", |external| external.api.trim_end_matches('.'));
+    let api = if api.is_empty() { "$JS.API" } else { api };
+    let mut subject = format!("{api}.CONSUMER.CREATE.{}.{}", source.name, config.name);
+    if !config.filter_subject.is_empty() {
+        subject = format!("{subject}.{}", config.filter_subject);
+    }
+    let request = CreateRequest { stream_name: source.name.clone(), config, ..CreateRequest::default() };
+    let body = serde_json::to_vec(&request).map_err(ApiError::general)?;
+    let answer = client.request(&subject, &[], &body, ANSWER).await.map_err(|error| failed(error.to_string()))?;
+    let answer: Answer = serde_json::from_slice(&answer.payload).map_err(|error| failed(error.to_string()))?;
+    answer.error.map_or(Ok(()), Err)
+}

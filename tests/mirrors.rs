@@ -1,0 +1,156 @@
+//! Mirrors and sources, within leafd and across the leaf link in both directions, with a real nats-server as the hub.
+
+mod common;
+
+use async_nats::jetstream::{self, Context};
+use common::{LIMIT, Leafd, hub, wait_for};
+use serde_json::{Value, json};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+async fn api(client: &async_nats::Client, verb: &str, body: Value) -> Value {
+    let answer = client.request(format!("$JS.API.{verb}"), body.to_string().into()).await.expect("an answer");
+    let answer: Value = serde_json::from_slice(&answer.payload).expect("JSON");
+    assert!(answer["error"].is_null(), "{verb} {body}: {answer}");
+    answer
+}
+
+async fn publish(client: &async_nats::Client, subject: &str, from: u64, to: u64) {
+    let context = jetstream::new(client.clone());
+    for n in from..=to {
+        let ack = context.publish(subject.to_owned(), n.to_string().into()).await.expect("sent");
+        ack.await.expect("stored");
+    }
+}
+
+/// Subjects, sequences and bodies of all messages of a stream, once there are `count` of them.
+async fn contents(client: &async_nats::Client, stream: &str, count: u64) -> Vec<(String, u64, String)> {
+    let context: Context = jetstream::new(client.clone());
+    let what = format!("{count} messages in {stream}");
+    let (first, last) = wait_for(&what, LIMIT, || async {
+        let info = api(client, &format!("STREAM.INFO.{stream}"), json!({})).await;
+        let state = &info["state"];
+        assert!(state["messages"].as_u64() <= Some(count), "too many: {info}");
+        (state["messages"] == count).then(|| (state["first_seq"].as_u64(), state["last_seq"].as_u64()))
+    })
+    .await;
+    let stream = context.get_stream(stream).await.expect("it is there");
+    let mut all = Vec::new();
+    for seq in first.expect("a number")..=last.expect("a number") {
+        if let Ok(message) = stream.get_raw_message(seq).await {
+            all.push((message.subject.to_string(), seq, String::from_utf8_lossy(&message.payload).into_owned()));
+        }
+    }
+    all
+}
+
+fn rows(subject: &str, seqs: impl IntoIterator<Item = u64>) -> Vec<(String, u64, String)> {
+    seqs.into_iter().map(|seq| (subject.to_owned(), seq, seq.to_string())).collect()
+}
+
+#[tokio::test]
+async fn a_mirror_keeps_sequences_and_sources_come_once_also_after_a_kill() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "");
+    leafd.start();
+    let client = leafd.client().await;
+    api(&client, "STREAM.CREATE.O", json!({"name": "O", "subjects": ["o.*"]})).await;
+    api(&client, "STREAM.CREATE.P", json!({"name": "P", "subjects": ["p.*"]})).await;
+    publish(&client, "o.a", 1, 20).await;
+    api(&client, "STREAM.MSG.DELETE.O", json!({"seq": 3})).await;
+    api(&client, "STREAM.CREATE.M", json!({"name": "M", "mirror": {"name": "O"}})).await;
+    let sources = json!([
+        {"name": "O", "filter_subject": "o.a"},
+        {"name": "P", "subject_transforms": [{"src": "p.*", "dest": "from.p.{{wildcard(1)}}"}]},
+    ]);
+    api(&client, "STREAM.CREATE.S", json!({"name": "S", "sources": sources})).await;
+    assert_eq!(contents(&client, "M", 19).await, rows("o.a", (1..=20).filter(|seq| *seq != 3)));
+    contents(&client, "S", 19).await;
+    leafd.restart();
+    let client = leafd.client().await;
+    publish(&client, "o.a", 21, 30).await;
+    publish(&client, "p.x", 1, 5).await;
+    assert_eq!(contents(&client, "M", 29).await, rows("o.a", (1..=30).filter(|seq| *seq != 3)));
+    let all = contents(&client, "S", 34).await;
+    let bodies = |subject: &str| all.iter().filter(|row| row.0 == subject).map(|row| row.2.clone()).collect::<Vec<_>>();
+    let expected: Vec<String> = (1..=30).filter(|n| *n != 3).map(|n: u64| n.to_string()).collect();
+    assert_eq!(bodies("o.a"), expected);
+    assert_eq!(bodies("from.p.x"), ["1", "2", "3", "4", "5"]);
+    let info = api(&client, "STREAM.INFO.M", json!({})).await;
+    assert_eq!((&info["mirror"]["name"], &info["mirror"]["lag"]), (&json!("O"), &json!(0)), "{info}");
+}
+
+struct Hub {
+    child: Child,
+    clients: SocketAddr,
+    leafs: SocketAddr,
+}
+
+impl Hub {
+    /// A hub without users, in the JetStream domain `hub`.
+    async fn start(dir: &Path) -> Hub {
+        let config = format!(
+            "server_name: hub\nlisten: \"127.0.0.1:-1\"\nports_file_dir: {dir:?}\njetstream {{ store_dir: {:?}, domain: hub }}\nleafnodes {{ listen: \"127.0.0.1:-1\" }}\n",
+            dir.join("data")
+        );
+        fs::write(dir.join("hub.conf"), config).expect("written");
+        let log = fs::File::create(dir.join("hub.log")).expect("a log");
+        let mut command = Command::new(hub::binary());
+        command.arg("-c").arg(dir.join("hub.conf")).stdout(Stdio::null()).stderr(log);
+        let child = command.spawn().expect("nats-server starts");
+        let ports = dir.join(format!("nats-server_{}.ports", child.id()));
+        let clients = wait_for("the hub's ports file", LIMIT, || async { hub::read_port(&ports) }).await;
+        let leafs = wait_for("the hub's leaf port in its log", LIMIT, || async {
+            let log = fs::read_to_string(dir.join("hub.log")).unwrap_or_default();
+            let (_, address) = log.rsplit_once("Listening for leafnode connections on ")?;
+            address.split_once('\n')?.0.trim().parse().ok()
+        })
+        .await;
+        Hub { child, clients, leafs }
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn streams_mirror_each_other_across_the_leaf_link() {
+    if !common::have(&hub::binary()) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let hub = Hub::start(dir.path()).await;
+    let crossing = r#"["$JS.hub.API.>", "$JS.gw1.API.>", "$JS.M.>", "$JS.S.>", "$JS.FC.>", "$JSC.>", "_INBOX.>"]"#;
+    let remote = format!(
+        "[[leaf.remote]]\nname = \"hub\"\nurls = [\"nats-leaf://{}\"]\nexport = {crossing}\nimport = {crossing}\n",
+        hub.leafs
+    );
+    let mut leafd = Leafd::new(dir.path(), &remote);
+    leafd.start();
+    let here = leafd.client().await;
+    let there = async_nats::connect(hub.clients.to_string()).await.expect("the hub takes clients");
+    api(&there, "STREAM.CREATE.RECIPES", json!({"name": "RECIPES", "subjects": ["recipes.*"]})).await;
+    publish(&there, "recipes.a", 1, 10).await;
+    let mirror = json!({"name": "RECIPES", "external": {"api": "$JS.hub.API", "deliver": ""}});
+    api(&here, "STREAM.CREATE.RECIPES", json!({"name": "RECIPES", "mirror": mirror})).await;
+    assert_eq!(contents(&here, "RECIPES", 10).await, rows("recipes.a", 1..=10));
+    publish(&there, "recipes.a", 11, 15).await;
+    assert_eq!(contents(&here, "RECIPES", 15).await, rows("recipes.a", 1..=15));
+
+    api(&here, "STREAM.CREATE.EVENTS", json!({"name": "EVENTS", "subjects": ["events.*"]})).await;
+    publish(&here, "events.a", 1, 10).await;
+    let mirror = json!({"name": "EVENTS", "external": {"api": "$JS.gw1.API", "deliver": ""}});
+    api(&there, "STREAM.CREATE.EVENTS", json!({"name": "EVENTS", "mirror": mirror})).await;
+    let sources = json!([{"name": "EVENTS", "external": {"api": "$JS.gw1.API", "deliver": ""}}]);
+    api(&there, "STREAM.CREATE.ALL", json!({"name": "ALL", "sources": sources})).await;
+    assert_eq!(contents(&there, "EVENTS", 10).await, rows("events.a", 1..=10));
+    publish(&here, "events.a", 11, 15).await;
+    assert_eq!(contents(&there, "EVENTS", 15).await, rows("events.a", 1..=15));
+    assert_eq!(contents(&there, "ALL", 15).await, rows("events.a", 1..=15));
+}
