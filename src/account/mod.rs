@@ -11,6 +11,7 @@ mod mapping;
 mod message;
 mod registry;
 mod router;
+mod seat;
 mod sharing;
 mod subscription;
 
@@ -21,6 +22,7 @@ pub use mapping::{Mapped, MappingError, Mappings};
 pub use message::{Message, OwnedMessage};
 pub use registry::{Accounts, GLOBAL_ACCOUNT, SYSTEM_ACCOUNT};
 pub use router::{Account, Origin};
+pub use seat::Seat;
 pub use sharing::{
     Access, Import, RESPONSE_THRESHOLD, Reason, ResponseType, ServiceExport, ShareError, Shares, StreamExport, check,
     share,

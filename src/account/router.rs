@@ -3,7 +3,7 @@
 use super::sharing::{Hop, ServiceImport, Sharing};
 use super::{Batch, InterestWatcher, Message, RouteCache, Subscription, TargetId, TargetKind, mapping};
 use crate::subject::Index;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 /// An account: a subject space of its own.
@@ -15,6 +15,7 @@ pub struct Account {
     watchers: Mutex<Vec<(TargetId, Arc<dyn InterestWatcher>)>>,
     pub(super) mappings: mapping::InForce,
     pub(super) sharing: Sharing,
+    pub(super) clients: AtomicUsize,
     this: Weak<Account>,
 }
 
@@ -93,6 +94,7 @@ impl Account {
             watchers: Mutex::default(),
             mappings: mapping::InForce::default(),
             sharing: Sharing::default(),
+            clients: AtomicUsize::new(0),
             this: this.clone(),
         })
     }

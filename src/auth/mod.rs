@@ -4,19 +4,22 @@
 //! asks them once, at CONNECT, and gets a [`Session`]: its account and its [`Permissions`]. The rules are those of
 //! nats-server's `auth.go` and `client.go`. A client without permissions costs nothing here.
 
+mod jwt;
 mod nkey;
 mod password;
 mod permissions;
 mod replies;
 mod rules;
 mod session;
+mod trust;
 mod users;
 
 pub use nkey::nonce;
 pub use permissions::{PermissionLists, Permissions, PublishGate, ResponseLimit, SubjectPermission, bare};
 pub use replies::Replies;
 pub use rules::{Attempt, Refusal, Rules, RulesError};
-pub use session::Session;
+pub use session::{Ending, Limits, Session};
+pub use trust::{TrustError, system_account};
 pub use users::UsersError;
 
 use std::sync::Arc;

@@ -1,16 +1,19 @@
 //! Who is let in (nats-server `auth.go`, `processClientOrLeafAuthentication`).
 
+use super::jwt::JwtError;
 use super::nkey;
 use super::password::{self, Hashing};
 use super::session::{Session, Source};
+use super::trust::{Trust, TrustError};
 use super::users::{User, Users, UsersError, read};
 use crate::account::{Account, Accounts};
 use crate::config::accounts::AccountConfig;
 use crate::config::auth::{AuthorizationConfig, ConnectionType};
 use crate::protocol::Connect;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// How long a client has to send CONNECT, unless configured (nats-server `AUTH_TIMEOUT`).
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -23,10 +26,12 @@ pub struct Attempt<'a> {
     pub nonce: &'a str,
     /// How it is connected.
     pub kind: ConnectionType,
+    /// From where.
+    pub from: IpAddr,
 }
 
 /// Why a client is not let in; for the log, as it is told no more than `Authorization Violation`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// No such user, or a wrong password or token.
     #[error("unknown user or wrong password")]
@@ -37,6 +42,30 @@ pub enum Refusal {
     /// A signature that is missing, or not that of the nonce.
     #[error("the nonce is not signed with the user's nkey")]
     Signature,
+    /// No JWT, or one that cannot be read.
+    #[error("user JWT: {0}")]
+    Jwt(JwtError),
+    /// A JWT before or after its time.
+    #[error("the user JWT has expired or does not hold yet")]
+    Expired,
+    /// A JWT that the account has declared void.
+    #[error("the user JWT is revoked")]
+    Revoked,
+    /// The account of a JWT.
+    #[error("the account of the user JWT is not known, has expired, or is signed by no trusted operator")]
+    Account,
+    /// The issuer of a JWT.
+    #[error("the user JWT is signed by a key that its account does not name")]
+    Issuer,
+    /// A JWT that needs no nonce, where the account forbids those.
+    #[error("the account does not allow bearer tokens")]
+    Bearer,
+    /// Permissions of a JWT.
+    #[error("the permissions of the user JWT are not valid")]
+    Permissions,
+    /// Networks and hours of a JWT.
+    #[error("the user may not connect from this address or at this time")]
+    Place,
 }
 
 /// Rules that cannot be applied.
@@ -48,6 +77,9 @@ pub enum RulesError {
     /// `no_auth_user` names nobody.
     #[error("[authorization] no_auth_user: {0:?} is no user of [authorization] or of an account")]
     NoAuthUser(String),
+    /// Operators and accounts by JWT.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// Two ways at once, of which one would be ignored.
     #[error("[authorization]: {0} and {1} cannot be used together; list the user in users instead")]
     Both(&'static str, &'static str),
@@ -59,6 +91,7 @@ pub struct Rules {
     users: Users,
     single: Option<Single>,
     no_auth_user: Option<Arc<User>>,
+    trust: Option<Trust>,
     timeout: Duration,
     hashing: Hashing,
 }
@@ -92,11 +125,16 @@ impl Rules {
                 Some(user.cloned().ok_or_else(|| RulesError::NoAuthUser(name.clone()))?)
             }
         };
+        let trust = authorization.map(|a| Trust::new(a, accounts)).transpose()?.flatten();
+        if trust.is_some() && !users.is_empty() {
+            return Err(TrustError::Both("users of [accounts]").into());
+        }
         Ok(Rules {
             global: accounts.global().clone(),
             users,
             single,
             no_auth_user,
+            trust,
             timeout: authorization.and_then(|a| a.timeout).map_or(TIMEOUT, |timeout| timeout.0),
             hashing: Hashing::default(),
         })
@@ -109,6 +147,7 @@ impl Rules {
             users: Users::default(),
             single: None,
             no_auth_user: None,
+            trust: None,
             timeout: TIMEOUT,
             hashing: Hashing::default(),
         }
@@ -116,12 +155,12 @@ impl Rules {
 
     /// Whether clients must say who they are; `auth_required` in INFO.
     pub fn required(&self) -> bool {
-        self.single.is_some() || !self.users.is_empty()
+        self.trust.is_some() || self.single.is_some() || !self.users.is_empty()
     }
 
     /// Whether INFO carries a nonce to be signed.
     pub fn wants_nonce(&self) -> bool {
-        !self.users.nkeys.is_empty()
+        self.trust.is_some() || !self.users.nkeys.is_empty()
     }
 
     /// How long a client has to send CONNECT.
@@ -147,7 +186,10 @@ impl Rules {
         if !self.required() {
             return Ok(Session::anybody(&self.global));
         }
-        let Attempt { connect, nonce, kind } = *attempt;
+        if let Some(trust) = &self.trust {
+            return trust.authenticate(attempt, SystemTime::now());
+        }
+        let Attempt { connect, nonce, kind, .. } = *attempt;
         let given = |text: &'_ Option<String>| text.as_deref().filter(|t| !t.is_empty()).map(str::to_owned);
         let (user, password) = (given(&connect.user), given(&connect.pass));
         let (token, key) = (given(&connect.auth_token), given(&connect.nkey));

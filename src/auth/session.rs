@@ -4,6 +4,7 @@ use super::Permissions;
 use super::users::User;
 use crate::account::Account;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What authentication has come to; it holds until the next CONNECT.
 pub struct Session {
@@ -13,7 +14,41 @@ pub struct Session {
     pub permissions: Option<Arc<Permissions>>,
     /// Name or public nkey; empty if nobody asked.
     pub user: Box<str>,
+    /// What else it is bound to.
+    pub limits: Limits,
+    /// How long it may stay from now on, and what it is told then.
+    pub ends: Option<(Duration, Ending)>,
     pub(super) source: Source,
+}
+
+/// Bounds of a client; `None` is none but the server's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Its subscriptions.
+    pub subscriptions: Option<usize>,
+    /// Bytes of its messages, headers included.
+    pub payload: Option<usize>,
+    /// Connections of its account.
+    pub connections: Option<usize>,
+}
+
+/// What has come to its end when a session has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The user's JWT, or its hours.
+    User,
+    /// The account's JWT.
+    Account,
+}
+
+impl Ending {
+    /// What the client is told.
+    pub fn text(self) -> &'static str {
+        match self {
+            Ending::User => "User Authentication Expired",
+            Ending::Account => "Account Authentication Expired",
+        }
+    }
 }
 
 /// By what a client was let in, to see after a reload whether it still would be.
@@ -24,25 +59,40 @@ pub(super) enum Source {
     Single,
     /// One of the users listed.
     User(Arc<User>),
+    /// A JWT.
+    Jwt,
 }
 
 impl Session {
     /// Anybody, in `account`.
     pub fn anybody(account: &Arc<Account>) -> Session {
-        Session { account: account.clone(), permissions: None, user: "".into(), source: Source::Anybody }
+        Session::new(account, "", Source::Anybody)
     }
 
     /// Whoever knows the only password or token.
     pub(super) fn single(account: &Arc<Account>, user: &str) -> Session {
-        Session { account: account.clone(), permissions: None, user: user.into(), source: Source::Single }
+        Session::new(account, user, Source::Single)
     }
 
+    /// A user of the configuration.
     pub(super) fn of(user: &Arc<User>) -> Session {
-        Session {
-            account: user.account.clone(),
-            permissions: user.permissions.clone(),
-            user: user.name.clone(),
-            source: Source::User(user.clone()),
-        }
+        let (permissions, limits) = (user.permissions.clone(), user.limits);
+        Session { permissions, limits, ..Session::new(&user.account, &user.name, Source::User(user.clone())) }
+    }
+
+    /// A user by its JWT.
+    pub(super) fn jwt(
+        account: &Arc<Account>,
+        permissions: Option<Arc<Permissions>>,
+        user: &str,
+        limits: Limits,
+        ends: Option<(Duration, Ending)>,
+    ) -> Session {
+        Session { permissions, limits, ends, ..Session::new(account, user, Source::Jwt) }
+    }
+
+    fn new(account: &Arc<Account>, user: &str, source: Source) -> Session {
+        let limits = Limits::default();
+        Session { account: account.clone(), permissions: None, user: user.into(), limits, ends: None, source }
     }
 }

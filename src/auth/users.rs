@@ -1,6 +1,7 @@
 //! Users as the configuration lists them, made ready for checks.
 
 use super::nkey;
+use super::session::Limits;
 use super::{PermissionLists, Permissions, ResponseLimit, SubjectPermission};
 use crate::account::{Account, Accounts, GLOBAL_ACCOUNT};
 use crate::config::accounts::AccountConfig;
@@ -22,6 +23,8 @@ pub struct User {
     pub account: Arc<Account>,
     /// What it may do; `None`: everything.
     pub permissions: Option<Arc<Permissions>>,
+    /// What else it is bound to.
+    pub limits: Limits,
     kinds: Vec<ConnectionType>,
 }
 
@@ -94,12 +97,18 @@ impl Users {
         let mut users = Users::default();
         if let Some(authorization) = authorization {
             let default = authorization.default_permissions.as_ref();
-            users.add_all("[authorization]", &authorization.users, default, accounts.global())?;
+            users.add_all("[authorization]", &authorization.users, default, accounts.global(), Limits::default())?;
         }
         for (name, account) in configured {
             let default = account.default_permissions.as_ref();
             let bound = if name == GLOBAL_ACCOUNT { accounts.global().clone() } else { accounts.get_or_create(name) };
-            users.add_all(&format!("[accounts.{name}]"), &account.users, default, &bound)?;
+            let number = |limit: Option<u64>| limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+            let limits = Limits {
+                subscriptions: number(account.limits.max_subscriptions),
+                payload: account.limits.max_payload.map(|size| size.as_usize()),
+                connections: number(account.limits.max_connections),
+            };
+            users.add_all(&format!("[accounts.{name}]"), &account.users, default, &bound, limits)?;
         }
         Ok(users)
     }
@@ -115,6 +124,7 @@ impl Users {
         list: &[UserConfig],
         default: Option<&PermissionsConfig>,
         account: &Arc<Account>,
+        limits: Limits,
     ) -> Result<(), UsersError> {
         for (at, config) in list.iter().enumerate() {
             let name = config.user.as_ref().or(config.nkey.as_ref());
@@ -141,6 +151,7 @@ impl Users {
                 password: read(&place, config.password.as_ref())?.into(),
                 account: account.clone(),
                 permissions,
+                limits,
                 kinds: config.allowed_connection_types.clone(),
             };
             let table = if by_nkey { &mut self.nkeys } else { &mut self.named };

@@ -50,7 +50,7 @@ pub struct AccountConfig {
 pub struct AccountLimits {
     /// Connections at a time.
     pub max_connections: Option<u64>,
-    /// Subscriptions of all its connections.
+    /// Subscriptions of each connection.
     pub max_subscriptions: Option<u64>,
     /// Largest message.
     pub max_payload: Option<ByteSize>,

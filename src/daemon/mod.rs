@@ -213,7 +213,7 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<&'static str> {
     note("[listen]", old.listen != new.listen);
     note("[websocket]", websocket_changed(old.websocket.as_ref(), new.websocket.as_ref()));
     note("[http]", old.http != new.http);
-    let system = |config: &Config| config.authorization.as_ref().and_then(|a| a.system_account.clone());
+    let system = |config: &Config| config.authorization.as_ref().and_then(crate::auth::system_account);
     note("[authorization] system_account", system(old) != system(new));
     note("[limits]", old.limits != new.limits);
     note("[jetstream]", old.jetstream != new.jetstream);

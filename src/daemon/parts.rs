@@ -3,7 +3,7 @@
 use super::StartError;
 use crate::account::{Account, Accounts};
 use crate::adapters::{AdapterContext, Adapters};
-use crate::auth::{Authenticator, Rules, RulesError};
+use crate::auth::{Authenticator, Rules, RulesError, system_account};
 use crate::config::shares::Subjects;
 use crate::config::tls::{HandshakeFirst, TlsConfig};
 use crate::config::{Config, LimitsConfig};
@@ -64,8 +64,8 @@ impl Parts {
         };
         let store = Store::open(&config.data_dir, StoreOptions::default())?;
         tracing::info!("Store Directory: \"{}\"", config.data_dir.display());
-        let system = config.authorization.as_ref().and_then(|a| a.system_account.as_deref());
-        let accounts = Accounts::new(system);
+        let system = config.authorization.as_ref().and_then(system_account);
+        let accounts = Accounts::new(system.as_deref());
         let account = accounts.global().clone();
         let rules = Rules::new(config.authorization.as_ref(), &config.accounts, &accounts)?;
         let authenticator = Authenticator::new(rules);

@@ -9,7 +9,7 @@ use super::outbound::CloseReason;
 use super::trace;
 use crate::account::{Batch, Message, Origin, RouteCache, TargetId};
 use crate::auth::{PublishGate, Session};
-use crate::protocol::{Connect, Info, Op, Parser, ProtocolError};
+use crate::protocol::{Connect, Info, Limits, Op, Parser, ProtocolError};
 use crate::subject;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(super) async fn serve(
     let _ = socket.set_nodelay(true);
     let options = &shared.options;
     let id = TargetId::next();
-    let mut login = Login::new(&shared, door.kind());
+    let mut login = Login::new(&shared, door.kind(), peer.ip());
     let required = login.required;
     let mut info = shared.info(id.get(), peer, &login.nonce, required);
     let greeted = tokio::select! {
@@ -159,6 +159,8 @@ pub(super) struct Connection {
     /// Checks publishes; `None` where everything is allowed.
     pub gate: Option<PublishGate>,
     pub cache: RouteCache,
+    /// The server's, narrowed by the session's.
+    pub limits: Limits,
     /// The INFO that the client has got, until its first PING is answered.
     pub info: Option<Box<Info>>,
 }
@@ -166,6 +168,7 @@ pub(super) struct Connection {
 impl Connection {
     fn new(shared: Arc<Shared>, client: Arc<Client>, login: Login, info: Info) -> Self {
         let session = login.session.clone();
+        let limits = shared.options.limits;
         Connection {
             shared,
             client,
@@ -174,6 +177,7 @@ impl Connection {
             session,
             gate: None,
             cache: RouteCache::default(),
+            limits,
             info: Some(Box::new(info)),
         }
     }
@@ -237,14 +241,7 @@ impl Connection {
                     Err(_) => Err(CloseReason::ReadError),
                 },
                 Ok(()) = self.login.rules.changed() => self.renew().await?,
-                () = expired => {
-                    let (text, reason) = match self.login.waiting {
-                        true => ("Authentication Timeout", CloseReason::AuthenticationTimeout),
-                        false => ("User Authentication Expired", CloseReason::AuthenticationExpired),
-                    };
-                    self.refuse(text);
-                    return Err(reason);
-                }
+                () = expired => return Err(self.overdue()),
             }
         }
     }
@@ -256,7 +253,7 @@ impl Connection {
             if self.login.waiting && at < buffer.len() {
                 self.first_operation(buffer[at])?;
             }
-            match parser.next(&buffer[at..], &self.shared.options.limits) {
+            match parser.next(&buffer[at..], &self.limits) {
                 Ok(Some((op, used))) => {
                     if trace::on() {
                         trace::inbound(self.client.label(), &buffer[at..at + used]);
@@ -295,9 +292,7 @@ impl Connection {
                 if !self.may_subscribe(subject, queue) {
                     return Ok(());
                 }
-                let most = self.shared.options.max_subscriptions;
-                if most != 0 && self.client.subscriptions() >= most {
-                    self.refuse("maximum subscriptions exceeded");
+                if !self.has_room() {
                     return Ok(());
                 }
                 if !subject::is_valid(subject) || queue.is_some_and(|q| q.contains(' ')) {

@@ -4,10 +4,11 @@ use super::connection::Connection;
 use super::listener::Shared;
 use super::outbound::CloseReason;
 use super::websocket::Visitor;
-use crate::account::RouteCache;
-use crate::auth::{Attempt, PublishGate, Rules, Session, nonce};
+use crate::account::{RouteCache, Seat};
+use crate::auth::{self, Attempt, PublishGate, Rules, Session, nonce};
 use crate::config::auth::ConnectionType;
 use crate::protocol::Connect;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -31,11 +32,15 @@ pub(super) struct Login {
     /// Who it is before CONNECT.
     pub session: Arc<Session>,
     pub rules: watch::Receiver<Arc<Rules>>,
+    /// What it is told when its time is over.
+    ending: Option<auth::Ending>,
+    peer: IpAddr,
+    seat: Option<Seat>,
 }
 
 impl Login {
     /// A connection that has just come in.
-    pub fn new(shared: &Shared, kind: ConnectionType) -> Login {
+    pub fn new(shared: &Shared, kind: ConnectionType, peer: IpAddr) -> Login {
         let rules = shared.authenticator.watch();
         let now = rules.borrow().clone();
         let required = now.required();
@@ -50,6 +55,9 @@ impl Login {
             asked: None,
             session: Arc::new(Session::anybody(shared.accounts.global())),
             rules,
+            ending: None,
+            peer,
+            seat: None,
         }
     }
 
@@ -71,10 +79,7 @@ impl Connection {
         }
         let rules = self.login.rules.borrow().clone();
         match rules.without_connect(self.login.kind) {
-            Some(session) => {
-                self.become_user(session);
-                Ok(())
-            }
+            Some(session) => self.become_user(session),
             None => Err(self.violation("CONNECT must come first")),
         }
     }
@@ -87,10 +92,14 @@ impl Connection {
             visitor.complete(&mut connect);
         }
         let rules = self.login.rules.borrow_and_update().clone();
-        let attempt = Attempt { connect: &connect, nonce: &self.login.nonce, kind: self.login.kind };
+        let attempt =
+            Attempt { connect: &connect, nonce: &self.login.nonce, kind: self.login.kind, from: self.login.peer };
         match rules.authenticate(&attempt).await {
-            Ok(session) => self.become_user(session),
-            Err(refusal) => return Err(self.violation(&refusal.to_string())),
+            Ok(session) => self.become_user(session)?,
+            Err(refusal) => {
+                let user = connect.user.or(connect.nkey).unwrap_or_default();
+                return Err(self.violation(&format!("{user:?}: {refusal}")));
+            }
         }
         if connect.new_account || connect.account.as_ref().is_some_and(|account| !account.is_empty()) {
             return Err(self.violation("CONNECT asks for an account by name"));
@@ -104,7 +113,8 @@ impl Connection {
             return Ok(());
         }
         let rules = self.login.rules.borrow_and_update().clone();
-        let attempt = Attempt { connect: &self.connect, nonce: &self.login.nonce, kind: self.login.kind };
+        let attempt =
+            Attempt { connect: &self.connect, nonce: &self.login.nonce, kind: self.login.kind, from: self.login.peer };
         let session = match rules.renew(&self.session, &attempt).await {
             Ok(session) => session,
             Err(refusal) => return Err(self.violation(&refusal.to_string())),
@@ -112,7 +122,7 @@ impl Connection {
         if !Arc::ptr_eq(&session.account, &self.session.account) {
             return Err(CloseReason::AccountChanged);
         }
-        self.become_user(session);
+        self.become_user(session)?;
         for sub in self.client.prune() {
             let (subject, sid) = (&sub.subject, &sub.sid);
             self.refuse(&match &sub.queue {
@@ -125,22 +135,61 @@ impl Connection {
         Ok(())
     }
 
-    fn become_user(&mut self, session: Session) {
+    fn become_user(&mut self, session: Session) -> Result<(), CloseReason> {
         let session = Arc::new(session);
+        let seated = self.login.seat.as_ref().is_some_and(|seat| Arc::ptr_eq(seat.account(), &session.account));
+        if !seated {
+            self.login.seat = session.account.enter(session.limits.connections);
+            if self.login.seat.is_none() {
+                self.refuse("maximum account active connections exceeded");
+                return Err(CloseReason::MaxAccountConnections);
+            }
+        }
         self.login.waiting = false;
-        self.login.deadline = None;
+        self.login.deadline = session.ends.map(|(left, _)| Instant::now() + left);
+        self.login.ending = session.ends.map(|(_, ending)| ending);
         self.gate = session.permissions.clone().map(PublishGate::new);
         if !Arc::ptr_eq(&session.account, &self.session.account) {
             // What it remembers is of another account's subscriptions.
             self.cache = RouteCache::default();
         }
+        self.limits = self.shared.options.limits;
+        self.limits.payload = self.limits.payload.min(session.limits.payload.unwrap_or(usize::MAX));
         self.client.become_user(session.clone());
         self.session = session;
+        match self.has_room() {
+            true => Ok(()),
+            false => Err(CloseReason::MaxSubscriptions),
+        }
+    }
+
+    /// Whether it may have one more subscription; says so if not.
+    pub(super) fn has_room(&self) -> bool {
+        let server = Some(self.shared.options.max_subscriptions).filter(|limit| *limit != 0);
+        let limits = [self.session.limits.subscriptions, server];
+        let room = limits.into_iter().flatten().min().is_none_or(|limit| self.client.subscriptions() < limit);
+        if !room {
+            self.refuse("maximum subscriptions exceeded");
+        }
+        room
+    }
+
+    /// Its time is over: that for saying who it is, or that which its JWT gave it.
+    pub(super) fn overdue(&self) -> CloseReason {
+        match self.login.ending {
+            None => {
+                self.refuse("Authentication Timeout");
+                CloseReason::AuthenticationTimeout
+            }
+            Some(ending) => {
+                self.refuse(ending.text());
+                CloseReason::AuthenticationExpired
+            }
+        }
     }
 
     fn violation(&self, why: &str) -> CloseReason {
-        let user = self.connect.user.as_deref().unwrap_or_default();
-        tracing::warn!("client {} {user:?} is not let in: {why}", self.client.id.get());
+        tracing::warn!("client {} is not let in: {why}", self.client.id.get());
         self.refuse("Authorization Violation");
         CloseReason::AuthenticationFailure
     }
@@ -154,6 +203,7 @@ impl Connection {
         let account = &self.session.account;
         info.remote_account = account.name().to_owned();
         info.acc_is_sys = Arc::ptr_eq(account, self.shared.accounts.system());
+        info.max_payload = self.limits.payload;
         info.connect_info = true;
         self.client.tell(&info.line());
     }

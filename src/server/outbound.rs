@@ -64,6 +64,12 @@ pub enum CloseReason {
     /// What let the client in holds no longer.
     #[error("Authentication Expired")]
     AuthenticationExpired,
+    /// The account has as many clients as it may.
+    #[error("Maximum Account Connections Exceeded")]
+    MaxAccountConnections,
+    /// More subscriptions than it may have.
+    #[error("Maximum Subscriptions Exceeded")]
+    MaxSubscriptions,
     /// A reload has moved the user to another account.
     #[error("Account Changed")]
     AccountChanged,

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod jwt;
 mod permissions;
 mod users;
 

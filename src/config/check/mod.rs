@@ -7,7 +7,6 @@ pub(super) mod secrets;
 mod websocket;
 
 use super::Config;
-use super::accounts::AccountLimits;
 use super::shares::Subjects;
 use crate::account::Accounts;
 use crate::auth::Rules;
@@ -49,15 +48,9 @@ fn not_built_yet(config: &Config, errors: &mut Vec<String>) {
             "websocket.no_auth_user: a user for those without credentials",
         ),
         (config.http.is_some(), "[http]: monitoring over HTTP"),
-        (
-            config.authorization.as_ref().is_some_and(|a| {
-                !a.operator.is_empty() || !a.trusted_keys.is_empty() || !a.resolver_preload.is_empty()
-            }),
-            "[authorization] operator, trusted_keys, resolver_preload: accounts by JWT",
-        ),
         (config.authorization.as_ref().is_some_and(|a| a.auth_callout.is_some()), "[authorization] auth_callout"),
         (config.accounts.values().any(|a| a.jetstream.enabled), "[accounts] jetstream: streams outside of $G"),
-        (config.accounts.values().any(|a| a.limits != AccountLimits::default()), "[accounts] limits"),
+        (config.accounts.values().any(|a| a.limits.max_leafnodes.is_some()), "[accounts] limits.max_leafnodes"),
     ] {
         if set {
             errors.push(format!("{what} is not built yet; take it out of the configuration"));

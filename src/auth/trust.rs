@@ -1,0 +1,272 @@
+//! Operator mode: accounts and users by JWT (nats-server `auth.go`, `jwt.go`, `accounts.go`). An operator signs accounts,
+//! an account signs users; the server knows the operators and the accounts' JWTs, a user brings its own.
+
+use super::jwt::{AccountClaims, Claims, JwtError, Names, OperatorClaims, UNLIMITED, UserClaims, UserLimits};
+use super::jwt::{fill_in, valid_for};
+use super::rules::{Attempt, Refusal};
+use super::session::{Ending, Limits, Session};
+use super::{Permissions, nkey};
+use crate::account::{Account, Accounts};
+use crate::config::auth::{AuthorizationConfig, ConnectionType};
+use crate::subject::InvalidEntry;
+use nkeys::KeyPairType;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Whose signatures count, and the accounts known.
+pub struct Trust {
+    keys: BTreeSet<String>,
+    strict: bool,
+    accounts: BTreeMap<String, TrustedAccount>,
+}
+
+struct TrustedAccount {
+    claims: Claims<AccountClaims>,
+    account: Arc<Account>,
+    default_permissions: Option<Arc<Permissions>>,
+}
+
+/// What is wrong with operators, keys or account JWTs.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// An operator's JWT.
+    #[error("[authorization] operator: {0}")]
+    Operator(JwtError),
+    /// An operator's file.
+    #[error("[authorization] operator: cannot read {path}: {error}", path = path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// An operator that wants a newer server.
+    #[error("[authorization] operator {0} expects nats-server {1}; leafd does as {version}", version = crate::protocol::NATS_VERSION)]
+    Version(String, String),
+    /// Not an operator's key.
+    #[error("[authorization] trusted_keys: {0:?} is not a public operator nkey (they begin with O)")]
+    Key(String),
+    /// An account's JWT.
+    #[error("[authorization] resolver_preload {0:?}: {1}")]
+    Account(String, JwtError),
+    /// A JWT under another account's key.
+    #[error("[authorization] resolver_preload {0:?}: the JWT is that of account {1:?}")]
+    Subject(String, String),
+    /// Its default permissions.
+    #[error("[authorization] resolver_preload {0:?}: default_permissions: {1}")]
+    Permissions(String, InvalidEntry),
+    /// Things of another mode.
+    #[error("[authorization]: with operator or trusted_keys, {0} cannot be used: accounts and users come by JWT")]
+    Both(&'static str),
+    /// Two system accounts.
+    #[error("[authorization] system_account: {0:?} is not that of the operator's JWT, {1:?}")]
+    SystemAccount(String, String),
+}
+
+/// The system account that configuration or operator name.
+pub fn system_account(config: &AuthorizationConfig) -> Option<String> {
+    let named = || {
+        let operators = operators(config).ok()?;
+        operators.into_iter().map(|operator| operator.nats.system_account).find(|account| !account.is_empty())
+    };
+    config.system_account.clone().or_else(named)
+}
+
+fn operators(config: &AuthorizationConfig) -> Result<Vec<Claims<OperatorClaims>>, TrustError> {
+    let read = |text: &String| {
+        let text = match text.trim_start().starts_with("eyJ") {
+            true => text.clone(),
+            false => {
+                let path = PathBuf::from(text);
+                std::fs::read_to_string(&path).map_err(|error| TrustError::File { path, error })?
+            }
+        };
+        // The token alone, or between BEGIN and END lines.
+        let token = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('-'));
+        Claims::decode(token.unwrap_or_default()).map_err(TrustError::Operator)
+    };
+    config.operator.iter().map(read).collect()
+}
+
+impl Trust {
+    /// Reads operators and account JWTs; `None` if the configuration has no operator and no trusted key.
+    ///
+    /// # Errors
+    /// What is wrong, by name.
+    pub fn new(config: &AuthorizationConfig, accounts: &Accounts) -> Result<Option<Trust>, TrustError> {
+        let operators = operators(config)?;
+        let mut keys = BTreeSet::new();
+        for operator in &operators {
+            let wanted = &operator.nats.assert_server_version;
+            if version(wanted) > version(crate::protocol::NATS_VERSION) {
+                return Err(TrustError::Version(operator.subject.clone(), wanted.clone()));
+            }
+            if let Some(own) = &config.system_account
+                && !operator.nats.system_account.is_empty()
+                && *own != operator.nats.system_account
+            {
+                return Err(TrustError::SystemAccount(own.clone(), operator.nats.system_account.clone()));
+            }
+            if !operator.nats.strict_signing_key_usage {
+                keys.insert(operator.subject.clone());
+            }
+            keys.extend(operator.nats.signing_keys.iter().cloned());
+        }
+        keys.extend(config.trusted_keys.iter().cloned());
+        if let Some(key) = keys.iter().find(|key| !nkey::is_public(key, KeyPairType::Operator)) {
+            return Err(TrustError::Key(key.clone()));
+        }
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        for (used, what) in [
+            (!config.users.is_empty() || config.user.is_some(), "users"),
+            (config.token.is_some(), "token"),
+            (config.no_auth_user.is_some(), "no_auth_user"),
+            (config.auth_callout.is_some(), "auth_callout"),
+        ] {
+            if used {
+                return Err(TrustError::Both(what));
+            }
+        }
+        let strict = operators.iter().any(|operator| operator.nats.strict_signing_key_usage);
+        let mut trust = Trust { keys, strict, accounts: BTreeMap::new() };
+        for (key, token) in &config.resolver_preload {
+            trust.add(key, token, accounts)?;
+        }
+        Ok(Some(trust))
+    }
+
+    fn add(&mut self, key: &str, token: &str, accounts: &Accounts) -> Result<(), TrustError> {
+        let claims = Claims::<AccountClaims>::decode(token.trim());
+        let claims = claims.map_err(|error| TrustError::Account(key.to_owned(), error))?;
+        if claims.subject != key {
+            return Err(TrustError::Subject(key.to_owned(), claims.subject));
+        }
+        let lists = claims.nats.default_permissions.lists();
+        let default_permissions = lists
+            .map(|lists| Permissions::new(&lists))
+            .transpose()
+            .map_err(|entry| TrustError::Permissions(key.to_owned(), entry))?;
+        let nats = &claims.nats;
+        for (set, what) in [
+            (!nats.exports.is_empty() || !nats.imports.is_empty(), "its exports and imports"),
+            (!nats.mappings.is_empty(), "its mappings"),
+            (nats.limits.mem_storage != 0 || nats.limits.disk_storage != 0, "JetStream"),
+        ] {
+            if set {
+                tracing::warn!("account {key} ({}): {what} are not taken over from its JWT yet", claims.name);
+            }
+        }
+        if !self.keys.contains(&claims.issuer) {
+            tracing::warn!("account {key} ({}) is signed by no operator that is trusted", claims.name);
+        }
+        let account = accounts.get_or_create(key);
+        self.accounts.insert(key.to_owned(), TrustedAccount { claims, account, default_permissions });
+        Ok(())
+    }
+
+    /// Finds out who a client is that brings a JWT.
+    ///
+    /// # Errors
+    /// Why it is not let in.
+    pub fn authenticate(&self, attempt: &Attempt<'_>, now: SystemTime) -> Result<Session, Refusal> {
+        let token = attempt.connect.jwt.as_deref().unwrap_or_default();
+        let user = Claims::<UserClaims>::decode(token).map_err(Refusal::Jwt)?;
+        if !user.is_current(now) {
+            return Err(Refusal::Expired);
+        }
+        let by_signing_key = !user.nats.issuer_account.is_empty();
+        let issuer = if by_signing_key { &user.nats.issuer_account } else { &user.issuer };
+        let known = self.accounts.get(issuer).ok_or(Refusal::Account)?;
+        if !self.keys.contains(&known.claims.issuer) || !known.claims.is_current(now) {
+            return Err(Refusal::Account);
+        }
+        // What holds for it: its own, or what its scoped signing key gives to all.
+        let limits = self.limits(known, &user)?;
+        let account = &known.claims.nats;
+        if limits.bearer_token && account.limits.disallow_bearer {
+            return Err(Refusal::Bearer);
+        }
+        if !may_connect(&limits.allowed_connection_types, attempt.kind) {
+            return Err(Refusal::ConnectionType);
+        }
+        let signature = attempt.connect.sig.as_deref().unwrap_or_default();
+        if !limits.bearer_token && !nkey::verifies(&user.subject, attempt.nonce, signature) {
+            return Err(Refusal::Signature);
+        }
+        let revoked = |who: &str| account.revocations.get(who).is_some_and(|until| *until >= user.issued_at);
+        if revoked(&user.subject) || revoked("*") {
+            return Err(Refusal::Revoked);
+        }
+        // leafd has no trusted proxies to come by.
+        if limits.proxy_required {
+            return Err(Refusal::ConnectionType);
+        }
+        let hours = valid_for(&limits, attempt.from, now).ok_or(Refusal::Place)?;
+        let permissions = match limits.permissions.lists() {
+            None => known.default_permissions.clone(),
+            Some(lists) => Some(Permissions::new(&lists).map_err(|_| Refusal::Permissions)?),
+        };
+        let mut ends = [(user.remaining(now), Ending::User), (hours, Ending::User)].into_iter().collect::<Vec<_>>();
+        ends.push((known.claims.remaining(now), Ending::Account));
+        Ok(Session::jwt(
+            &known.account,
+            permissions,
+            &user.subject,
+            Limits {
+                subscriptions: least(limits.subs, account.limits.subs),
+                payload: least(limits.payload, account.limits.payload),
+                connections: least(account.limits.conn, UNLIMITED),
+            },
+            ends.into_iter().filter_map(|(left, ending)| Some((left?, ending))).min_by_key(|(left, _)| *left),
+        ))
+    }
+
+    fn limits(&self, known: &TrustedAccount, user: &Claims<UserClaims>) -> Result<UserLimits, Refusal> {
+        if user.issuer == known.claims.subject && !self.strict {
+            return Ok(user.nats.limits.clone());
+        }
+        let signing = known.claims.nats.signing_keys.iter().find(|signing| signing.key == user.issuer);
+        let Some(scope) = &signing.ok_or(Refusal::Issuer)?.scope else { return Ok(user.nats.limits.clone()) };
+        if user.nats.limits != UserLimits::default() {
+            return Err(Refusal::Permissions);
+        }
+        let names = Names {
+            user: &user.name,
+            user_key: &user.subject,
+            user_tags: &user.nats.tags,
+            account: &known.claims.name,
+            account_key: &known.claims.subject,
+            account_tags: &known.claims.nats.tags,
+        };
+        let permissions = fill_in(&scope.template.permissions, &names).map_err(|_| Refusal::Permissions)?;
+        Ok(UserLimits { permissions, ..scope.template.clone() })
+    }
+}
+
+/// The smaller of two limits, of which negative ones are none.
+fn least(a: i64, b: i64) -> Option<usize> {
+    [a, b].into_iter().filter_map(|limit| usize::try_from(limit).ok()).min()
+}
+
+/// Whether one of `allowed` is `kind`. Ways that nobody knows do not count, but are no reason to allow all.
+fn may_connect(allowed: &[String], kind: ConnectionType) -> bool {
+    let own = match kind {
+        ConnectionType::Standard => "STANDARD",
+        ConnectionType::Websocket => "WEBSOCKET",
+        ConnectionType::Leafnode => "LEAFNODE",
+        ConnectionType::LeafnodeWs => "LEAFNODE_WS",
+        ConnectionType::Mqtt => "MQTT",
+        ConnectionType::MqttWs => "MQTT_WS",
+        ConnectionType::InProcess => "IN_PROCESS",
+    };
+    allowed.is_empty() || allowed.iter().any(|way| way.eq_ignore_ascii_case(own))
+}
+
+/// `2.10.1` as numbers.
+fn version(text: &str) -> Vec<u32> {
+    text.split('.').map(|part| part.parse().unwrap_or(0)).collect()
+}
