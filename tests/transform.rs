@@ -7,8 +7,8 @@ use futures_util::StreamExt;
 use leafd::subject::Transform;
 use tokio::time::timeout;
 
-/// Sources, of which no two take the same subject, and destinations. A
-/// partition of a literal source is left out: nats-server hashes nothing there, unless it looked at another mapping before.
+/// Sources, of which no two take the same subject, and destinations. A partition of a literal source is left out:
+/// nats-server hashes nothing there, unless it looked at another mapping before.
 const MAPPINGS: [(&str, &str); 18] = [
     ("part.one.*", "p1.{{wildcard(1)}}.{{partition(7,1)}}"),
     ("part.two.*.*", "p2.{{partition(1000,1,2)}}.$2"),

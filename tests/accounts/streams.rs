@@ -1,6 +1,7 @@
 //! Stream exports and imports.
 
-use super::play::Both;
+use super::common::Leafd;
+use super::play::{Both, Raw};
 use super::{accounts, of};
 
 fn publish(subjects: &[&str]) -> String {
@@ -82,11 +83,11 @@ async fn groups_of_importer_and_exporter_are_one() {
     for address in both.addresses() {
         let mut speakers = Vec::new();
         for (user, sub) in [("a", "SUB work g 1\r\n"), ("b", "SUB jobs g 1\r\n"), ("b", "SUB jobs g 1\r\n")] {
-            let mut raw = super::play::Raw::connect(address).await;
+            let mut raw = Raw::connect(address).await;
             raw.say(&(of(user) + sub)).await;
             speakers.push(raw);
         }
-        let mut publisher = super::play::Raw::connect(address).await;
+        let mut publisher = Raw::connect(address).await;
         publisher.say(&(of("a") + &publish(&["work"; 60]))).await;
         let mut counts = Vec::new();
         for raw in &mut speakers {
@@ -94,5 +95,29 @@ async fn groups_of_importer_and_exporter_are_one() {
         }
         assert_eq!(counts.iter().sum::<usize>(), 60, "{address}: {counts:?}");
         assert!(counts.iter().all(|count| *count > 0), "{address}: {counts:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reload_changes_what_is_shared_for_those_who_are_connected() {
+    let shared = |prefix: &str| {
+        let import = format!(r#"imports = [{{ stream = {{ account = "A", subject = "x" }}, prefix = "{prefix}" }}]"#);
+        accounts(&[("A", r#"exports = [{ stream = "x" }]"#), ("B", &import)]).0
+    };
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), &shared("old"));
+    leafd.start();
+    let address = leafd.clients.expect("it listens");
+    let (mut a, mut b) = (Raw::connect(address).await, Raw::connect(address).await);
+    b.say(&(of("b") + "SUB > 1\r\n")).await;
+    a.say(&(of("a") + &publish(&["x"]))).await;
+    assert_eq!(b.say("").await, "MSG old.x 1 1\r\nx\r\n");
+    for (config, want) in [(shared("new"), "MSG new.x 1 1\r\nx\r\n"), (accounts(&[("A", ""), ("B", "")]).0, "")] {
+        let before = leafd.log().len();
+        leafd.configure(&config);
+        leafd.hup();
+        leafd.wait_log("configuration read again", before);
+        a.say(&publish(&["x"])).await;
+        assert_eq!(b.say("").await, want);
     }
 }
