@@ -105,6 +105,10 @@ fn users_and_permissions() {
          [[authorization.users]]\nuser = 'w'\npassword = 'q'\npermissions = { allow_responses = true }",
     );
     same(
+        "authorization { PASS: $2a$04$x, users = [{ user: u, password: $PASS }] }",
+        "[[authorization.users]]\nuser = 'u'\npassword = '$2a$04$x'",
+    );
+    same(
         "operator: OJWT, resolver: MEMORY\nresolver_preload { AKEY: AJWT }\ntrusted_keys: [O1]",
         "[authorization]\noperator = ['OJWT']\ntrusted_keys = ['O1']\nresolver_preload = { AKEY = 'AJWT' }",
     );

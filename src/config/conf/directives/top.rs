@@ -131,6 +131,10 @@ fn authorization(entry: &Entry, table: &mut Table, findings: &mut Findings) {
             _ => findings.unknown(e, "`authorization`"),
         }
     }
+    // A variable may well be called PASS, which nats-server takes for the directive too, to no effect beside `users`.
+    if auth.contains_key("users") && !auth.contains_key("user") {
+        auth.remove("password");
+    }
     let one = auth.contains_key("user") || auth.contains_key("password");
     for (both, message) in [
         (one && auth.contains_key("token"), "there is either a user with a password, or a token"),
