@@ -163,7 +163,9 @@ impl Args {
             }
             Ok(())
         };
-        config::load(source, change).map_err(|e| e.to_string())
+        let mut config = config::load(source, change).map_err(|e| e.to_string())?;
+        config.warnings.extend(self.settings.warnings());
+        Ok(config)
     }
 }
 
@@ -202,6 +204,10 @@ mod tests {
         {
             assert!(text.contains(set), "{set} is not in {text}");
         }
+        let config = parse("nats-server -profile=1 --log_size_limit 5").expect("understood").load().expect("valid");
+        assert_eq!(config.warnings, ["--log_size_limit is ignored", "--profile is ignored"]);
+        let clustered = parse("nats-server -routes=nats://h:1 -cluster nats://h:2").expect("understood").load();
+        assert!(clustered.expect_err("refused").contains("single server"));
         assert!(parse("nats-server --version").expect_err("ends").contains(crate::protocol::NATS_VERSION));
     }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 /// What nats-server (`server/opts.go`) takes with one dash or two, and the flags of ours that mean the same.
-const LONG: [(&str, &[&str]); 37] = [
+const LONG: [(&str, &[&str]); 51] = [
     ("js", &["--jetstream"]),
     ("jetstream", &["--jetstream"]),
     ("sd", &["--store_dir"]),
@@ -41,6 +41,20 @@ const LONG: [(&str, &[&str]); 37] = [
     ("version", &["--version"]),
     ("help", &["--help"]),
     ("T", &["--logtime"]),
+    ("logtime_utc", &["--logtime_utc"]),
+    ("client_advertise", &["--client_advertise"]),
+    ("syslog", &["--syslog"]),
+    ("remote_syslog", &["--remote_syslog"]),
+    ("log_size_limit", &["--log_size_limit"]),
+    ("max_traced_msg_len", &["--max_traced_msg_len"]),
+    ("profile", &["--profile"]),
+    ("connect_retries", &["--connect_retries"]),
+    ("no_advertise", &["--no_advertise"]),
+    ("cluster", &["--cluster"]),
+    ("cluster_listen", &["--cluster"]),
+    ("routes", &["--routes"]),
+    ("cluster_name", &["--cluster_name"]),
+    ("cluster_advertise", &["--cluster_advertise"]),
 ];
 
 /// The arguments with those flags as clap knows them; all others, and what follows `--`, unchanged.

@@ -68,6 +68,67 @@ pub struct Settings {
     /// Authorities of those certificates.
     #[arg(long, global = true, value_name = "FILE")]
     tlscacert: Option<String>,
+    /// What nats-server has and leafd has no part for.
+    #[command(flatten)]
+    elsewhere: Elsewhere,
+}
+
+/// Flags of nats-server that say nothing to a single server which logs to a file or the journal. They are taken with a
+/// warning, so that a start script works; those that make a cluster are refused.
+#[derive(Debug, Default, PartialEq, clap::Args)]
+struct Elsewhere {
+    #[arg(long = "client_advertise", global = true, hide = true)]
+    client_advertise: Option<String>,
+    #[arg(short = 's', long, global = true, hide = true)]
+    syslog: bool,
+    #[arg(short = 'r', long = "remote_syslog", global = true, hide = true)]
+    remote_syslog: Option<String>,
+    #[arg(long = "log_size_limit", global = true, hide = true)]
+    log_size_limit: Option<String>,
+    #[arg(long = "max_traced_msg_len", global = true, hide = true)]
+    max_traced_msg_len: Option<String>,
+    #[arg(long, global = true, hide = true)]
+    profile: Option<String>,
+    #[arg(long = "logtime_utc", global = true, hide = true)]
+    logtime_utc: bool,
+    #[arg(long = "connect_retries", global = true, hide = true)]
+    connect_retries: Option<String>,
+    #[arg(long = "no_advertise", global = true, hide = true)]
+    no_advertise: bool,
+    #[arg(long, global = true, hide = true)]
+    cluster: Option<String>,
+    #[arg(long, global = true, hide = true)]
+    routes: Option<String>,
+    #[arg(long = "cluster_name", global = true, hide = true)]
+    cluster_name: Option<String>,
+    #[arg(long = "cluster_advertise", global = true, hide = true)]
+    cluster_advertise: Option<String>,
+}
+
+impl Elsewhere {
+    /// Those that are given and have no effect.
+    fn ignored(&self) -> Vec<String> {
+        let flags = [
+            ("client_advertise", self.client_advertise.is_some()),
+            ("syslog", self.syslog),
+            ("remote_syslog", self.remote_syslog.is_some()),
+            ("log_size_limit", self.log_size_limit.is_some()),
+            ("max_traced_msg_len", self.max_traced_msg_len.is_some()),
+            ("profile", self.profile.is_some()),
+            ("connect_retries", self.connect_retries.is_some()),
+            ("no_advertise", self.no_advertise),
+            ("cluster_name", self.cluster_name.is_some()),
+            ("cluster_advertise", self.cluster_advertise.is_some()),
+        ];
+        flags.iter().filter(|(_, given)| *given).map(|(flag, _)| format!("--{flag} is ignored")).collect()
+    }
+
+    fn refuse(&self) -> Result<(), String> {
+        match self.cluster.is_some() || self.routes.is_some() {
+            true => Err("--cluster and --routes are not supported: leafd is a single server; where one is not enough, its hub is a cluster".into()),
+            false => Ok(()),
+        }
+    }
 }
 
 impl Settings {
@@ -77,8 +138,14 @@ impl Settings {
     /// # Errors
     /// TLS without a certificate.
     pub fn apply(&self, nats_server: bool, table: &mut Table) -> Result<(), String> {
+        self.elsewhere.refuse()?;
         config::overlay(table, &self.table(nats_server));
         self.complete(table)
+    }
+
+    /// Which of them have no effect.
+    pub fn warnings(&self) -> Vec<String> {
+        self.elsewhere.ignored()
     }
 
     /// What they set, as a configuration file would.
