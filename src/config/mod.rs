@@ -82,6 +82,13 @@ impl Config {
         }
     }
 
+    /// Whether `$G` has streams: its uplinks need them, and otherwise it does where no account asks for them.
+    pub fn global_has_streams(&self) -> bool {
+        let asked = self.accounts.values().any(|account| account.jetstream.enabled);
+        let global = self.accounts.get("$G").is_some_and(|account| account.jetstream.enabled);
+        self.jetstream.enabled && (!asked || global || !self.uplink.is_empty())
+    }
+
     /// JetStream domain.
     pub fn domain(&self) -> &str {
         self.jetstream.domain.as_deref().unwrap_or(&self.server_name)

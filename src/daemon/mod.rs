@@ -5,6 +5,7 @@
 
 mod files;
 mod parts;
+mod streams;
 mod watchdog;
 
 use crate::config::Config;
@@ -215,6 +216,10 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<&'static str> {
     note("[http]", old.http != new.http);
     let system = |config: &Config| config.authorization.as_ref().and_then(crate::auth::system_account);
     note("[authorization] system_account", system(old) != system(new));
+    let streams = |config: &Config| -> Vec<_> {
+        config.accounts.iter().map(|(name, a)| (name.clone(), a.jetstream.clone())).filter(|a| a.1.enabled).collect()
+    };
+    note("[accounts] jetstream", streams(old) != streams(new));
     note("[limits]", old.limits != new.limits);
     note("[jetstream]", old.jetstream != new.jetstream);
     note("[log]", old.log != new.log);

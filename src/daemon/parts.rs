@@ -1,6 +1,6 @@
 //! The parts of the daemon, in the order in which they are started and ended.
 
-use super::StartError;
+use super::{StartError, streams};
 use crate::account::{Account, Accounts};
 use crate::adapters::{AdapterContext, Adapters};
 use crate::auth::{Authenticator, Rules, RulesError, system_account};
@@ -14,7 +14,6 @@ use crate::server::tls::TlsPolicy;
 use crate::server::websocket::WebSocket;
 use crate::server::{self, Ending, LameDuck, Listening, Server, ServerOptions};
 use crate::store::{Store, StoreOptions};
-use crate::system;
 use crate::system::tls::TlsError;
 use crate::uplink::Uplink;
 use serde_json::{Value, json};
@@ -27,7 +26,8 @@ use tokio::sync::watch;
 pub(super) struct Parts {
     pub store: Store,
     pub adapters: Adapters,
-    jetstream: Option<Arc<JetStream>>,
+    /// Of each account that has streams.
+    jetstreams: Vec<Arc<JetStream>>,
     clients: Listening,
     accounts: Arc<Accounts>,
     authenticator: Arc<Authenticator>,
@@ -81,16 +81,13 @@ impl Parts {
             let tls = websocket_tls(config).map_err(server::StartError::WebSocketTls)?;
             server.bind_websocket(websocket, tls).await?;
         }
-        let jetstream = match config.jetstream.enabled {
-            true => Some(JetStream::start(account.clone(), store.clone(), jetstream_options(config))?),
-            false => None,
-        };
+        let jetstreams = streams::start(config, &accounts, &store)?;
         let links = start_links(config, &account, &identity, &ends);
         let mut uplinks = Vec::new();
         for uplink in &config.uplink {
-            // A checked configuration names a remote that is there, and has JetStream on.
+            // A checked configuration names a remote that is there, and has JetStream on; that of `$G` is the first.
             let remote = config.remote_of(uplink).and_then(|r| links.iter().find(|l| l.name() == r.name));
-            let (Some(link), Some(jetstream)) = (remote, &jetstream) else { continue };
+            let (Some(link), Some(jetstream)) = (remote, jetstreams.first()) else { continue };
             let (name, ends) = (&config.server_name, ends.uplinks.subscribe());
             uplinks.push(Uplink::start(uplink, name, jetstream, link.clone(), account.clone(), store.clone(), ends)?);
         }
@@ -119,7 +116,7 @@ impl Parts {
         if let Some(leafs) = &leafs {
             tracing::info!("Listening for leafnode connections on {}", leafs.address());
         }
-        Ok(Parts { store, adapters, jetstream, clients, accounts, authenticator, leafs, links, uplinks, ends })
+        Ok(Parts { store, adapters, jetstreams, clients, accounts, authenticator, leafs, links, uplinks, ends })
     }
 
     /// Has the clients judged by the users of `config` from now on.
@@ -167,10 +164,8 @@ impl Parts {
 
     /// Snapshots of everything. Reads from disk.
     pub fn status(&self) -> Value {
-        let streams: Vec<_> = match &self.jetstream {
-            None => Vec::new(),
-            Some(jetstream) => jetstream.streams().iter().map(|stream| stream_status(stream)).collect(),
-        };
+        let streams: Vec<_> = self.jetstreams.iter().flat_map(|jetstream| jetstream.streams()).collect();
+        let streams: Vec<_> = streams.iter().map(|stream| stream_status(stream)).collect();
         json!({
             "clients": self.clients.status(),
             "store": self.store.stats(),
@@ -215,11 +210,9 @@ impl Parts {
             leafs.stopped().await;
         }
         self.clients.stopped().await;
-        let (jetstream, store) = (self.jetstream, self.store);
+        let (jetstreams, store) = (self.jetstreams, self.store);
         let _ = tokio::task::spawn_blocking(move || {
-            if let Some(jetstream) = jetstream {
-                jetstream.shutdown();
-            }
+            jetstreams.iter().for_each(|jetstream| jetstream.shutdown());
             store.close();
         })
         .await;
@@ -271,17 +264,6 @@ fn stream_status(stream: &jetstream::Stream) -> Value {
             "damaged": state.damaged,
         },
     })
-}
-
-fn jetstream_options(config: &Config) -> jetstream::Options {
-    let stored = system::size_of_dir(&config.data_dir.join("streams"));
-    let free = system::free_space(&config.data_dir).unwrap_or(0);
-    jetstream::Options {
-        domain: Some(config.domain().to_owned()),
-        server_name: config.server_name.clone(),
-        max_file: config.jetstream.max_file.map_or((stored + free) / 4 * 3, |size| size.0),
-        max_memory: config.jetstream.max_memory.0,
-    }
 }
 
 fn server_options(config: &Config, identity: &Identity) -> ServerOptions {

@@ -54,9 +54,22 @@ impl JetStream {
     /// # Errors
     /// No threads could be started.
     pub fn start(account: Arc<Account>, store: Store, options: Options) -> Result<Arc<JetStream>, JetStreamError> {
+        Self::start_within(None, account, store, options)
+    }
+
+    /// As [`JetStream::start`], with limits that it shares with other accounts.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_within(
+        within: Option<Arc<Usage>>,
+        account: Arc<Account>,
+        store: Store,
+        options: Options,
+    ) -> Result<Arc<JetStream>, JetStreamError> {
         let shared = Arc::new(Shared {
             engine: Engine::start(account.clone(), store.clone())?,
-            usage: Arc::new(Usage::new(options.max_file, options.max_memory)),
+            usage: Arc::new(Usage::new(options.max_file, options.max_memory, within)),
             upkeep: Upkeep::start()?,
             domain: options.domain.clone(),
             account,

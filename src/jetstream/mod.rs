@@ -34,6 +34,7 @@ pub use error::{ApiError, JetStreamError};
 pub use info::{AccountInfo, StreamInfo, StreamState};
 pub use manager::{JetStream, Options};
 pub use stream::Stream;
+pub use usage::Usage;
 
 #[cfg(test)]
 mod tests;

@@ -151,7 +151,7 @@ impl Stream {
             shared,
         });
         stream.log.observe(Arc::new(Observer(Arc::downgrade(&stream))));
-        stream.shared.usage.watch(&stream.name, config.storage, &stream.log);
+        stream.shared.usage.watch(&stream.entry().log, config.storage, &stream.log);
         stream.capture(&config.subjects);
         stream.look_after_age();
         stream.follow();
@@ -241,7 +241,7 @@ impl Stream {
             let mut due = Due::default();
             self.desk().close(&mut due);
             self.answer_all(&due, &ApiError::stream_not_found());
-            self.shared.usage.forget(&self.name);
+            self.shared.usage.forget(&self.entry().log);
         }
     }
 

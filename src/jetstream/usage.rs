@@ -5,15 +5,17 @@ use super::config::StorageType;
 use crate::store::Log;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const RECOUNT: Duration = Duration::from_millis(100);
 
 /// Bytes used and allowed, for disk and memory.
-pub(super) struct Usage {
+pub struct Usage {
     file: Meter,
     memory: Meter,
+    /// What all accounts share.
+    within: Option<Arc<Usage>>,
     logs: Mutex<BTreeMap<String, (StorageType, Log)>>,
     counted: Mutex<Option<Instant>>,
 }
@@ -24,10 +26,11 @@ struct Meter {
 }
 
 impl Usage {
-    /// Limits in bytes.
-    pub fn new(max_file: u64, max_memory: u64) -> Self {
+    /// Limits in bytes; those of `within` hold too, for all who are within it together.
+    pub fn new(max_file: u64, max_memory: u64, within: Option<Arc<Usage>>) -> Self {
         let meter = |most| Meter { most, used: AtomicU64::new(0) };
-        Usage { file: meter(max_file), memory: meter(max_memory), logs: Mutex::default(), counted: Mutex::default() }
+        let (file, memory) = (meter(max_file), meter(max_memory));
+        Usage { file, memory, within, logs: Mutex::default(), counted: Mutex::default() }
     }
 
     fn meter(&self, storage: StorageType) -> &Meter {
@@ -44,6 +47,10 @@ impl Usage {
 
     /// Whether `size` more bytes may be stored.
     pub fn admits(&self, storage: StorageType, size: u64) -> bool {
+        self.within.as_ref().is_none_or(|within| within.admits(storage, size)) && self.has_room(storage, size)
+    }
+
+    fn has_room(&self, storage: StorageType, size: u64) -> bool {
         let meter = self.meter(storage);
         let fits = || meter.used.load(Ordering::Relaxed).saturating_add(size) <= meter.most;
         if fits() {
@@ -60,20 +67,29 @@ impl Usage {
     /// Counts what was stored.
     pub fn add(&self, storage: StorageType, size: u64) {
         self.meter(storage).used.fetch_add(size, Ordering::Relaxed);
+        if let Some(within) = &self.within {
+            within.add(storage, size);
+        }
     }
 
-    /// Counts a stream's log from now on.
-    pub fn watch(&self, stream: &str, storage: StorageType, log: &Log) {
+    /// Counts a log from now on.
+    pub fn watch(&self, id: &str, storage: StorageType, log: &Log) {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
-        logs.insert(stream.to_owned(), (storage, log.clone()));
+        logs.insert(id.to_owned(), (storage, log.clone()));
         drop(logs);
         self.recount();
+        if let Some(within) = &self.within {
+            within.watch(id, storage, log);
+        }
     }
 
-    /// The stream is gone.
-    pub fn forget(&self, stream: &str) {
-        self.logs.lock().unwrap_or_else(PoisonError::into_inner).remove(stream);
+    /// The log is gone.
+    pub fn forget(&self, id: &str) {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         self.recount();
+        if let Some(within) = &self.within {
+            within.forget(id);
+        }
     }
 
     /// Bytes stored on disk and in memory, as the logs say.

@@ -7,6 +7,7 @@ pub(super) mod secrets;
 mod websocket;
 
 use super::Config;
+use super::accounts::JetStreamLimits;
 use super::shares::Subjects;
 use crate::account::Accounts;
 use crate::auth::Rules;
@@ -31,6 +32,11 @@ pub(super) fn all(config: &Config) -> Vec<String> {
     config.tls.iter().for_each(|tls| files::tls("[tls]", tls, &mut errors));
     secrets::check(config, &mut errors);
     not_built_yet(config, &mut errors);
+    for (name, account) in &config.accounts {
+        if account.jetstream.enabled && name.contains('/') {
+            errors.push(format!("[accounts.{name:?}] jetstream: the name of an account with streams has no slash"));
+        }
+    }
     let rules = Rules::new(config.authorization.as_ref(), &config.accounts, &Accounts::new(None));
     errors.extend(rules.err().map(|error| error.to_string()));
     errors.extend(Subjects::read(config).err().into_iter().flatten());
@@ -49,13 +55,21 @@ fn not_built_yet(config: &Config, errors: &mut Vec<String>) {
         ),
         (config.http.is_some(), "[http]: monitoring over HTTP"),
         (config.authorization.as_ref().is_some_and(|a| a.auth_callout.is_some()), "[authorization] auth_callout"),
-        (config.accounts.values().any(|a| a.jetstream.enabled), "[accounts] jetstream: streams outside of $G"),
         (config.accounts.values().any(|a| a.limits.max_leafnodes.is_some()), "[accounts] limits.max_leafnodes"),
+        (
+            config.accounts.values().filter_map(|a| a.jetstream.limits.as_ref()).any(has_more_than_sizes),
+            "[accounts] jetstream: limits other than max_memory and max_file",
+        ),
     ] {
         if set {
             errors.push(format!("{what} is not built yet; take it out of the configuration"));
         }
     }
+}
+
+fn has_more_than_sizes(limits: &JetStreamLimits) -> bool {
+    let JetStreamLimits { max_memory, max_file, .. } = *limits;
+    *limits != JetStreamLimits { max_memory, max_file, ..JetStreamLimits::default() }
 }
 
 fn names<'a>(table: &str, names: impl Iterator<Item = &'a str>, errors: &mut Vec<String>) {

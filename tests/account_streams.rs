@@ -1,0 +1,51 @@
+//! Streams of several accounts in one process: each account sees its own.
+
+mod common;
+
+use async_nats::jetstream;
+use common::Leafd;
+
+const CONFIG: &str = r#"
+[jetstream]
+max_file = "100MB"
+[accounts.A]
+jetstream = true
+users = [{ user = "a", password = "a" }]
+[accounts.B]
+jetstream = { max_file = "1KB" }
+users = [{ user = "b", password = "b" }]
+[accounts.C]
+users = [{ user = "c", password = "c" }]
+"#;
+
+async fn context(leafd: &Leafd, user: &str) -> jetstream::Context {
+    let options = async_nats::ConnectOptions::with_user_and_password(user.into(), user.into());
+    jetstream::new(options.connect(leafd.url()).await.expect("connected"))
+}
+
+#[tokio::test]
+async fn each_account_has_its_own_streams_also_after_a_restart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), CONFIG);
+    leafd.start();
+    let config = || jetstream::stream::Config { name: "S".into(), subjects: vec!["s.>".into()], ..Default::default() };
+    for user in ["a", "b"] {
+        context(&leafd, user).await.create_stream(config()).await.expect("a stream");
+    }
+    let (a, b) = (context(&leafd, "a").await, context(&leafd, "b").await);
+    for n in 0..3 {
+        a.publish("s.x", format!("a{n}").into()).await.expect("sent").await.expect("stored");
+    }
+    b.publish("s.x", "b0".into()).await.expect("sent").await.expect("stored");
+    let refused = b.publish("s.x", vec![b'x'; 2000].into()).await.expect("sent").await.expect_err("above its limit");
+    assert!(refused.to_string().contains("insufficient resources"), "{refused}");
+    assert!(context(&leafd, "c").await.query_account().await.is_err(), "no streams were given to C");
+
+    leafd.restart();
+    for (user, messages) in [("a", 3), ("b", 1)] {
+        let stream = context(&leafd, user).await.get_stream("S").await.expect("it is there again");
+        assert_eq!(stream.cached_info().state.messages, messages, "{user}");
+        let message = stream.get_raw_message(1).await.expect("there");
+        assert_eq!(&message.payload[..], format!("{user}0").as_bytes());
+    }
+}
