@@ -1,7 +1,7 @@
 //! redb: a table of sequences; a write transaction of durability `Immediate`, its default, for all that waits.
 
 use crate::{Engine, Result};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use std::path::Path;
 
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("bench");
@@ -12,13 +12,21 @@ pub struct Redb {
     last: u64,
 }
 
+/// The table, which the first write makes.
+fn log(db: &Database) -> Result<Option<ReadOnlyTable<u64, &'static [u8]>>> {
+    match db.begin_read()?.open_table(LOG) {
+        Ok(log) => Ok(Some(log)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 impl Engine for Redb {
     fn open(dir: &Path) -> Result<Self> {
         let db = Database::create(dir.join("data.redb"))?;
-        let last = match db.begin_read()?.open_table(LOG) {
-            Ok(log) => log.last()?.map_or(0, |(seq, _)| seq.value()),
-            Err(TableError::TableDoesNotExist(_)) => 0,
-            Err(error) => return Err(error.into()),
+        let last = match log(&db)? {
+            Some(log) => log.last()?.map_or(0, |(seq, _)| seq.value()),
+            None => 0,
         };
         Ok(Redb { db, last })
     }
@@ -40,7 +48,7 @@ impl Engine for Redb {
     }
 
     fn read(&self, seq: u64) -> Result<Option<Vec<u8>>> {
-        let log = self.db.begin_read()?.open_table(LOG)?;
+        let Some(log) = log(&self.db)? else { return Ok(None) };
         Ok(log.get(seq)?.map(|value| value.value().to_vec()))
     }
 
