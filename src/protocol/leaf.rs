@@ -76,7 +76,8 @@ impl LeafParser {
         let from = self.searched.min(buffer.len());
         let Some(end) = memchr::memchr(b'\n', &buffer[from..]).map(|at| from + at) else {
             self.searched = buffer.len();
-            if buffer.len() > limits.control_line {
+            // The line end may have come by half.
+            if buffer.strip_suffix(b"\r").unwrap_or(buffer).len() > limits.control_line {
                 return Err(ProtocolError::ControlLine);
             }
             // Garbage is told from an operation by its first bytes, before it can fill the buffer.
@@ -172,7 +173,7 @@ impl LeafParser {
 
 fn could_begin(buffer: &[u8]) -> bool {
     const NAMES: [&[u8]; 10] =
-        [b"LMSG ", b"HMSG ", b"LS+ ", b"LS- ", b"PING\r", b"PONG\r", b"INFO ", b"CONNECT ", b"+OK\r", b"-ERR "];
+        [b"LMSG", b"HMSG", b"LS+", b"LS-", b"PING", b"PONG", b"INFO", b"CONNECT", b"+OK", b"-ERR"];
     NAMES.iter().any(|name| {
         let n = name.len().min(buffer.len());
         buffer[..n] == name[..n]
@@ -244,6 +245,17 @@ mod tests {
 
     fn one(bytes: &[u8]) -> Result<Option<(LeafOp<'_>, usize)>, ProtocolError> {
         LeafParser::default().next(bytes, &Limits::default())
+    }
+
+    #[test]
+    fn lines_mean_the_same_wherever_a_read_ends() {
+        let limits = Limits { control_line: 10, payload: 0 };
+        for line in [&b"INFO\t{}\r\n"[..], b"PING \r\n", b"LS+ 789012\r\n", b"LS+ 7890123\r\n"] {
+            let whole = LeafParser::default().next(line, &limits);
+            let mut parser = LeafParser::default();
+            let cut = (1..=line.len()).map(|n| parser.next(&line[..n], &limits)).find(|r| !matches!(r, Ok(None)));
+            assert_eq!(cut, Some(whole), "{:?}", String::from_utf8_lossy(line));
+        }
     }
 
     #[test]

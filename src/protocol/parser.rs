@@ -83,7 +83,8 @@ impl Parser {
         let from = self.searched.min(buffer.len());
         let Some(end) = memchr::memchr(b'\n', &buffer[from..]).map(|at| from + at) else {
             self.searched = buffer.len();
-            if buffer.len() > limits.control_line {
+            // The line end may have come by half.
+            if buffer.strip_suffix(b"\r").unwrap_or(buffer).len() > limits.control_line {
                 return Err(ProtocolError::ControlLine);
             }
             // Garbage is told from an operation by its first bytes, before it can fill the buffer.
@@ -258,6 +259,15 @@ mod tests {
 
     fn one(bytes: &[u8]) -> Result<Option<(Op<'_>, usize)>, ProtocolError> {
         Parser::default().next(bytes, &Limits::default())
+    }
+
+    #[test]
+    fn a_line_of_the_greatest_length_is_taken_wherever_a_read_ends() {
+        let limits = Limits { control_line: 7, payload: 0 };
+        let mut parser = Parser::default();
+        assert_eq!(parser.next(b"SUB a 7\r", &limits), Ok(None));
+        assert!(matches!(parser.next(b"SUB a 7\r\n", &limits), Ok(Some((Op::Subscribe { .. }, 9)))));
+        assert_eq!(Parser::default().next(b"SUB a 78", &limits), Err(ProtocolError::ControlLine));
     }
 
     #[test]
