@@ -254,6 +254,7 @@ fn start_links(config: &Config, account: &Arc<Account>, identity: &Identity, end
 
 fn stream_status(stream: &jetstream::Stream) -> Value {
     let state = stream.log().state();
+    let damaged = stream.log().damaged().into_iter().map(|range| (*range.start(), *range.end()));
     json!({
         "name": stream.name(),
         "state": {
@@ -262,6 +263,7 @@ fn stream_status(stream: &jetstream::Stream) -> Value {
             "first_seq": state.first_seq,
             "last_seq": state.last_seq,
             "damaged": state.damaged,
+            "damaged_sequences": damaged.collect::<Vec<_>>(),
         },
     })
 }

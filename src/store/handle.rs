@@ -6,6 +6,7 @@ use super::dir::{self, Lock};
 use super::io::{Disk, MemoryDisk, Place, RealDisk};
 use super::log::{Inner, Log, LogOptions, Storage};
 use super::recovery::{self, Opened};
+use super::reserve::Reserve;
 use super::{StateLog, StoreError};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,7 +58,7 @@ impl Store {
         let place = Place { disk, dir: dir.to_owned() };
         let streams = dir.join("streams");
         place.disk.create_dir(&streams).map_err(|e| StoreError::io("create", &streams, e))?;
-        let shared = Arc::new(Shared::new(options.segment_bytes, clock));
+        let shared = Arc::new(Shared::new(options.segment_bytes, clock, Reserve::new(place.clone())));
         let state = Arc::new(StateLog::open(place.clone(), shared.clone())?);
         let thread = thread::Builder::new().name("leafd-commit".into()).spawn({
             let (shared, state) = (shared.clone(), state.clone());
@@ -95,9 +96,10 @@ impl Store {
 
     fn load(&self, id: &str, place: Place, options: LogOptions) -> Result<Log, StoreError> {
         let shared = self.0.shared.clone();
-        let Opened { state, mend } = recovery::open(&place, id, &options, shared.now())?;
+        let Opened { state, mend, damaged } = recovery::open(&place, id, &options, shared.now())?;
         let inner = Inner::new(id, place, options.storage, shared.clone(), state);
         shared.logs().insert(id.to_owned(), Arc::downgrade(&inner));
+        damaged.into_iter().for_each(|(first, last)| inner.quarantine.add(id, first, last));
         let log = Log(inner);
         mend.iter().for_each(|subject| log.mend_last(subject));
         // The limits may have changed, or a power cut may have come before a removal was written.

@@ -16,6 +16,8 @@ pub trait Disk: Send + Sync {
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
     /// Puts one file in the place of another.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes a file that takes so much room, if it does not already.
+    fn allocate(&self, path: &Path, len: u64) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Removes a folder with all in it.
@@ -84,6 +86,19 @@ impl Disk for RealDisk {
         fs::rename(from, to)
     }
 
+    fn allocate(&self, path: &Path, len: u64) -> io::Result<()> {
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        let allocated = match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, len) {
+            // A file system that cannot: what is written takes room anywhere.
+            Err(rustix::io::Errno::OPNOTSUPP) => file.write_all_at(&vec![0; len as usize], 0),
+            result => result.map_err(io::Error::from),
+        };
+        if allocated.is_err() {
+            let _ = fs::remove_file(path);
+        }
+        allocated
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     }
@@ -115,6 +130,10 @@ impl Disk for ReadOnlyDisk {
     }
 
     fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn allocate(&self, _: &Path, _: u64) -> io::Result<()> {
         Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
 
@@ -176,6 +195,10 @@ impl Disk for MemoryDisk {
     }
 
     fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn allocate(&self, _: &Path, _: u64) -> io::Result<()> {
         Ok(())
     }
 

@@ -23,10 +23,12 @@ mod handle;
 mod index;
 mod io;
 mod log;
+mod quarantine;
 mod reader;
 mod record;
 mod recovery;
 mod removed;
+mod reserve;
 mod salvage;
 mod segment;
 #[cfg(any(test, fuzzing))]

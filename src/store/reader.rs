@@ -4,9 +4,8 @@ use super::log::Inner;
 use super::segment::{CHUNK, Item, Scanner};
 use super::{StoreError, Stored};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-/// Reads a log from a position on, in big chunks. Removed records are passed over; so are damaged ones, which are counted.
+/// Reads a log from a position on, in big chunks. Removed records are passed over; so are damaged ones, which are put in [quarantine](super::Log::damaged).
 pub struct Reader {
     log: Arc<Inner>,
     position: u64,
@@ -16,6 +15,8 @@ pub struct Reader {
 struct Open {
     base: u64,
     scanner: Scanner,
+    /// Damage was come across, and what it costs is not known before the next record.
+    damaged: bool,
 }
 
 impl Reader {
@@ -51,14 +52,18 @@ impl Reader {
                     Ok(Some((seq, wanted.then(|| view.to_stored()))))
                 }
                 Ok(Some(Item::Damage { .. })) => {
-                    self.log.damaged.fetch_add(1, Ordering::Relaxed);
+                    open.damaged = true;
                     continue;
                 }
                 Ok(None) => Ok(None),
                 Err(error) => Err(error),
             };
+            let damaged = found.is_ok() && std::mem::take(&mut open.damaged);
             match found {
                 Ok(Some((seq, stored))) => {
+                    if damaged {
+                        self.log.quarantine.add(&self.log.id, self.position, seq - 1);
+                    }
                     self.position = self.position.max(seq + 1);
                     if let Some(stored) = stored
                         && self.log.state().is_live(seq)
@@ -67,12 +72,20 @@ impl Reader {
                     }
                 }
                 // The segment is read to its end; a later one can only hold what comes after it.
-                Ok(None) => match self.log.state().segment_after(base) {
-                    Some(next) => {
+                Ok(None) => match self.end_of(base) {
+                    (last, Some(next)) => {
+                        if damaged {
+                            self.log.quarantine.add(&self.log.id, self.position, last);
+                        }
                         self.position = self.position.max(next);
                         self.open = None;
                     }
-                    None => return Ok(None),
+                    (last, None) => {
+                        if damaged {
+                            self.log.quarantine.add(&self.log.id, self.position, last);
+                        }
+                        return Ok(None);
+                    }
                 },
                 Err(error) => {
                     self.open = None;
@@ -80,6 +93,12 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// The last sequence of a segment, and where the next one begins.
+    fn end_of(&self, base: u64) -> (u64, Option<u64>) {
+        let state = self.log.state();
+        (state.segment_of(base).map_or(0, |s| s.last), state.segment_after(base))
     }
 
     /// The scanner of the segment with the position, extended to what is committed by now; `None` if there is nothing.
@@ -92,7 +111,9 @@ impl Reader {
         let Some(segment) = state.segment_of(self.position) else { return Ok(None) };
         match &mut self.open {
             Some(open) if open.base == segment.base => open.scanner.extend(segment.len),
-            open => *open = Some(Open { base: segment.base, scanner: segment.scan(self.position, CHUNK) }),
+            open => {
+                *open = Some(Open { base: segment.base, scanner: segment.scan(self.position, CHUNK), damaged: false })
+            }
         }
         drop(state);
         Ok(self.open.as_mut())

@@ -19,6 +19,8 @@ pub(super) struct Opened {
     pub state: State,
     /// Subjects whose last record went, after the checkpoint: the one before it has to be looked for.
     pub mend: Vec<Box<str>>,
+    /// Sequences that turned out damaged.
+    pub damaged: Vec<(u64, u64)>,
 }
 
 /// Reads the log in `place`; an empty folder is an empty log.
@@ -30,13 +32,13 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions, now: Reading) 
         bases
     };
     let (tombstones, removals) = Tombstones::open(place)?;
-    let mut opening = Opening { place, id, state: State::new(options), mend: Vec::new() };
+    let mut opening = Opening { place, id, state: State::new(options), mend: Vec::new(), damaged: Vec::new() };
     let segments = opening.segments(&bases(|name| name.strip_suffix(".seg")?.parse().ok()))?;
     let start = Start::find(place, &segments, &tombstones, &removals);
     opening.state.tombstones = tombstones;
     let gone = Removed::new(start.known.iter().flat_map(Checkpoint::removals).chain(removals.all.iter().map(|r| r.1)));
     opening.load(start, segments, &gone)?;
-    let Opening { mut state, mend, .. } = opening;
+    let Opening { mut state, mend, damaged, .. } = opening;
     // What was removed is not given again, also where a power cut took the records and left their removal.
     state.next = state.next.max(gone.end());
     state.committed = state.next - 1;
@@ -52,7 +54,7 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions, now: Reading) 
     let here = |base: &u64| state.segments.binary_search_by_key(base, |s| s.base).is_ok();
     let dropped = bases(index::base_of).into_iter().filter(|base| !here(base));
     state.checkpoint.gone = dropped.collect();
-    Ok(Opened { state, mend })
+    Ok(Opened { state, mend, damaged })
 }
 
 /// Where counting starts: at the checkpoint if it fits to what is there, else from nothing.
@@ -109,6 +111,7 @@ struct Opening<'a> {
     id: &'a str,
     state: State,
     mend: Vec<Box<str>>,
+    damaged: Vec<(u64, u64)>,
 }
 
 impl Opening<'_> {
@@ -219,23 +222,20 @@ impl Opening<'_> {
         let len = segment.file.size().map_err(failed)?;
         let mut scanner = Scanner::new(segment.file.clone(), HEADER, len, segment.base - 1, CHUNK);
         let mut table = Builder::default();
-        let (mut cut, mut damage) = (None, None);
+        let (mut cut, mut damage) = (None, false);
         let id = self.id;
         segment.forget();
         while let Some(item) = scanner.next().map_err(failed)? {
             match item {
                 Item::Damage { from, at_end: true } if next == u64::MAX => cut = Some(from),
-                Item::Damage { from, .. } => damage = Some((segment.last + 1, from)),
+                Item::Damage { .. } => damage = true,
                 Item::Record(view, offset) if view.seq >= next => {
                     cut = Some(offset);
                     break;
                 }
                 Item::Record(view, offset) => {
-                    if let Some((first, from)) = damage.take() {
-                        let last = view.seq - 1;
-                        tracing::error!(
-                            "{id}: sequences {first} to {last} are damaged (offset {from}) and are left out"
-                        );
+                    if std::mem::take(&mut damage) {
+                        self.damaged.push((segment.last + 1, view.seq - 1));
                     }
                     segment.note(view.seq, view.time, offset, view.used);
                     let size = OVERHEAD + view.subject.len() + view.headers.len() + view.payload.len();
@@ -243,8 +243,8 @@ impl Opening<'_> {
                 }
             }
         }
-        if let Some((first, from)) = damage {
-            tracing::error!("{id}: sequences from {first} on are damaged (offset {from}) and are left out");
+        if damage {
+            self.damaged.push((segment.last + 1, next - 1));
         }
         if let Some(from) = cut {
             tracing::info!("{id}: cut {} bytes of an unfinished write", len - from);

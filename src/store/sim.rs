@@ -18,6 +18,8 @@ struct State {
     dirs: Vec<PathBuf>,
     /// Creations, writes and syncs fail with this while it is set, after so many more that work.
     failure: Option<(io::ErrorKind, u32)>,
+    /// Bytes that fit on it, if that is limited.
+    capacity: Option<usize>,
 }
 
 type Content = Arc<Mutex<FileState>>;
@@ -75,13 +77,34 @@ impl SimDisk {
                 (path, Arc::new(Mutex::new(kept)))
             })
             .collect();
-        let next = State { durable_names: names.clone(), names, dirs: state.dirs.clone(), failure: None };
+        let next = State {
+            durable_names: names.clone(),
+            names,
+            dirs: state.dirs.clone(),
+            failure: None,
+            capacity: state.capacity,
+        };
         SimDisk(Arc::new(Mutex::new(next)))
     }
 
     /// From now on creations, writes and syncs fail, after so many more that work; or all work again.
     pub fn fail(&self, failure: Option<(io::ErrorKind, u32)>) {
         lock(&self.0).failure = failure;
+    }
+
+    /// From now on so many bytes fit on it.
+    pub fn resize(&self, capacity: Option<usize>) {
+        lock(&self.0).capacity = capacity;
+    }
+
+    /// Whether a file of length `from` may grow to `to`.
+    fn fits(&self, from: usize, to: usize) -> io::Result<()> {
+        let state = lock(&self.0);
+        let used: usize = state.names.values().map(|content| lock(content).now.len()).sum();
+        match state.capacity {
+            Some(capacity) if to > from && used + to - from > capacity => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Flips one bit of a file.
@@ -155,6 +178,15 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn allocate(&self, path: &Path, len: u64) -> io::Result<()> {
+        let now = lock(&self.0).names.get(path).map_or(0, |content| lock(content).now.len());
+        self.fits(now, len as usize)?;
+        let content = Content::default();
+        lock(&content).now.resize(len as usize, 0);
+        lock(&self.0).names.insert(path.to_owned(), content);
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         lock(&self.0).names.remove(path).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -187,7 +219,8 @@ impl DiskFile for SimFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let failed = self.1.check();
+        let len = lock(&self.0).now.len();
+        let failed = self.1.check().and_then(|()| self.1.fits(len, offset as usize + bytes.len()));
         // A write that fails may have gone some of the way.
         let bytes = if failed.is_err() { &bytes[..bytes.len() / 2] } else { bytes };
         if !bytes.is_empty() {

@@ -137,19 +137,24 @@ impl StateLog {
             let snapshot = (grown > COMPACT_ABOVE && grown > 4 * inner.live).then(|| inner.snapshot());
             (taken, staged, std::mem::take(&mut inner.waiting), inner.file.clone(), inner.len, snapshot)
         };
-        let result = match &snapshot {
-            Some(all) => self.replace(all),
-            None => {
-                let written = file.truncate(len).and_then(|()| file.write_at(&staged, len)).and_then(|()| file.sync());
-                written
-                    .map(|()| (file, staged.len() as u64, Ok(())))
-                    .map_err(|e| StoreError::io("write", &path(&self.place), e))
-            }
+        let append = || {
+            let written = file.truncate(len).and_then(|()| file.write_at(&staged, len)).and_then(|()| file.sync());
+            let failed = |e| StoreError::io("write", &path(&self.place), e);
+            written.map(|()| (file.clone(), len + staged.len() as u64, Ok(()))).map_err(failed)
         };
+        let mut result = match &snapshot {
+            Some(all) => self.replace(all),
+            None => append(),
+        };
+        if let Err(error) = &result
+            && self.shared.reserve.give_up(error)
+        {
+            result = append();
+        }
         let mut inner = self.inner();
         let outcome = match result {
             Ok((file, written, outcome)) => {
-                inner.len = if snapshot.is_some() { written } else { len + written };
+                inner.len = written;
                 inner.file = file;
                 outcome
             }

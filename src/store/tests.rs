@@ -232,6 +232,44 @@ fn a_full_disk_answers_and_heals() {
 }
 
 #[test]
+fn a_full_disk_takes_removals_and_state_and_then_records_again() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    let log1 = log(&store, Limits::default());
+    let heard = Arc::new(Heard::default());
+    log1.observe(heard.clone());
+    disk.resize(Some((1 << 20) + 30_000));
+    while heard.0.lock().expect("fine").1.is_empty() {
+        put(&log1, "s", &"x".repeat(100));
+        let _ = store.barrier().wait();
+    }
+    let stored = log1.state().msgs;
+    assert!(stored > 100, "{stored} are stored");
+    // Exactly full.
+    let used: usize = disk.files().iter().map(|(_, len)| len).sum();
+    disk.resize(Some(used));
+    for n in 0..20 {
+        store.state().write(vec![Change::Put(format!("cursor{n}"), vec![0; 500].into())]).wait().expect("is kept");
+    }
+    assert_eq!(log1.remove(&[stored]).expect("removes"), 1);
+    store.barrier().wait().expect("removals are kept");
+    // The room that was given up for that is not for records.
+    put(&log1, "s", "refused");
+    assert!(store.barrier().wait().is_err());
+    assert_eq!(log1.state().msgs, stored - 1);
+    disk.resize(Some(used + 20_000));
+    log1.purge(&Purge::default()).expect("purges");
+    store.barrier().wait().expect("commits");
+    put(&log1, "s", "taken");
+    store.barrier().wait().expect("there is room again");
+    let disk = disk.cut(&mut fastrand::Rng::with_seed(3));
+    store.close();
+    let store = open(&disk);
+    assert_eq!(all(&log(&store, Limits::default())).len(), 1);
+    assert_eq!(store.state().scan("cursor").len(), 20);
+}
+
+#[test]
 fn a_flipped_bit_costs_one_record() {
     let disk = SimDisk::default();
     let store = open(&disk);
@@ -247,7 +285,7 @@ fn a_flipped_bit_costs_one_record() {
     assert_eq!(readable.len(), 99);
     let lost = (1..=100).find(|n| !readable.iter().any(|(seq, _)| seq == n)).expect("one");
     assert!(matches!(log1.read(lost), Err(StoreError::Damaged { seq, .. }) if seq == lost));
-    assert!(log1.state().damaged > 0);
+    assert_eq!((log1.damaged(), log1.state().damaged), (vec![lost..=lost], 1));
     store.close();
     let store = open(&disk);
     assert_eq!(all(&log(&store, Limits::default())).len(), 99);

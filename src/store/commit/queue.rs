@@ -5,6 +5,7 @@ use super::ticket::{Commit, Ticket, ticket};
 use crate::store::StoreError;
 use crate::store::clock::{Clock, Reading};
 use crate::store::log::Inner;
+use crate::store::reserve::Reserve;
 use crate::store::tables::Tables;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,6 +30,7 @@ pub struct StoreStats {
 
 /// What logs and the commit thread share.
 pub(in crate::store) struct Shared {
+    pub reserve: Reserve,
     clock: Clock,
     queue: Mutex<Queue>,
     wake: Condvar,
@@ -60,8 +62,9 @@ pub(super) struct Queue {
 }
 
 impl Shared {
-    pub fn new(segment_bytes: u64, clock: Clock) -> Shared {
+    pub fn new(segment_bytes: u64, clock: Clock, reserve: Reserve) -> Shared {
         Shared {
+            reserve,
             clock,
             queue: Mutex::default(),
             wake: Condvar::new(),

@@ -17,7 +17,12 @@ pub(super) fn write(log: &Log) -> Result<bool, StoreError> {
         }
         (std::mem::take(&mut state.tombs), std::mem::take(&mut state.tombstones))
     };
-    let result = tombstones.write(&log.0.place, &tombs);
+    let mut result = tombstones.write(&log.0.place, &tombs);
+    if let Err(error) = &result
+        && log.0.shared.reserve.give_up(error)
+    {
+        result = tombstones.write(&log.0.place, &tombs);
+    }
     log.0.state().tombstones = tombstones;
     if let Err(error) = result {
         keep(log, tombs);

@@ -9,7 +9,11 @@ use crate::store::{StateLog, StoreError};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Instant;
+
+/// Syncs at a time: with 20 streams four gave about three times the acknowledgements of one.
+const SYNCS: usize = 4;
 
 /// Staging buffers up to this size are kept for the next round.
 const KEEP_CAPACITY: usize = 4 << 20;
@@ -42,8 +46,9 @@ pub(super) fn commit(shared: &Shared, state: &StateLog, logs: Vec<Arc<Inner>>) -
         }
     }
     let mut wrote = !rounds.is_empty() || !removals.is_empty();
-    for round in rounds {
-        match sync(shared, &round) {
+    let results = sync_all(shared, &rounds);
+    for (round, result) in rounds.into_iter().zip(results) {
+        match result {
             Ok(()) => finish(shared, round),
             Err(error) => {
                 fail(&round.log, &error);
@@ -86,6 +91,9 @@ fn write(shared: &Shared, log: &Log) -> Result<Option<Round>, StoreError> {
         state.writing = Some(staged.clone());
         (staged, active, base)
     };
+    if log.0.storage == Storage::File {
+        shared.reserve.take()?;
+    }
     let (file, offset, path) = match active {
         Some(active) => active,
         None => begin_segment(log, base)?,
@@ -95,7 +103,11 @@ fn write(shared: &Shared, log: &Log) -> Result<Option<Round>, StoreError> {
         // What a failed write left behind would be read as records after the next power cut.
         file.truncate(offset).map_err(|e| StoreError::io("cut", &path, e))?;
     }
-    file.write_at(&staged.buffer, offset).map_err(|e| StoreError::io("write", &path, e))?;
+    if let Err(error) = file.write_at(&staged.buffer, offset) {
+        // What there was room for is of no use, and in the way of others.
+        let _ = file.truncate(offset);
+        return Err(StoreError::io("write", &path, error));
+    }
     Ok(Some(Round { log: log.clone(), staged, file }))
 }
 
@@ -118,6 +130,26 @@ fn begin_segment(log: &Log, base: u64) -> Result<(Arc<dyn DiskFile>, u64, PathBu
     state.segments.push_back(segment);
     state.rotate = false;
     Ok(begun)
+}
+
+/// Syncs the files of all logs of a round. Several at a time, as the file system and the device make one of what waits
+/// together.
+fn sync_all(shared: &Shared, rounds: &[Round]) -> Vec<Result<(), StoreError>> {
+    let sync_each = |rounds: &[Round]| -> Vec<_> { rounds.iter().map(|round| sync(shared, round)).collect() };
+    let share = rounds.len().div_ceil(SYNCS);
+    if rounds.len() < 2 {
+        return sync_each(rounds);
+    }
+    thread::scope(|scope| {
+        let (mine, others) = rounds.split_at(share);
+        let others: Vec<_> = others.chunks(share).map(|part| (part, scope.spawn(|| sync_each(part)))).collect();
+        let mut results = sync_each(mine);
+        for (part, other) in others {
+            // A sync that panicked has not synced.
+            results.extend(other.join().unwrap_or_else(|_| part.iter().map(|_| Err(StoreError::Closed)).collect()));
+        }
+        results
+    })
 }
 
 fn sync(shared: &Shared, round: &Round) -> Result<(), StoreError> {

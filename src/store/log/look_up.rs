@@ -22,7 +22,7 @@ impl Log {
             num_subjects: state.subjects.len() as u64,
             num_deleted: (next - first).saturating_sub(state.msgs),
             committed: state.committed,
-            damaged: self.0.damaged.load(std::sync::atomic::Ordering::Relaxed),
+            damaged: self.0.quarantine.count(),
         };
         let known = state.first_time;
         drop(state);
@@ -72,6 +72,7 @@ impl Log {
                 // A gap left by `append_at` is no damage.
                 Some(Item::Record(..)) | None if !damaged => return Ok(None),
                 Some(Item::Record(..)) | None => {
+                    self.0.quarantine.add(&self.0.id, seq, seq);
                     return Err(StoreError::Damaged { log: self.0.id.clone(), seq });
                 }
             }

@@ -18,10 +18,11 @@ use self::contents::Tail;
 use super::Stored;
 use super::commit::Shared;
 use super::io::Place;
+use super::quarantine::Quarantine;
 use super::reader::Reader;
 use super::record::OVERHEAD;
 use super::segment::Segment;
-use std::sync::atomic::AtomicU64;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// A handle on a log.
@@ -34,7 +35,7 @@ pub(super) struct Inner {
     pub storage: Storage,
     pub shared: Arc<Shared>,
     pub observer: OnceLock<Arc<dyn CommitObserver>>,
-    pub damaged: AtomicU64,
+    pub quarantine: Quarantine,
     /// Distinguishes it from all other logs of the store, past ones included.
     pub number: u64,
     tail: Mutex<Tail>,
@@ -51,7 +52,7 @@ impl Inner {
             tail: Mutex::default(),
             shared,
             observer: OnceLock::new(),
-            damaged: AtomicU64::new(0),
+            quarantine: Quarantine::default(),
             state: Mutex::new(state),
         })
     }
@@ -77,6 +78,11 @@ impl Log {
         if !std::mem::replace(&mut state.queued, true) {
             self.0.queue();
         }
+    }
+
+    /// Sequences that turned out damaged: they are left out wherever records are read.
+    pub fn damaged(&self) -> Vec<RangeInclusive<u64>> {
+        self.0.quarantine.ranges()
     }
 
     /// A reader of what is committed, from the first record on.

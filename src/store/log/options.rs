@@ -82,7 +82,7 @@ pub struct LogState {
     pub num_deleted: u64,
     /// Last committed sequence.
     pub committed: u64,
-    /// Places where damage was found while reading.
+    /// Sequences that turned out damaged.
     pub damaged: u64,
 }
 

@@ -1,0 +1,119 @@
+//! A disk that is really full, and one that turns read-only: a small ext4 on a loop device. Needs root.
+
+mod common;
+
+use async_nats::jetstream::{self, stream::Config};
+use common::Leafd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// How long leafd may take to find out that it can write again.
+const HEALS: Duration = Duration::from_secs(20);
+
+/// A small file system, unmounted when dropped.
+struct Small(PathBuf);
+
+impl Small {
+    /// Mounts one on `at`; `None` with a message if this machine does not allow it.
+    fn mount(image: &Path, at: &Path) -> Option<Small> {
+        std::fs::create_dir(at).expect("a folder");
+        std::fs::File::create(image).and_then(|file| file.set_len(24 << 20)).expect("an image");
+        let made = run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(image));
+        let mounted = made && run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(at));
+        assert!(
+            mounted || std::env::var_os("LEAFD_REQUIRE_PEERS").is_none(),
+            "an ext4 must be mounted here: run as root"
+        );
+        if !mounted {
+            eprintln!("skipped: mounting an ext4 on a loop device needs root and mkfs.ext4");
+        }
+        mounted.then(|| Small(at.to_owned()))
+    }
+
+    /// What ext4 does when the device fails: it takes no more writes.
+    fn fail(&self) {
+        assert!(run(Command::new("mount").args(["-o", "remount,abort"]).arg(&self.0)), "made to fail");
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg("-l").arg(&self.0));
+    }
+}
+
+fn run(command: &mut Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+async fn stream(leafd: &Leafd) -> (jetstream::Context, jetstream::stream::Stream) {
+    let context = jetstream::new(leafd.client().await);
+    let config = Config { name: "S".into(), subjects: vec!["s.>".into()], ..Default::default() };
+    let stream = context.get_or_create_stream(config).await.expect("a stream");
+    (context, stream)
+}
+
+async fn publish(context: &jetstream::Context, size: usize) -> Result<u64, String> {
+    let ack = context.publish("s.x", vec![b'x'; size].into()).await.map_err(|e| e.to_string())?;
+    ack.await.map(|ack| ack.sequence).map_err(|e| e.to_string())
+}
+
+async fn heals(context: &jetstream::Context) {
+    common::wait_for("publishing works again", HEALS, || async { publish(context, 100).await.ok() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_answers_at_once_serves_on_and_heals() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "[jetstream]\nmax_file = \"1GB\"\n");
+    let Some(_small) = Small::mount(&dir.path().join("image"), &leafd.data()) else { return };
+    leafd.start();
+    let (context, stream) = stream(&leafd).await;
+    let mut last = 0;
+    let refused = loop {
+        match publish(&context, 100_000).await {
+            Ok(seq) => last = seq,
+            Err(error) => break error,
+        }
+    };
+    assert!(last > 100, "{last} were stored");
+    assert!(!refused.contains("timed out"), "{refused}");
+    // Small ones take what is left; each is answered.
+    let begun = std::time::Instant::now();
+    let (mut taken, mut answers) = (0, 0);
+    while answers < 20 {
+        match publish(&context, 10).await {
+            Ok(_) if taken < 20_000 => taken += 1,
+            Ok(_) => panic!("the disk does not fill up"),
+            Err(_) => answers += 1,
+        }
+    }
+    assert!(begun.elapsed() < Duration::from_secs(60), "answered at once");
+    assert_eq!(stream.get_raw_message(last).await.expect("reads go on").payload.len(), 100_000);
+    assert!(stream.delete_message(1).await.expect("a message is deleted on a full disk"));
+    let purged = stream.purge().sequence(last).await.expect("a full disk is purged").purged;
+    assert!(purged >= last - 3, "{purged} are purged");
+    heals(&context).await;
+    leafd.restart();
+    let (context, stream) = self::stream(&leafd).await;
+    assert!(stream.get_raw_message(last).await.is_ok(), "acknowledged, and there after kill -9");
+    publish(&context, 100_000).await.expect("there is room");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_system_that_turns_read_only_answers_at_once_and_serves_on() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "[jetstream]\nmax_file = \"1GB\"\n");
+    let Some(small) = Small::mount(&dir.path().join("image"), &leafd.data()) else { return };
+    leafd.start();
+    let (context, stream) = stream(&leafd).await;
+    let seq = publish(&context, 1000).await.expect("stored");
+    small.fail();
+    for _ in 0..3 {
+        let refused = publish(&context, 1000).await.expect_err("it is read-only");
+        assert!(!refused.contains("timed out"), "{refused}");
+    }
+    assert_eq!(stream.get_raw_message(seq).await.expect("reads go on").payload.len(), 1000);
+    assert!(leafd.runs());
+}
