@@ -101,16 +101,19 @@ impl Log {
         chosen.map(|(s, info)| (s.into(), info)).collect()
     }
 
-    /// Records from `from_seq` on whose subject `filter` selects. Exact for `>` and for a filter all of whose records lie
-    /// on one side of `from_seq`; else they are counted by reading.
+    /// Committed records from `from_seq` on whose subject `filter` selects; staged ones too, for `>` and where `from_seq` is not
+    /// above the first.
     pub fn count_from(&self, from_seq: u64, filter: &str) -> u64 {
         let state = self.0.state();
+        if from_seq <= state.first && filter == ">" {
+            return state.msgs;
+        }
         if from_seq <= state.first {
-            if filter == ">" {
-                return state.msgs;
-            }
             let chosen = state.subjects.iter().filter(|(s, _)| subject::matches(filter, s));
-            return chosen.map(|(_, info)| info.count).sum();
+            return match subject::is_literal(filter) {
+                true => state.subjects.get(filter).map_or(0, |info| info.count),
+                false => chosen.map(|(_, info)| info.count).sum(),
+            };
         }
         if filter == ">" {
             // All but what lies before; whole segments by their counts.
@@ -126,11 +129,17 @@ impl Log {
             }
             return count;
         }
+        if subject::is_literal(filter) {
+            match state.subjects.get(filter) {
+                Some(info) if info.last >= from_seq => {}
+                Some(_) | None => return 0,
+            }
+        }
         drop(state);
         self.count_live(from_seq..u64::MAX, filter).unwrap_or(0)
     }
 
-    /// Live records within `range` whose subject `filter` selects, counted by the tables; of staged ones, by the subjects.
+    /// Live committed records within `range` whose subject `filter` selects, counted by the tables.
     pub(super) fn count_live(&self, range: Range<u64>, filter: &str) -> Result<u64, StoreError> {
         let mut count = 0;
         self.each_table::<()>(range, |table, rows| {

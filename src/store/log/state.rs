@@ -43,6 +43,8 @@ pub(in crate::store) struct State {
     pub synced_at: Instant,
     pub unsynced: bool,
     pub deleted: bool,
+    /// Some segment has lost its last record.
+    emptied: bool,
     pub checkpoint: Due,
     pub ages: Ages,
 }
@@ -73,6 +75,7 @@ impl State {
             synced_at: Instant::now(),
             unsynced: false,
             deleted: false,
+            emptied: true,
             checkpoint: Due::default(),
             ages: Ages::default(),
         }
@@ -117,6 +120,7 @@ impl State {
         }
         if let Some(segment) = self.segment_of_mut(seq) {
             segment.remove(seq);
+            self.emptied |= segment.live() == 0;
         }
         self.msgs -= 1;
         self.bytes = self.bytes.saturating_sub(size);
@@ -139,6 +143,15 @@ impl State {
         let mut gone = Vec::new();
         while self.segments.len() > 1 && self.segments.front().is_some_and(|s| s.live() == 0 || s.last < self.first) {
             gone.extend(self.segments.pop_front());
+        }
+        if std::mem::take(&mut self.emptied) {
+            // Those between fuller ones too; the last one is written to.
+            let last = self.segments.back().map(|s| s.base);
+            let (keep, empty) = std::mem::take(&mut self.segments)
+                .into_iter()
+                .partition::<Vec<_>, _>(|s| s.live() > 0 || Some(s.base) == last);
+            self.segments = keep.into();
+            gone.extend(empty);
         }
         let Some(front) = self.segments.front() else {
             return gone;

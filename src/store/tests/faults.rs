@@ -1,0 +1,220 @@
+//! Disks that are full, fail, or flip bits.
+
+use super::{DIR, Heard, all, log, open, put};
+use crate::store::sim::SimDisk;
+use crate::store::*;
+use bytes::Bytes;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[test]
+fn a_full_disk_answers_and_heals() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    let log = log(&store, Limits::default());
+    let heard = Arc::new(Heard::default());
+    log.observe(heard.clone());
+    put(&log, "s", "1");
+    store.barrier().wait().expect("commits");
+    disk.fail(Some((ErrorKind::StorageFull, 0)));
+    put(&log, "s", "lost");
+    // The barrier may come after the round that failed; the observer hears of it in any case.
+    let _ = store.barrier().wait();
+    assert_eq!(heard.0.lock().expect("fine").1, [2]);
+    assert_eq!((log.state().msgs, log.state().last_seq), (1, 1));
+    assert!(store.stats().error.is_some());
+    disk.fail(None);
+    assert_eq!(put(&log, "s", "2"), 2);
+    store.barrier().wait().expect("commits again");
+    assert_eq!(heard.0.lock().expect("fine").0, 2);
+    assert!(store.stats().error.is_none());
+    assert_eq!(all(&log), [(1, "1".to_owned()), (2, "2".to_owned())]);
+}
+
+#[test]
+fn a_full_disk_takes_removals_and_state_and_then_records_again() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    let log1 = log(&store, Limits::default());
+    let heard = Arc::new(Heard::default());
+    log1.observe(heard.clone());
+    disk.resize(Some((1 << 20) + 30_000));
+    while heard.0.lock().expect("fine").1.is_empty() {
+        put(&log1, "s", &"x".repeat(100));
+        let _ = store.barrier().wait();
+    }
+    let stored = log1.state().msgs;
+    assert!(stored > 100, "{stored} are stored");
+    // Exactly full.
+    let used: usize = disk.files().iter().map(|(_, len)| len).sum();
+    disk.resize(Some(used));
+    for n in 0..20 {
+        store.state().write(vec![Change::Put(format!("cursor{n}"), vec![0; 500].into())]).wait().expect("is kept");
+    }
+    assert_eq!(log1.remove(&[stored]).expect("removes"), 1);
+    store.barrier().wait().expect("removals are kept");
+    // The room that was given up for that is not for records.
+    put(&log1, "s", "refused");
+    assert!(store.barrier().wait().is_err());
+    assert_eq!(log1.state().msgs, stored - 1);
+    disk.resize(Some(used + 20_000));
+    log1.purge(&Purge::default()).expect("purges");
+    store.barrier().wait().expect("commits");
+    put(&log1, "s", "taken");
+    store.barrier().wait().expect("there is room again");
+    let disk = disk.cut(&mut fastrand::Rng::with_seed(3));
+    store.close();
+    let store = open(&disk);
+    assert_eq!(all(&log(&store, Limits::default())).len(), 1);
+    assert_eq!(store.state().scan("cursor").len(), 20);
+}
+
+#[test]
+fn a_flipped_bit_costs_one_record() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    let log1 = log(&store, Limits::default());
+    for n in 0..100 {
+        put(&log1, "subject", &format!("payload {n}"));
+    }
+    store.barrier().wait().expect("commits");
+    let (path, len) = disk.files().into_iter().find(|(p, _)| p.extension().is_some_and(|e| e == "seg")).expect("one");
+    let at = (len / 2).min(1000);
+    disk.flip(&path, at);
+    let readable = all(&log1);
+    assert_eq!(readable.len(), 99);
+    let lost = (1..=100).find(|n| !readable.iter().any(|(seq, _)| seq == n)).expect("one");
+    assert!(matches!(log1.read(lost), Err(StoreError::Damaged { seq, .. }) if seq == lost));
+    assert_eq!((log1.damaged(), log1.state().damaged), (vec![lost..=lost], 1));
+    store.close();
+    let store = open(&disk);
+    assert_eq!(all(&log(&store, Limits::default())).len(), 99);
+}
+
+#[test]
+fn a_damaged_header_costs_nothing() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    let log1 = log(&store, Limits::default());
+    for n in 0..100 {
+        put(&log1, "s", &format!("payload {n}"));
+        store.barrier().wait().expect("commits");
+    }
+    store.close();
+    let segments: Vec<_> =
+        disk.files().into_iter().map(|(p, _)| p).filter(|p| p.extension().is_some_and(|e| e == "seg")).collect();
+    assert!(segments.len() > 2);
+    segments.iter().for_each(|path| disk.flip(path, 9));
+    let store = open(&disk);
+    assert_eq!(all(&log(&store, Limits::default())).len(), 100);
+}
+
+#[test]
+fn a_flipped_bit_in_the_state_log_costs_one_batch() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    for n in 0..20 {
+        let change = Change::Put(format!("k{n}"), Bytes::from_static(b"value"));
+        store.state().write(vec![change]).wait().expect("commits");
+    }
+    store.close();
+    disk.flip(&Path::new(DIR).join("state.log"), 100);
+    let store = open(&disk);
+    assert_eq!(store.state().scan("k").len(), 19);
+    store.state().write(vec![Change::Put("after".into(), Bytes::new())]).wait().expect("commits");
+    store.close();
+    assert_eq!(open(&disk).state().scan("").len(), 20);
+}
+
+#[test]
+fn a_subject_keeps_its_committed_value_while_a_later_one_is_refused() {
+    let disk = SimDisk::default();
+    let limits = Limits { max_msgs_per_subject: Some(1), ..Limits::default() };
+    for failing_after in 0..6 {
+        let disk = disk.cut(&mut fastrand::Rng::with_seed(1));
+        let store = open(&disk);
+        let log = log(&store, limits);
+        put(&log, "key", "1");
+        store.barrier().wait().expect("commits");
+        disk.fail(Some((ErrorKind::StorageFull, failing_after)));
+        for n in 2..5 {
+            put(&log, "key", &n.to_string());
+        }
+        let _ = store.barrier().wait();
+        disk.fail(None);
+        let _ = store.barrier().wait();
+        assert_eq!(log.state().msgs, 1, "after {failing_after}: {:?} {:?} {:?}", all(&log), log.state(), store.stats());
+        store.close();
+        let store = open(&disk);
+        assert_eq!(all(&self::log(&store, limits)).len(), 1, "after {failing_after}");
+    }
+}
+
+#[test]
+fn a_removal_that_could_not_be_written_is_not_forgotten() {
+    for failing_after in 0..3 {
+        let disk = SimDisk::default();
+        let store = open(&disk);
+        let log1 = log(&store, Limits::default());
+        for n in 0..9 {
+            put(&log1, "s", &n.to_string());
+        }
+        store.barrier().wait().expect("commits");
+        disk.fail(Some((ErrorKind::StorageFull, failing_after)));
+        assert_eq!(log1.remove(&[3, 5]).expect("removes"), 2);
+        let mut answers = Vec::new();
+        for _ in 0..3 {
+            answers.push(store.barrier().wait().is_ok());
+        }
+        assert!(!answers[2], "after {failing_after}: {answers:?}");
+        disk.fail(None);
+        store.barrier().wait().expect("commits");
+        let disk = disk.cut(&mut fastrand::Rng::with_seed(failing_after.into()));
+        store.close();
+        assert_eq!(log(&open(&disk), Limits::default()).state().msgs, 7, "after {failing_after}");
+    }
+}
+
+#[test]
+fn changes_of_state_wait_for_the_disk_within_bounds() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    let write = |key: String, len: usize| store.state().write(vec![Change::Put(key, vec![7; len].into())]);
+    for n in 0..1000 {
+        drop(write("cursor".into(), 1000 + n % 2));
+    }
+    write("other".into(), 1).wait().expect("commits");
+    disk.fail(Some((ErrorKind::StorageFull, 0)));
+    for n in 0..20 {
+        assert!(write(format!("k{n:02}"), 1 << 20).wait().is_err());
+    }
+    let kept = store.state().scan("k").len();
+    assert!((8..12).contains(&kept), "{kept} are kept");
+    disk.fail(None);
+    store.barrier().wait().expect("commits");
+    let disk = disk.cut(&mut fastrand::Rng::with_seed(1));
+    store.close();
+    assert_eq!(open(&disk).state().scan("k").len(), kept);
+}
+
+#[test]
+fn what_failed_is_tried_again_without_being_asked() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    disk.fail(Some((ErrorKind::ReadOnlyFilesystem, 0)));
+    assert!(store.state().write(vec![Change::Put("k".into(), Bytes::new())]).wait().is_err());
+    let begun = std::time::Instant::now();
+    let told = |failed: bool| {
+        while store.stats().error.is_some() != failed {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it heals within some ticks");
+            std::thread::yield_now();
+        }
+    };
+    told(true);
+    disk.fail(None);
+    told(false);
+    let disk = disk.cut(&mut fastrand::Rng::with_seed(1));
+    assert!(open(&disk).state().get("k").is_some());
+}

@@ -1,0 +1,218 @@
+//! Logs that nothing happens to: what is stored, removed and limited.
+
+use super::simulation::audit;
+use super::{all, log, open, open_by, put};
+use crate::store::clock::{Clock, Reading};
+use crate::store::sim::SimDisk;
+use crate::store::*;
+use bytes::Bytes;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+#[test]
+fn records_are_read_back_staged_and_committed() {
+    let store = open(&SimDisk::default());
+    let log = log(&store, Limits::default());
+    for n in 1..=500 {
+        assert_eq!(put(&log, &format!("a.{}", n % 7), &format!("p{n}")), n);
+        assert_eq!(log.read(n).expect("readable").expect("there").payload, format!("p{n}"));
+    }
+    store.barrier().wait().expect("commits");
+    let state = log.state();
+    assert_eq!((state.msgs, state.first_seq, state.last_seq, state.committed), (500, 1, 500, 500));
+    assert_eq!(state.num_subjects, 7);
+    assert_eq!(all(&log).len(), 500);
+    assert_eq!(
+        log.subject_info("a.3"),
+        Some(SubjectInfo { first: 3, last: 500 - 500 % 7 + 3 - 7 * u64::from(500 % 7 < 3), count: 72 })
+    );
+    assert_eq!(log.last_for("a.*"), Some(500));
+    assert_eq!(log.count_from(1, "a.0"), 71);
+    assert_eq!(log.count_from(400, ">"), 101);
+    assert_eq!(log.count_from(494, "a.1"), 1);
+    let time = log.read(250).expect("readable").expect("there").time;
+    assert!(log.seq_at(time) <= 250);
+    assert_eq!(log.seq_at(i64::MAX), 501);
+}
+
+#[test]
+fn it_opens_again_with_everything() {
+    let disk = SimDisk::default();
+    {
+        let store = open(&disk);
+        let log = log(&store, Limits::default());
+        for n in 0..100 {
+            put(&log, "s", &n.to_string());
+        }
+        store.state().write(vec![Change::Put("k".into(), Bytes::from_static(b"v"))]).wait().expect("commits");
+        store.barrier().wait().expect("commits");
+        assert_eq!(log.remove(&[3, 5, 50]).expect("removes"), 3);
+        assert_eq!(log.trim(11), 8);
+        store.close();
+    }
+    let store = open(&disk);
+    let log = log(&store, Limits::default());
+    let state = log.state();
+    assert_eq!((state.msgs, state.first_seq, state.last_seq, state.num_deleted), (89, 11, 100, 1));
+    assert_eq!(log.read(50).expect("readable"), None);
+    assert_eq!(store.state().get("k"), Some(Bytes::from_static(b"v")));
+    assert_eq!(put(&log, "s", "next"), 101);
+}
+
+#[test]
+fn limits_drop_the_oldest() {
+    let store = open(&SimDisk::default());
+    let log = log(&store, Limits { max_msgs: Some(10), ..Limits::default() });
+    for n in 0..100 {
+        put(&log, "s", &n.to_string());
+    }
+    store.barrier().wait().expect("commits");
+    assert_eq!((log.state().msgs, log.state().first_seq), (10, 91));
+    log.set_limits(Limits { max_age: Some(Duration::ZERO), ..Limits::default() });
+    store.barrier().wait().expect("commits");
+    log.expire();
+    assert_eq!((log.state().msgs, log.state().first_seq, log.state().last_seq), (0, 101, 100));
+}
+
+#[test]
+fn a_date_that_is_learnt_late_expires_nothing() {
+    const SECOND: i64 = 1_000_000_000;
+    let disk = SimDisk::default();
+    let limits = Limits { max_age: Some(Duration::from_secs(3600)), ..Limits::default() };
+    let now = Arc::new(Mutex::new(Reading { wall: 0, running: 0 }));
+    let set = |wall: i64, running: i64| *now.lock().expect("fine") = Reading { wall, running };
+    let clock = Clock::turned_by({
+        let now = now.clone();
+        move || *now.lock().expect("fine")
+    });
+    let today = 1_790_000_000 * SECOND;
+    let store = open_by(&disk, clock.clone());
+    let log1 = log(&store, limits);
+    put(&log1, "s", "of 1970");
+    store.barrier().wait().expect("commits");
+    set(today, 60 * SECOND);
+    put(&log1, "s", "of today");
+    store.barrier().wait().expect("commits");
+    log1.expire();
+    assert_eq!(log1.state().msgs, 2, "it is a minute old");
+    set(today + 3560 * SECOND, 3620 * SECOND);
+    log1.expire();
+    assert_eq!(all(&log1), [(2, "of today".to_owned())], "an hour has passed since");
+    store.close();
+    // The machine lost the date again; the next start knows it.
+    // What was dropped last may be there again, and goes again in time.
+    for (wall, left) in [(0, 2), (today + 9000 * SECOND, 0)] {
+        set(wall, 0);
+        let store = open_by(&disk, clock.clone());
+        let log = log(&store, limits);
+        log.expire();
+        assert_eq!(log.state().msgs, left);
+        store.close();
+    }
+}
+
+#[test]
+fn a_subject_keeps_its_last() {
+    let disk = SimDisk::default();
+    let limits = Limits { max_msgs_per_subject: Some(2), ..Limits::default() };
+    let store = open(&disk);
+    let log1 = log(&store, limits);
+    for n in 0..60 {
+        put(&log1, &format!("k.{}", n % 3), &n.to_string());
+        if n % 4 == 0 {
+            store.barrier().wait().expect("commits");
+        }
+    }
+    store.barrier().wait().expect("commits");
+    assert_eq!(log1.state().msgs, 6);
+    assert_eq!(log1.subject_info("k.0"), Some(SubjectInfo { first: 55, last: 58, count: 2 }));
+    store.close();
+    let store = open(&disk);
+    assert_eq!(log(&store, limits).state().msgs, 6);
+}
+
+#[test]
+fn purges_by_filter_sequence_and_keep() {
+    let store = open(&SimDisk::default());
+    let log = log(&store, Limits::default());
+    for n in 0..30 {
+        put(&log, &format!("k.{}", n % 3), &n.to_string());
+    }
+    store.barrier().wait().expect("commits");
+    let filter = |f: &str| Some(f.to_owned());
+    assert_eq!(log.purge(&Purge { filter: filter("k.1"), below_seq: Some(15), keep: None }).expect("purges"), 5);
+    assert_eq!(log.purge(&Purge { filter: filter("k.2"), below_seq: None, keep: Some(1) }).expect("purges"), 9);
+    assert_eq!(log.state().msgs, 16);
+    assert_eq!(log.last_for("k.2"), Some(30));
+    assert_eq!(log.purge(&Purge { keep: Some(4), ..Purge::default() }).expect("purges"), 12);
+    assert_eq!(log.purge(&Purge::default()).expect("purges"), 4);
+    assert_eq!((log.state().msgs, log.state().first_seq, log.state().last_seq), (0, 31, 30));
+}
+
+#[test]
+fn room_between_records_that_stay_is_given_back() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    let log1 = log(&store, Limits::default());
+    for n in 0..300 {
+        put(&log1, "s", &format!("{n:0100}"));
+        store.barrier().wait().expect("commits");
+    }
+    let size = |disk: &SimDisk| {
+        let segments = disk.files().into_iter().filter(|(p, _)| p.extension().is_some_and(|e| e == "seg"));
+        segments.map(|(_, len)| len).sum::<usize>()
+    };
+    let before = size(&disk);
+    let middle: Vec<u64> = (2..300).collect();
+    assert_eq!(log1.remove(&middle).expect("removes"), 298);
+    store.barrier().wait().expect("commits");
+    assert!(size(&disk) < before / 10, "{} of {before} bytes are left", size(&disk));
+    audit(&log1, "after removal");
+    store.close();
+    let store = open(&disk);
+    let log1 = log(&store, Limits::default());
+    audit(&log1, "after opening");
+    assert_eq!(all(&log1).iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [1, 300]);
+    assert_eq!(put(&log1, "s", "next"), 301);
+}
+
+#[test]
+fn memory_logs_work_alike() {
+    let store = open(&SimDisk::default());
+    let log = store.create_log("m", LogOptions { storage: Storage::Memory, ..LogOptions::default() }).expect("creates");
+    for n in 0..300 {
+        put(&log, "s", &n.to_string());
+    }
+    store.barrier().wait().expect("commits");
+    log.trim(200);
+    assert_eq!(all(&log).len(), 101);
+}
+
+#[test]
+fn nobody_waits_for_a_closed_store() {
+    let store = open(&SimDisk::default());
+    store.close();
+    assert!(matches!(store.barrier().wait(), Err(StoreError::Closed)));
+    assert!(matches!(store.state().write(vec![Change::Delete("k".into())]).wait(), Err(StoreError::Closed)));
+}
+
+#[test]
+fn the_real_disk_has_one_owner_and_one_format() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = Store::open(dir.path(), StoreOptions::default()).expect("opens");
+    let second = Store::open(dir.path(), StoreOptions::default()).err().expect("refused");
+    assert!(second.to_string().contains(&std::process::id().to_string()), "{second}");
+    let log = store.create_log("s", LogOptions::default()).expect("creates");
+    put(&log, "a", "1");
+    drop((log, store));
+    let store = Store::open(dir.path(), StoreOptions::default()).expect("opens again");
+    assert_eq!(all(&store.open_log("s", LogOptions::default()).expect("opens")).len(), 1);
+    drop(store);
+    std::fs::write(dir.path().join("store.version"), "99\n").expect("writes");
+    let newer = Store::open(dir.path(), StoreOptions::default()).err().expect("refused");
+    assert!(matches!(newer, StoreError::Newer { found: 99, .. }));
+    let foreign = tempfile::tempdir().expect("a folder");
+    std::fs::write(foreign.path().join("photo.jpg"), "x").expect("writes");
+    let refused = Store::open(foreign.path(), StoreOptions::default()).err().expect("refused");
+    assert!(refused.to_string().contains("photo.jpg"), "{refused}");
+}

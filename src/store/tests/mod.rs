@@ -1,0 +1,56 @@
+//! The store as its users see it: on a simulated disk with power cuts, and on the real one.
+
+mod faults;
+mod logs;
+mod simulation;
+
+use super::clock::Clock;
+use super::sim::SimDisk;
+use super::*;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+const DIR: &str = "/data";
+
+fn open_by(disk: &SimDisk, clock: Clock) -> Store {
+    let options = StoreOptions { segment_bytes: 2000 };
+    Store::on_disk(Arc::new(disk.clone()), Path::new(DIR), options, None, clock).expect("opens")
+}
+
+fn open(disk: &SimDisk) -> Store {
+    open_by(disk, Clock::of_the_machine())
+}
+
+fn log(store: &Store, limits: Limits) -> Log {
+    let options = LogOptions { limits, ..LogOptions::default() };
+    match store.log_ids().expect("lists").is_empty() {
+        true => store.create_log("s", options).expect("creates"),
+        false => store.open_log("s", options).expect("opens"),
+    }
+}
+
+fn put(log: &Log, subject: &str, payload: &str) -> u64 {
+    log.append(&Record { subject, headers: b"", payload: payload.as_bytes() }).expect("staged")
+}
+
+fn all(log: &Log) -> Vec<(u64, String)> {
+    let mut reader = log.reader();
+    let mut got = Vec::new();
+    while let Some(stored) = reader.next(&|_| true).expect("readable") {
+        got.push((stored.seq, String::from_utf8_lossy(&stored.payload).into_owned()));
+    }
+    got
+}
+
+#[derive(Default)]
+struct Heard(Mutex<(u64, Vec<u64>)>);
+
+impl CommitObserver for Heard {
+    fn committed(&self, upto: u64) {
+        self.0.lock().expect("fine").0 = upto;
+    }
+
+    fn failed(&self, from: u64, _: &StoreError) {
+        self.0.lock().expect("fine").1.push(from);
+    }
+}

@@ -1,0 +1,200 @@
+//! Random work with random faults, seeded: a seed that fails is replayed by `LEAFD_SEED`.
+
+use super::{all, log, open, put};
+use crate::store::sim::SimDisk;
+use crate::store::*;
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+
+/// The seeds of a run: so many as `LEAFD_SEEDS` says, from `LEAFD_SEED` on.
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
+    let first = number("LEAFD_SEED").unwrap_or(0);
+    first..first + number("LEAFD_SEEDS").unwrap_or(300)
+}
+
+/// The books say what the records say.
+pub fn audit(log: &Log, context: &str) {
+    let mut subjects: BTreeMap<String, SubjectInfo> = BTreeMap::new();
+    let (mut msgs, mut bytes) = (0, 0);
+    let mut reader = log.reader();
+    while let Some(stored) = reader.next(&|_| true).expect("readable") {
+        msgs += 1;
+        bytes += (31 + stored.subject.len() + stored.headers.len() + stored.payload.len()) as u64;
+        let first = SubjectInfo { first: stored.seq, last: 0, count: 0 };
+        let info = subjects.entry(stored.subject.into_string()).or_insert(first);
+        (info.last, info.count) = (stored.seq, info.count + 1);
+    }
+    let state = log.state();
+    assert_eq!((state.msgs, state.bytes, state.num_subjects), (msgs, bytes, subjects.len() as u64), "{context}");
+    for (subject, info) in subjects {
+        assert_eq!(log.subject_info(&subject), Some(info), "{context}: {subject}");
+        let from = (info.first + info.last) / 2;
+        let mut reader = log.reader();
+        reader.seek(from);
+        let mut count = 0;
+        while reader.next(&|s| s == subject).expect("readable").is_some() {
+            count += 1;
+        }
+        assert_eq!(log.count_from(from, &subject), count, "{context}: {subject} from {from}");
+    }
+}
+
+/// Random work under limits, with restarts, power cuts, and lost hints: whatever is there is counted right.
+fn count(seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut disk = SimDisk::default();
+    let most = |random: &mut fastrand::Rng, n: u64| random.bool().then(|| random.u64(1..n));
+    let limits = Limits {
+        max_msgs: most(&mut random, 200),
+        max_bytes: most(&mut random, 20_000),
+        max_msgs_per_subject: most(&mut random, 9),
+        max_age: None,
+    };
+    for life in 0..5 {
+        let store = open(&disk);
+        let log = log(&store, limits);
+        store.barrier().wait().expect("commits");
+        audit(&log, &format!("seed {seed}, life {life}, opened"));
+        for _ in 0..random.u32(1..80) {
+            let last = log.state().last_seq;
+            match random.u8(..14) {
+                0..=9 => {
+                    for _ in 0..random.u32(1..9) {
+                        put(&log, &format!("s.{}", random.u8(..12)), &"x".repeat(random.usize(..120)));
+                    }
+                }
+                10 => drop(log.remove(&[random.u64(..=last), random.u64(..=last), last])),
+                11 if random.u8(..4) == 0 => drop(log.trim(random.u64(..=last + 1))),
+                12 => {
+                    let filter = Some(format!("s.{}", random.u8(..12)));
+                    let keep = random.bool().then(|| random.u64(..4));
+                    drop(log.purge(&Purge { filter, below_seq: most(&mut random, last + 2), keep }));
+                }
+                _ => store.barrier().wait().expect("commits"),
+            }
+        }
+        store.barrier().wait().expect("commits");
+        // What the limits removed then is noted by now.
+        store.barrier().wait().expect("commits");
+        audit(&log, &format!("seed {seed}, life {life}, at its end"));
+        if random.bool() {
+            disk = disk.cut(&mut random);
+            store.close();
+        } else {
+            store.close();
+            disk = disk.cut(&mut fastrand::Rng::with_seed(0));
+        }
+        for (path, len) in disk.files() {
+            let hint = path.extension().is_some_and(|e| e == "idx") || path.ends_with("checkpoint");
+            match random.u8(..20) {
+                0 if hint => disk.forget(&path),
+                1 if hint && len > 0 => disk.flip(&path, random.usize(..len)),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn the_books_are_right_after_every_opening() {
+    for seed in seeds() {
+        count(seed);
+    }
+}
+
+/// Random work with random power cuts, against a model of what was acknowledged.
+fn survive(seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut disk = SimDisk::default();
+    let mut acked: BTreeMap<u64, String> = BTreeMap::new();
+    let mut state_acked = 0u64;
+    let mut removed = Vec::new();
+    for life in 0..4 {
+        let store = open(&disk);
+        let log = log(&store, Limits::default());
+        let there: BTreeMap<u64, String> = all(&log).into_iter().collect();
+        for (seq, payload) in &acked {
+            assert_eq!(there.get(seq), Some(payload), "seed {seed} life {life}: acknowledged {seq} is lost or changed");
+        }
+        for seq in &removed {
+            assert!(!there.contains_key(seq), "seed {seed} life {life}: {seq} was removed and is there again");
+        }
+        let stored = store.state().get("n").map_or(0, |b| String::from_utf8_lossy(&b).parse().expect("a number"));
+        assert!(stored >= state_acked, "seed {seed} life {life}: state went back from {state_acked} to {stored}");
+        audit(&log, &format!("seed {seed} life {life}"));
+        // What was not acknowledged may be there too; from here on it counts.
+        acked = there;
+        state_acked = stored;
+        let mut staged = BTreeMap::new();
+        let mut removing = Vec::new();
+        let mut failing = false;
+        for step in 0..random.u32(1..60) {
+            match random.u8(..12) {
+                0..=6 => {
+                    let payload = format!("{life}.{step}.{}", "x".repeat(random.usize(..120)));
+                    let seq = put(&log, ["a", "b.c", "d"][random.usize(..3)], &payload);
+                    if !failing {
+                        staged.insert(seq, payload);
+                    }
+                }
+                7 | 8 => {
+                    if store.barrier().wait().is_ok() {
+                        removed.append(&mut removing);
+                        if !failing {
+                            acked.append(&mut staged);
+                        }
+                    }
+                }
+                9 => {
+                    state_acked += 1;
+                    let change = Change::Put("n".into(), state_acked.to_string().into());
+                    if store.state().write(vec![change]).wait().is_err() {
+                        state_acked -= 1;
+                    }
+                }
+                10 => {
+                    let known: Vec<u64> = acked.keys().copied().collect();
+                    if !known.is_empty() {
+                        let seq = known[random.usize(..known.len())];
+                        if random.bool() {
+                            log.remove(&[seq]).expect("removes");
+                            removing.push(seq);
+                            acked.remove(&seq);
+                        } else {
+                            log.trim(seq);
+                            acked.retain(|s, _| *s >= seq);
+                        }
+                    }
+                }
+                _ => {
+                    failing = random.bool();
+                    disk.fail(failing.then(|| (ErrorKind::StorageFull, random.u32(..5))));
+                    if !failing {
+                        // What was staged while the disk was full has been refused; sequences start over.
+                        store.barrier().wait().expect("works again");
+                        removed.append(&mut removing);
+                        staged.clear();
+                        let there: BTreeMap<u64, String> = all(&log).into_iter().collect();
+                        for (seq, payload) in &acked {
+                            assert_eq!(there.get(seq), Some(payload), "seed {seed}: lost {seq} to a full disk");
+                        }
+                        acked = there;
+                    }
+                }
+            }
+        }
+        disk.fail(None);
+        let last = acked.keys().next_back().copied().unwrap_or(0);
+        assert!(log.state().last_seq >= last, "seed {seed}");
+        disk = disk.cut(&mut random);
+        store.close();
+    }
+}
+
+#[test]
+fn power_cuts_lose_nothing_acknowledged() {
+    for seed in seeds() {
+        survive(seed);
+    }
+}
