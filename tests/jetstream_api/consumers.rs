@@ -302,7 +302,9 @@ pub async fn pulls(peers: &mut Peers) {
         peers.ask_raw(subject, &[], payload).await;
     }
     let limited = json!({"durable_name": "d", "ack_policy": "explicit", "max_batch": 5, "max_expires": 1_000_000_000, "max_bytes": 200});
-    for config in [limited, durable(&json!({})), push(&json!({}))] {
+    let overflow = durable(&json!({"priority_groups": ["a"], "priority_policy": "overflow"}));
+    let prioritized = durable(&json!({"priority_groups": ["a", "b"], "priority_policy": "prioritized"}));
+    for config in [limited, durable(&json!({})), push(&json!({})), overflow, prioritized] {
         for body in [
             json!({"batch": 3, "no_wait": true}),
             json!({"batch": 9, "no_wait": true}),
@@ -314,6 +316,10 @@ pub async fn pulls(peers: &mut Peers) {
             json!({"batch": 3, "max_bytes": 100, "no_wait": true}),
             json!({"batch": 1, "expires": 20_000_000, "idle_heartbeat": 20_000_000}),
             json!({"batch": -1, "no_wait": true}),
+            json!({"batch": 3, "no_wait": true, "group": "a", "min_pending": 2}),
+            json!({"batch": 1, "no_wait": true, "group": "x"}),
+            json!({"batch": 2, "no_wait": true, "group": "a", "priority": 3}),
+            json!({"batch": 1, "expires": 20_000_000, "group": "a", "min_pending": 9}),
             json!({"batch": "x"}),
             json!({"batch": 1, "no_wait": true, "nonsense": 1}),
             json!({"batch": 1, "no_wait": true, "group": "a"}),

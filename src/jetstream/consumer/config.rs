@@ -51,7 +51,7 @@ pub enum ReplayPolicy {
     Original,
 }
 
-/// How pull requests of priority groups are chosen; anything but `none` is refused for now.
+/// How pull requests of priority groups are chosen; `pinned_client` is refused for now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PriorityPolicy {
@@ -177,10 +177,10 @@ pub struct ConsumerConfig {
     /// No delivery until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pause_until: Option<Timestamp>,
-    /// Priority groups; refused for now.
+    /// The groups that pull requests belong to, at most one of which is told of in the consumer's information.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub priority_groups: Vec<String>,
-    /// Priority policy; anything but `none` is refused for now.
+    /// Which requests of a group are served.
     #[serde(skip_serializing_if = "is_default")]
     pub priority_policy: PriorityPolicy,
     /// How long a pinned client may be silent; refused for now.

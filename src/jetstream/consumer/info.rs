@@ -4,6 +4,7 @@ use super::config::{AckPolicy, ConsumerConfig, PriorityPolicy, Timestamp};
 use super::context::locked;
 use super::live::{Consumer, Mode};
 use super::state::{Pair, Ticks};
+use crate::jetstream::info::ApiTime;
 use serde::Serialize;
 
 /// A sequence pair with the time of the last activity.
@@ -16,6 +17,15 @@ pub struct SequenceInfo {
     /// When it last moved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_active: Option<Timestamp>,
+}
+
+/// A priority group.
+#[derive(Clone, Debug, Serialize)]
+pub struct GroupInfo {
+    /// Its name.
+    pub group: String,
+    /// Since when a client is pinned; Go's zero time, as none ever is here.
+    pub pinned_ts: ApiTime,
 }
 
 /// The state of a consumer.
@@ -44,6 +54,9 @@ pub struct ConsumerInfo {
     /// Push: somebody listens.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub push_bound: bool,
+    /// The first priority group.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub priority_groups: Vec<GroupInfo>,
     /// It delivers nothing for now.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
@@ -89,6 +102,13 @@ impl Consumer {
                 num_waiting,
                 num_pending: 0,
                 push_bound,
+                priority_groups: live
+                    .config
+                    .priority_groups
+                    .first()
+                    .map(|group| GroupInfo::of(group))
+                    .into_iter()
+                    .collect(),
                 paused: pause.is_some(),
                 pause_remaining: pause,
                 ts,
@@ -98,6 +118,12 @@ impl Consumer {
         });
         let from = if picks > 0 { resume + 1 } else { next };
         ConsumerInfo { num_pending: picks + backlog.at(&context.log, &filter, from), ..info }
+    }
+}
+
+impl GroupInfo {
+    fn of(group: &str) -> Self {
+        GroupInfo { group: group.to_owned(), pinned_ts: ApiTime(0) }
     }
 }
 

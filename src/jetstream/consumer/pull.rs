@@ -2,7 +2,7 @@
 //! consumer's limits, and queued until messages, their expiry or the end of the stream answers them. Messages go to the
 //! requests in turn, one each, as in nats-server (`server/consumer.go`, `nextWaiting`, `processWaiting`).
 
-use super::config::ConsumerConfig;
+use super::config::{ConsumerConfig, PriorityPolicy};
 use super::state::Ticks;
 use super::status::Status;
 use serde::Deserialize;
@@ -25,6 +25,37 @@ pub struct Ask {
     pub no_wait: bool,
     /// Nanoseconds of silence after which a sign of life is due.
     pub heartbeat: Option<Ticks>,
+    /// Whether it is served before or only after others.
+    pub priority: Priority,
+}
+
+/// What a request of a priority group asks for (ADR-42).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Priority {
+    /// Overflow: it is served only when so many messages are left to deliver; 0: that does not matter.
+    pub min_pending: u64,
+    /// Overflow: or when so many are not acknowledged; 0: that does not matter.
+    pub min_ack_pending: u64,
+    /// Prioritized: requests with a lower number are served first.
+    pub level: u8,
+}
+
+/// What a consumer has to do still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Messages left to deliver, the next one included.
+    pub pending: u64,
+    /// Messages delivered and not acknowledged.
+    pub ack_pending: u64,
+}
+
+impl Priority {
+    fn admits(&self, load: Load) -> bool {
+        let reached = |least: u64, have: u64| least > 0 && have >= least;
+        self.min_pending == 0 && self.min_ack_pending == 0
+            || reached(self.min_pending, load.pending)
+            || reached(self.min_ack_pending, load.ack_pending)
+    }
 }
 
 /// The JSON form. async-nats sends `null` for what is not asked for.
@@ -38,6 +69,8 @@ struct Json<'a> {
     idle_heartbeat: Option<i64>,
     min_pending: Option<i64>,
     min_ack_pending: Option<i64>,
+    #[serde(borrow)]
+    group: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow)]
     id: Option<std::borrow::Cow<'a, str>>,
     priority: Option<i64>,
@@ -70,7 +103,9 @@ impl Ask {
         if config.max_request_max_bytes > 0 && max_bytes > config.max_request_max_bytes {
             return Err(Status::MaxRequestMaxBytes(config.max_request_max_bytes));
         }
-        if or_zero(json.min_pending) != 0 || or_zero(json.min_ack_pending) != 0 {
+        let policy = config.priority_policy;
+        let (min_pending, min_ack_pending) = (or_zero(json.min_pending), or_zero(json.min_ack_pending));
+        if (min_pending != 0 || min_ack_pending != 0) && policy != PriorityPolicy::Overflow {
             return Err(bad("Not a Overflow Priority consumer"));
         }
         if json.id.is_some_and(|id| !id.is_empty()) {
@@ -79,6 +114,16 @@ impl Ask {
         if !(0..=9).contains(&or_zero(json.priority)) {
             return Err(bad("Priority must be between 0 and 9"));
         }
+        // A request in JSON belongs to a group, where there are any.
+        if policy != PriorityPolicy::None && text.first() == Some(&b'{') {
+            match json.group.as_deref().unwrap_or_default() {
+                "" => return Err(bad("Priority Group missing")),
+                group if !config.priority_groups.iter().any(|known| known == group) => {
+                    return Err(bad("Invalid Priority Group"));
+                }
+                _ => {}
+            }
+        }
         let positive = |n: i64| u64::try_from(n).ok().filter(|n| *n > 0);
         Ok(Ask {
             batch: positive(batch).unwrap_or(1),
@@ -86,6 +131,14 @@ impl Ask {
             expires: (expires != 0).then_some(expires.max(0) as u64),
             no_wait: json.no_wait.unwrap_or(false),
             heartbeat: positive(heartbeat),
+            priority: Priority {
+                min_pending: positive(min_pending).unwrap_or(0),
+                min_ack_pending: positive(min_ack_pending).unwrap_or(0),
+                level: match policy {
+                    PriorityPolicy::Prioritized => or_zero(json.priority) as u8,
+                    _ => 0,
+                },
+            },
         })
     }
 }
@@ -101,6 +154,7 @@ struct Request {
     no_wait: bool,
     heartbeat: Option<Ticks>,
     beat_at: Ticks,
+    priority: Priority,
     /// The round in which the reply subject was last seen to have a subscriber.
     seen: u64,
 }
@@ -183,7 +237,7 @@ impl Waiting {
         let beat_at = ask.heartbeat.map_or(Ticks::MAX, |wait| now.saturating_add(wait));
         self.due = self.due.min(beat_at).min(expires.unwrap_or(Ticks::MAX));
         self.one_shots += usize::from(ask.no_wait);
-        self.requests.push_back(Request {
+        self.insert(Request {
             reply: reply.into(),
             left: ask.batch,
             delivered: 0,
@@ -192,9 +246,17 @@ impl Waiting {
             no_wait: ask.no_wait,
             heartbeat: ask.heartbeat,
             beat_at,
+            priority: ask.priority,
             seen: 0,
         });
         None
+    }
+
+    /// Behind all that are served before it; without priorities that is the end.
+    fn insert(&mut self, request: Request) {
+        let level = request.priority.level;
+        let at = self.requests.iter().rposition(|other| other.priority.level <= level).map_or(0, |at| at + 1);
+        self.requests.insert(at, request);
     }
 
     /// Begins a round of deliveries, within which interest is looked up once per request.
@@ -204,7 +266,15 @@ impl Waiting {
 
     /// The request that takes the next message, of `size` bytes. Requests that it is too large for, that have expired or
     /// that nobody listens for are removed on the way.
-    pub fn take(&mut self, size: u64, now: Ticks, interest: Interest<'_>, out: &mut Statuses) -> Option<Taken> {
+    pub fn take(
+        &mut self,
+        size: u64,
+        load: Load,
+        now: Ticks,
+        interest: Interest<'_>,
+        out: &mut Statuses,
+    ) -> Option<Taken> {
+        let mut passed_over = 0;
         while let Some(request) = self.requests.front_mut() {
             if request.expires.is_some_and(|at| now >= at) {
                 let (messages, bytes) = (request.left, request.bytes.unwrap_or(0));
@@ -218,6 +288,14 @@ impl Waiting {
                     continue;
                 }
                 request.seen = self.round;
+            }
+            if !request.priority.admits(load) {
+                self.requests.rotate_left(1);
+                passed_over += 1;
+                if passed_over >= self.requests.len() {
+                    return None;
+                }
+                continue;
             }
             if let Some(bytes) = &mut request.bytes {
                 if size > *bytes {
@@ -243,8 +321,10 @@ impl Waiting {
                 self.pop();
                 return Some(Taken { reply, bytes_left });
             }
-            if self.requests.len() > 1 {
-                self.requests.rotate_left(1);
+            if self.requests.len() > 1
+                && let Some(request) = self.requests.pop_front()
+            {
+                self.insert(request);
             }
             return Some(Taken { reply, bytes_left: None });
         }
@@ -327,8 +407,14 @@ mod tests {
         assert_eq!(ask(""), Ask { batch: 1, ..Ask::default() });
         assert_eq!(ask("25").batch, 25);
         let full = ask(r#"{"batch":10,"expires":5000,"max_bytes":64,"no_wait":true,"idle_heartbeat":2500}"#);
-        let expected =
-            Ask { batch: 10, max_bytes: Some(64), expires: Some(5000), no_wait: true, heartbeat: Some(2500) };
+        let expected = Ask {
+            batch: 10,
+            max_bytes: Some(64),
+            expires: Some(5000),
+            no_wait: true,
+            heartbeat: Some(2500),
+            ..Ask::default()
+        };
         assert_eq!(full, expected);
         let rust = r#"{"batch":7,"no_wait":true,"max_bytes":0,"min_pending":null,"min_ack_pending":null,"group":null}"#;
         assert_eq!(ask(rust), Ask { batch: 7, no_wait: true, ..Ask::default() });
@@ -355,8 +441,47 @@ mod tests {
         assert_eq!(waiting.add(&ask("1"), "b", 0, &yes), None);
         assert_eq!(waiting.add(&ask("1"), "c", 0, &yes), Some(Status::MaxWaiting));
         waiting.begin_round();
-        let mut next = || waiting.take(1, 0, &yes, &mut out).map(|taken| taken.reply.to_string());
+        let mut next = || waiting.take(1, Load::default(), 0, &yes, &mut out).map(|taken| taken.reply.to_string());
         assert_eq!([next(), next(), next(), next()], [Some("a".into()), Some("b".into()), Some("a".into()), None]);
+    }
+
+    #[test]
+    fn priorities_decide_who_is_served() {
+        let groups = |policy| ConsumerConfig {
+            priority_policy: policy,
+            priority_groups: vec!["g".into()],
+            ..ConsumerConfig::default()
+        };
+        let ask = |payload: &str, policy| Ask::parse(payload.as_bytes(), &groups(policy));
+        let mut out = Statuses::new();
+        let mut waiting = Waiting::new(9, 0);
+        for (payload, reply) in [
+            (r#"{"batch":1,"group":"g","priority":2}"#, "late"),
+            (r#"{"batch":2,"group":"g","priority":1}"#, "early"),
+            (r#"{"batch":1,"group":"g","priority":1}"#, "next"),
+        ] {
+            waiting.add(&ask(payload, PriorityPolicy::Prioritized).expect("valid"), reply, 0, &yes);
+        }
+        waiting.begin_round();
+        let mut served = || waiting.take(1, Load::default(), 0, &yes, &mut out).map(|taken| taken.reply.to_string());
+        let order: Vec<String> = std::iter::from_fn(&mut served).collect();
+        assert_eq!(order, ["early", "next", "early", "late"]);
+
+        let mut waiting = Waiting::new(9, 0);
+        let overflow = ask(r#"{"batch":1,"group":"g","min_pending":10}"#, PriorityPolicy::Overflow).expect("valid");
+        waiting.add(&overflow, "overflow", 0, &yes);
+        waiting.begin_round();
+        let mut taken = |pending| waiting.take(1, Load { pending, ack_pending: 0 }, 0, &yes, &mut out).is_some();
+        assert_eq!([taken(9), taken(10)], [false, true]);
+
+        let refused = |payload, policy| ask(payload, policy).expect_err("refused");
+        let bad = |text: &str| Status::BadRequest(text.to_owned());
+        assert_eq!(refused(r#"{"batch":1}"#, PriorityPolicy::Overflow), bad("Priority Group missing"));
+        assert_eq!(refused(r#"{"group":"x"}"#, PriorityPolicy::Overflow), bad("Invalid Priority Group"));
+        assert_eq!(
+            refused(r#"{"group":"g","min_pending":1}"#, PriorityPolicy::Prioritized),
+            bad("Not a Overflow Priority consumer")
+        );
     }
 
     #[test]
@@ -366,7 +491,7 @@ mod tests {
         waiting.add(&ask(r#"{"batch":2,"max_bytes":10}"#), "a", 0, &yes);
         waiting.add(&ask(r#"{"batch":1,"max_bytes":100}"#), "b", 0, &yes);
         waiting.begin_round();
-        let taken = waiting.take(50, 0, &yes, &mut out).expect("b takes it");
+        let taken = waiting.take(50, Load::default(), 0, &yes, &mut out).expect("b takes it");
         assert_eq!((&*taken.reply, taken.bytes_left), ("b", Some(50)));
         assert_eq!(out, [("a".into(), Status::TooLarge { messages: 2, bytes: 10 })]);
     }
@@ -396,7 +521,7 @@ mod tests {
         waiting.add(&ask("1"), "gone", 0, &yes);
         waiting.add(&ask("1"), "here", 0, &yes);
         waiting.begin_round();
-        let taken = waiting.take(1, 0, &|subject| subject == "here", &mut Statuses::new());
+        let taken = waiting.take(1, Load::default(), 0, &|subject| subject == "here", &mut Statuses::new());
         assert_eq!(taken.map(|taken| taken.reply.to_string()), Some("here".into()));
         assert!(waiting.is_empty());
     }

@@ -8,7 +8,7 @@ use super::config::AckPolicy;
 use super::context::locked;
 use super::deliver::{After, Scratch, Slot, Work};
 use super::live::{Consumer, Live, Mode, paused_until};
-use super::pull::Statuses;
+use super::pull::{Load, Statuses};
 use super::read::{Found, Item, Plan};
 use super::state::{Pair, Ticks};
 use super::status::Status;
@@ -48,6 +48,8 @@ struct Verdict {
     at: Ticks,
     /// It has something to do when more is committed.
     waits: bool,
+    /// There are requests and messages, but not enough of these for any of those.
+    blocked: bool,
     /// The state has changed since it was stored, and the writer does not know.
     note: bool,
 }
@@ -65,6 +67,7 @@ impl Work for Consumer {
         let Some(plan) = self.plan(now, buffers) else {
             return After { again: false, at: Ticks::MAX };
         };
+        let committed = self.context.log.committed();
         let found = self.read(&plan, buffers, positions);
         let mut verdict = self.assign(now, &plan, &found, deliver_to.as_ref(), buffers);
         if verdict.note {
@@ -72,12 +75,13 @@ impl Work for Consumer {
         }
         self.send(now, scratch, &mut verdict);
         if found.failed {
-            verdict = Verdict { again: false, at: now + ERROR_REST, waits: false, note: false };
+            verdict = Verdict { at: now + ERROR_REST, ..Verdict::default() };
         }
         if verdict.waits {
             // What was committed between reading the end and standing in the list woke nobody.
             self.context.wait_for_commit(&self);
-            verdict.again |= found.end.is_some_and(|end| self.context.log.committed() > end);
+            verdict.again |= found.end.is_some_and(|end| self.context.log.committed() > end)
+                || verdict.blocked && self.context.log.committed() > committed;
         }
         After { again: verdict.again, at: verdict.at }
     }
@@ -201,8 +205,10 @@ impl Consumer {
                 let size = self.size(live, item, stored, ahead);
                 let (to, bytes_left) = match (&mut live.mode, deliver_to) {
                     (Mode::Pull(waiting), _) => {
-                        let taken = waiting.take(size as u64, now, &interest, &mut statuses);
+                        let load = Load { pending: ahead + 1, ack_pending: live.delivery.ack_pending() as u64 };
+                        let taken = waiting.take(size as u64, load, now, &interest, &mut statuses);
                         put_statuses(outs, &mut statuses);
+                        verdict.blocked = taken.is_none() && !waiting.is_empty();
                         match taken {
                             Some(taken) => (taken.reply, taken.bytes_left),
                             None => {
@@ -257,12 +263,15 @@ impl Consumer {
             }
             verdict.note = changed && !std::mem::replace(&mut live.dirty, true);
             let stalled = live.delivery.room() == 0;
-            let nothing_left = end.is_some() && live.delivery.redeliveries() == 0 && !stalled;
+            let at_end = end.is_some() && live.delivery.redeliveries() == 0 && !stalled;
+            // For those who do not wait, what nobody may take is as good as nothing.
+            let nothing_left = at_end || verdict.blocked;
             live.tick(now, nothing_left, deliver_to, &mut statuses);
             put_statuses(outs, &mut statuses);
             let wanted = !live.rests() && live.wanted() > 0;
-            verdict.again = wanted && (live.delivery.redeliveries() > 0 || end.is_none() && !stalled);
-            verdict.waits = live.wanted() > 0 && end.is_some();
+            verdict.again =
+                wanted && !verdict.blocked && (live.delivery.redeliveries() > 0 || end.is_none() && !stalled);
+            verdict.waits = live.wanted() > 0 && (end.is_some() || verdict.blocked);
             verdict.at = live.due();
             verdict
         })

@@ -312,6 +312,16 @@ fn check_priority(config: &ConsumerConfig) -> Result<(), Refusal> {
     if config.priority_groups.is_empty() {
         return Err(bad(10159, "Setting PriorityPolicy requires at least one PriorityGroup to be set"));
     }
+    for group in &config.priority_groups {
+        if group.is_empty() {
+            return Err(bad(10161, "Group name cannot be an empty string"));
+        }
+        let known = |c: char| c.is_ascii_alphanumeric() || "/_=-".contains(c);
+        if group.len() > 16 || !group.chars().all(known) {
+            let text = "Valid priority group name must match A-Z, a-z, 0-9, -_/=)+ and may not exceed 16 characters";
+            return Err(bad(10162, text));
+        }
+    }
     Ok(())
 }
 
@@ -329,8 +339,8 @@ fn check_supported(config: &ConsumerConfig) -> Result<(), Refusal> {
     if !config.sample_freq.is_empty() && config.sample_freq.trim_end_matches('%').parse() != Ok(0u32) {
         return Err(not_supported("sample_freq"));
     }
-    if config.priority_policy != PriorityPolicy::None {
-        return Err(not_supported("priority_policy"));
+    if config.priority_policy == PriorityPolicy::PinnedClient {
+        return Err(not_supported("priority_policy pinned_client"));
     }
     Ok(())
 }
