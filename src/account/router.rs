@@ -12,6 +12,8 @@ pub struct Account {
     index: RwLock<Index<Arc<Subscription>>>,
     /// Grows with each change of the index; read without a lock by every [`RouteCache`].
     generation: AtomicU64,
+    /// Subscriptions ever added.
+    inserts: AtomicU64,
     watchers: Mutex<Vec<(TargetId, Arc<dyn InterestWatcher>)>>,
     pub(super) mappings: mapping::InForce,
     pub(super) sharing: Sharing,
@@ -91,6 +93,7 @@ impl Account {
             name: name.into(),
             index: RwLock::default(),
             generation: AtomicU64::new(1),
+            inserts: AtomicU64::new(0),
             watchers: Mutex::default(),
             mappings: mapping::InForce::default(),
             sharing: Sharing::default(),
@@ -109,6 +112,19 @@ impl Account {
         self.index.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// Subscriptions ever added.
+    pub fn inserts(&self) -> u64 {
+        self.inserts.load(Ordering::Relaxed)
+    }
+
+    /// All subscriptions, in no order.
+    pub fn list_subscriptions(&self) -> Vec<Arc<Subscription>> {
+        let mut all = Vec::new();
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.for_each(&mut |sub: &Arc<Subscription>| all.push(sub.clone()));
+        all
+    }
+
     /// Adds a subscription, whose subject must be valid; from its return on messages are delivered to it.
     pub fn subscribe(&self, sub: Arc<Subscription>) {
         self.insert(sub.clone());
@@ -120,6 +136,7 @@ impl Account {
         debug_assert!(crate::subject::is_valid(&sub.subject));
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         index.insert(&sub.subject, sub.key, sub.clone());
+        self.inserts.fetch_add(1, Ordering::Relaxed);
         self.generation.fetch_add(1, Ordering::Release);
         for (_, watcher) in self.watchers().iter() {
             watcher.added(&sub);

@@ -125,6 +125,11 @@ impl Subscription {
         self.delivered.load(Ordering::Acquire) >= total
     }
 
+    /// After how many deliveries it ends; 0: never.
+    pub fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
     /// Counts one delivery; `None` if the subscription is closed or used up, else whether this was the last one.
     pub fn take(&self) -> Option<bool> {
         if self.closed.load(Ordering::Acquire) {

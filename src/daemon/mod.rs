@@ -9,10 +9,10 @@ mod streams;
 mod watchdog;
 
 use crate::config::Config;
-use crate::config::websocket::WebSocketConfig;
+use crate::config::tls::TlsConfig;
 use crate::monitor::ProcessStatus;
 use crate::store::StoreError;
-use crate::system::control::{self, Request};
+use crate::system::control::{self, Asked, Request};
 use crate::system::signals::{Event, Signals};
 use crate::system::{logging, notify};
 use files::PortsFiles;
@@ -46,6 +46,9 @@ pub enum StartError {
     /// What accounts share and map.
     #[error("{}", .0.join("; "))]
     Subjects(Vec<String>),
+    /// Monitoring.
+    #[error(transparent)]
+    Http(#[from] crate::monitor::HttpError),
     /// An uplink.
     #[error(transparent)]
     Uplink(#[from] crate::uplink::StartError),
@@ -68,8 +71,8 @@ pub enum StartError {
 /// Some part could not start; those already started have ended again.
 pub async fn run(config: Config, reload: Reload<'_>) -> Result<(), StartError> {
     let mut signals = Signals::new().map_err(StartError::Signals)?;
-    let mut daemon = Daemon::start(config).await?;
     let (asked, mut requests) = mpsc::channel(8);
+    let mut daemon = Daemon::start(config, asked.clone()).await?;
     match control::listen(&daemon.config.data_dir) {
         Ok(listener) => drop(tokio::spawn(control::serve(listener, asked))),
         Err(error) => tracing::warn!("no control socket, so `leafd status` will not work: {error}"),
@@ -124,11 +127,11 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn start(config: Config) -> Result<Daemon, StartError> {
+    async fn start(config: Config, asked: mpsc::Sender<Asked>) -> Result<Daemon, StartError> {
         let started = Instant::now();
         warn(&config);
         files::write_pid(&config)?;
-        let parts = Parts::start(&config).await?;
+        let parts = Parts::start(&config, asked).await?;
         let files = PortsFiles::write(&config, &parts.ports())?;
         Ok(Daemon { config, started, parts, files })
     }
@@ -191,11 +194,13 @@ fn warn(config: &Config) {
     }
 }
 
-/// Whether `[websocket]` has changed in more than its certificates.
-fn websocket_changed(old: Option<&WebSocketConfig>, new: Option<&WebSocketConfig>) -> bool {
-    match (old, new) {
-        (Some(old), Some(new)) if old.tls.is_some() == new.tls.is_some() => {
-            old != &WebSocketConfig { tls: old.tls.clone(), ..new.clone() }
+/// Whether a table has changed in more than its certificates, which are read again at each reload.
+fn differs<T: Clone + PartialEq>(old: &Option<T>, new: &Option<T>, tls: fn(&mut T) -> &mut Option<TlsConfig>) -> bool {
+    match (old.clone(), new.clone()) {
+        (Some(mut old), Some(mut new)) => {
+            let same_kind = tls(&mut old).is_some() == tls(&mut new).is_some();
+            (*tls(&mut old), *tls(&mut new)) = (None, None);
+            !same_kind || old != new
         }
         (old, new) => old != new,
     }
@@ -212,8 +217,8 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<&'static str> {
     note("server_name", old.server_name != new.server_name);
     note("data_dir", old.data_dir != new.data_dir);
     note("[listen]", old.listen != new.listen);
-    note("[websocket]", websocket_changed(old.websocket.as_ref(), new.websocket.as_ref()));
-    note("[http]", old.http != new.http);
+    note("[websocket]", differs(&old.websocket, &new.websocket, |websocket| &mut websocket.tls));
+    note("[http]", differs(&old.http, &new.http, |http| &mut http.tls));
     let system = |config: &Config| config.authorization.as_ref().and_then(crate::auth::system_account);
     note("[authorization] system_account", system(old) != system(new));
     let streams = |config: &Config| -> Vec<_> {

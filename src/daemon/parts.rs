@@ -9,18 +9,20 @@ use crate::config::tls::{HandshakeFirst, TlsConfig};
 use crate::config::{Config, LimitsConfig};
 use crate::jetstream::{self, JetStream};
 use crate::leaf::{Identity, Link, Listener};
+use crate::monitor::{Counters, Http, Sources};
 use crate::protocol::Limits;
 use crate::server::tls::TlsPolicy;
 use crate::server::websocket::WebSocket;
 use crate::server::{self, Ending, LameDuck, Listening, Server, ServerOptions};
 use crate::store::{Store, StoreOptions};
+use crate::system::control::Asked;
 use crate::system::tls::TlsError;
 use crate::uplink::Uplink;
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::watch;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{mpsc, watch};
 
 /// Everything that runs.
 pub(super) struct Parts {
@@ -31,7 +33,8 @@ pub(super) struct Parts {
     clients: Listening,
     accounts: Arc<Accounts>,
     authenticator: Arc<Authenticator>,
-    leafs: Option<Listener>,
+    leafs: Option<Arc<Listener>>,
+    http: Option<Http>,
     links: Vec<Arc<Link>>,
     uplinks: Vec<Arc<Uplink>>,
     ends: Ends,
@@ -48,7 +51,7 @@ struct Ends {
 
 impl Parts {
     /// Starts everything, from the disk outwards.
-    pub async fn start(config: &Config) -> Result<Parts, StartError> {
+    pub async fn start(config: &Config, asked: mpsc::Sender<Asked>) -> Result<Parts, StartError> {
         let ends = Ends {
             intake: watch::Sender::new(false),
             uplinks: watch::Sender::new(false),
@@ -96,7 +99,7 @@ impl Parts {
             Some(listen) => {
                 let limit = config.limits.max_payload.as_usize();
                 let ends = ends.links.subscribe();
-                Some(Listener::start(account.clone(), listen.clone(), identity.clone(), limit, ends).await?)
+                Some(Arc::new(Listener::start(account.clone(), listen.clone(), identity.clone(), limit, ends).await?))
             }
         };
         let context = AdapterContext { account, gateway: config.server_name.clone() };
@@ -106,6 +109,27 @@ impl Parts {
             connections: ends.connections.subscribe(),
             lame_duck: ends.lame_duck.subscribe(),
         });
+        let http = match &config.http {
+            None => None,
+            Some(http) => {
+                let sources = Sources {
+                    server_id: identity.server_id.clone(),
+                    server_name: identity.server_name.clone(),
+                    started: SystemTime::now(),
+                    since: Instant::now(),
+                    clients: clients.view(),
+                    registry: accounts.clone(),
+                    jetstreams: jetstreams.clone(),
+                    leafs: leafs.clone(),
+                    links: links.clone(),
+                    store: store.clone(),
+                    asked,
+                    config: RwLock::new((Arc::new(config.clone()), SystemTime::now())),
+                    counters: Counters::default(),
+                };
+                Some(Http::start(http, Arc::new(sources), ends.connections.subscribe()).await?)
+            }
+        };
         tracing::info!("Listening for client connections on {}", clients.status().address);
         if let Some(tls) = &config.tls {
             announce_tls(tls);
@@ -113,10 +137,13 @@ impl Parts {
         if let Some(websocket) = clients.websocket() {
             tracing::info!("Listening for websocket clients on {}", websocket_url(websocket));
         }
+        if let Some(http) = &http {
+            tracing::info!("Monitoring on {}", http.url());
+        }
         if let Some(leafs) = &leafs {
             tracing::info!("Listening for leafnode connections on {}", leafs.address());
         }
-        Ok(Parts { store, adapters, jetstreams, clients, accounts, authenticator, leafs, links, uplinks, ends })
+        Ok(Parts { store, adapters, jetstreams, clients, accounts, authenticator, leafs, http, links, uplinks, ends })
     }
 
     /// Has the clients judged by the users of `config` from now on.
@@ -143,7 +170,12 @@ impl Parts {
     pub fn reload_tls(&self, config: &Config) -> Result<(), String> {
         let clients = client_tls(config).map_err(|error| format!("[tls]: {error}"))?;
         let browsers = websocket_tls(config).map_err(|error| format!("[websocket.tls]: {error}"))?;
+        let monitoring = config.http.as_ref().and_then(|http| http.tls.as_ref()).map(TlsPolicy::load).transpose();
+        let monitoring = monitoring.map_err(|error| format!("[http.tls]: {error}"))?;
         self.clients.set_tls(clients);
+        if let Some(http) = &self.http {
+            http.reload(config, monitoring);
+        }
         if let Some(websocket) = self.clients.websocket() {
             websocket.set_tls(browsers);
         }
@@ -158,6 +190,9 @@ impl Parts {
         }
         if let Some(leafs) = &self.leafs {
             ports["leafnodes"] = json!([format!("nats-leaf://{}", reachable(leafs.address()))]);
+        }
+        if let Some(http) = &self.http {
+            ports["monitoring"] = json!([http.url()]);
         }
         ports
     }
@@ -210,6 +245,9 @@ impl Parts {
             leafs.stopped().await;
         }
         self.clients.stopped().await;
+        if let Some(http) = self.http {
+            http.stopped().await;
+        }
         let (jetstreams, store) = (self.jetstreams, self.store);
         let _ = tokio::task::spawn_blocking(move || {
             jetstreams.iter().for_each(|jetstream| jetstream.shutdown());

@@ -248,6 +248,11 @@ impl JetStream {
         self.shared.engine.stop();
     }
 
+    /// Streams that cannot be read, and why.
+    pub fn offline(&self) -> &BTreeMap<String, String> {
+        &self.offline
+    }
+
     /// The account that it serves.
     pub fn account(&self) -> &Arc<Account> {
         &self.shared.account

@@ -7,6 +7,7 @@ use crate::config::leaf::RemoteConfig;
 use crate::protocol::NATS_VERSION;
 use crate::system::tls::{self, TlsError, TlsFiles};
 use rustls::pki_types::ServerName;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -129,6 +130,8 @@ pub struct Dialled {
     pub socket: Socket,
     /// What was read beyond the handshake.
     pub buffer: Vec<u8>,
+    /// Where it is.
+    pub address: SocketAddr,
     /// The hub's first INFO, with the permissions of its second.
     pub info: LeafInfo,
 }
@@ -140,6 +143,7 @@ pub async fn dial(url: &Url, config: &RemoteConfig, identity: &Identity, account
         .map_err(|_| DialError::ConnectTimeout)?
         .map_err(DialError::Connect)?;
     let _ = tcp.set_nodelay(true);
+    let address = tcp.peer_addr().map_err(DialError::Connect)?;
     let mut buffer = Vec::new();
     let (mut socket, info) = if config.tls.handshake_first {
         let mut socket = secure(tcp, url, config).await?;
@@ -176,7 +180,7 @@ pub async fn dial(url: &Url, config: &RemoteConfig, identity: &Identity, account
     line.extend_from_slice(b"\r\n");
     socket.send(&line).await?;
     let info = if info.info_on_connect { second_info(&mut socket, &mut buffer, info).await? } else { info };
-    Ok(Dialled { socket, buffer, info })
+    Ok(Dialled { socket, buffer, address, info })
 }
 
 async fn first_info(socket: &mut Socket, buffer: &mut Vec<u8>) -> Result<LeafInfo, DialError> {

@@ -12,10 +12,11 @@ use super::interest::loop_subject;
 use super::peer::{Counters, NotSent, Peer, Rules};
 use super::permissions::Filter;
 use super::session::{Control, Session};
-use super::status::{LinkState, LinkStatus, seconds};
+use super::status::{LeafConnection, LinkState, LinkStatus, seconds};
 use crate::account::{Account, Message};
 use crate::config::leaf::RemoteConfig;
 use crate::server::outbound::CloseReason;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -54,6 +55,7 @@ struct Current {
     peer: Option<Arc<Peer>>,
     hub: LeafInfo,
     url: String,
+    address: Option<SocketAddr>,
     rtt: Option<Duration>,
 }
 
@@ -184,6 +186,13 @@ impl Link {
         }
     }
 
+    /// The connection to the hub as monitoring shows it; `None` while there is none.
+    pub fn connection(&self) -> Option<LeafConnection> {
+        let current = self.current();
+        let peer = current.peer.as_ref()?;
+        Some(peer.connection(current.hub.server_name.clone(), current.address, current.rtt))
+    }
+
     /// Waits until the link has ended, after shutdown.
     pub async fn stopped(&self) {
         let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
@@ -288,7 +297,7 @@ impl Link {
 
     /// One connection from dial to end; returns why it ended.
     async fn session(&self, url: &Url, shutdown: watch::Receiver<bool>) -> String {
-        let Dialled { socket, buffer, info } =
+        let Dialled { socket, buffer, address, info } =
             match dial::dial(url, &self.config, &self.identity, self.account.name()).await {
                 Ok(dialled) => dialled,
                 Err(error) => return error.to_string(),
@@ -312,7 +321,8 @@ impl Link {
         );
         let hub_name = info.server_name.clone();
         let hub = info.clone();
-        *self.current() = Current { peer: Some(peer.clone()), hub: info, url: url.to_string(), rtt: None };
+        *self.current() =
+            Current { peer: Some(peer.clone()), hub: info, url: url.to_string(), address: Some(address), rtt: None };
         self.state.send_replace(LinkState::Up {
             since: SystemTime::now(),
             hub_name,

@@ -10,6 +10,7 @@ use super::interest::loop_subject;
 use super::peer::{Counters, Peer, Rules};
 use super::permissions::Filter;
 use super::session::{Control, Session};
+use super::status::LeafConnection;
 use super::wire::{Greeting, STEP_LIMIT, Socket, WireError};
 use crate::account::Account;
 use crate::auth::SubjectPermission;
@@ -62,6 +63,7 @@ struct Leaf {
     address: SocketAddr,
     out: Arc<Outbound>,
     counters: Arc<Counters>,
+    peer: Arc<Peer>,
 }
 
 /// A snapshot of one leaf.
@@ -167,6 +169,12 @@ impl Listener {
                 refused: count(&leaf.counters.refused),
             })
             .collect()
+    }
+
+    /// The leafs connected now, as monitoring shows them.
+    pub fn connections(&self) -> Vec<LeafConnection> {
+        let leafs = self.shared.leafs();
+        leafs.iter().map(|leaf| leaf.peer.connection(leaf.name.clone(), Some(leaf.address), None)).collect()
     }
 
     /// Waits until the last leaf has ended, after shutdown.
@@ -307,6 +315,7 @@ impl Shared {
             address,
             out: out.clone(),
             counters,
+            peer: peer.clone(),
         });
         let guard = Connected { shared: self, id, peer: peer.clone() };
         tracing::info!("leaf node {address}: connected ({} {})", connect.name, connect.version);

@@ -22,4 +22,4 @@ pub use dial::Identity;
 pub use info::LeafInfo;
 pub use link::{Link, LinkError};
 pub use listen::{LeafStatus, ListenError, Listener};
-pub use status::{LinkState, LinkStatus};
+pub use status::{LeafConnection, LinkState, LinkStatus};

@@ -6,14 +6,17 @@
 
 use super::interest::{Announced, HUB_SID, Key, LOOP_PREFIX, Watcher};
 use super::permissions::Filter;
+use super::status::LeafConnection;
 use crate::account::{Account, Batch, Message, Origin, RouteCache, Subscription, Target, TargetId, TargetKind};
 use crate::auth::SubjectPermission;
 use crate::protocol::leaf::push_message;
 use crate::server::outbound::Outbound;
 use crate::subject::{is_valid, is_valid_literal};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// Most subscriptions that a peer may hold with us; more are refused with a log line.
@@ -160,6 +163,24 @@ impl Peer {
         announced.change(subject, queue, more, &mut lines);
         if !lines.is_empty() {
             self.append(|out| out.extend_from_slice(&lines));
+        }
+    }
+
+    /// A snapshot; the peer's name, address and round trip are the caller's.
+    pub fn connection(&self, name: String, address: Option<SocketAddr>, rtt: Option<Duration>) -> LeafConnection {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        LeafConnection {
+            id: self.id.get(),
+            name,
+            is_spoke: self.peer_is_hub,
+            account: self.account.name().to_owned(),
+            address,
+            rtt,
+            sent: count(&self.counters.sent),
+            sent_bytes: count(&self.counters.sent_bytes),
+            received: count(&self.counters.received),
+            received_bytes: count(&self.counters.received_bytes),
+            subscriptions: self.subs().keys().map(|(subject, _)| subject.to_string()).collect(),
         }
     }
 

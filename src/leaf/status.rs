@@ -1,7 +1,8 @@
 //! What `leafd status` shows of a link.
 
 use serde::Serialize;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Whether a link is up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +81,33 @@ pub struct LinkStatus {
     pub export: Vec<String>,
     /// Subjects that may come from the hub now.
     pub import: Vec<String>,
+}
+
+/// A leaf connection that is up, towards a hub or from a leaf, as monitoring shows it.
+#[derive(Clone, Debug)]
+pub struct LeafConnection {
+    /// Number of the connection.
+    pub id: u64,
+    /// Name of the server at its other end.
+    pub name: String,
+    /// Whether the other end is a hub.
+    pub is_spoke: bool,
+    /// Our account.
+    pub account: String,
+    /// The other end.
+    pub address: Option<SocketAddr>,
+    /// Last round trip, if it has been measured.
+    pub rtt: Option<Duration>,
+    /// Messages sent. Of a link to a hub since the start, over all its connections.
+    pub sent: u64,
+    /// Their bytes of headers and payload.
+    pub sent_bytes: u64,
+    /// Messages received, likewise.
+    pub received: u64,
+    /// Their bytes of headers and payload.
+    pub received_bytes: u64,
+    /// What the other end subscribes to.
+    pub subscriptions: Vec<String>,
 }
 
 /// Whole seconds since 1970.

@@ -1,8 +1,16 @@
-//! The state of everything, as `leafd status` shows it. Reads everybody's snapshots; nobody uses it.
+//! The state of everything, as `leafd status` and monitoring over HTTP show it. Reads everybody's snapshots; nobody uses it.
 
+mod http;
+mod pages;
+mod process;
+mod query;
 mod render;
+mod sources;
+mod text;
 
+pub use http::{Http, HttpError};
 pub use render::render;
+pub use sources::{Counters, Sources};
 
 use serde::Serialize;
 use std::time::Instant;
@@ -27,13 +35,7 @@ impl ProcessStatus {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             uptime: since.elapsed().as_secs(),
-            rss: rss().unwrap_or(0),
+            rss: process::rss().unwrap_or(0),
         }
     }
-}
-
-fn rss() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
 }

@@ -1,6 +1,7 @@
 //! A client as the router sees it: the target of its subscriptions.
 
 use super::outbound::Outbound;
+use super::snapshot::About;
 use super::tls::TlsSession;
 use super::trace::{self, Label};
 use crate::account::{Batch, Message, Subscription, Target, TargetId, TargetKind};
@@ -8,7 +9,6 @@ use crate::auth::{Replies, Session};
 use crate::protocol::number;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
@@ -17,7 +17,6 @@ use tokio::sync::Notify;
 /// A connected client.
 pub(super) struct Client {
     pub id: TargetId,
-    pub peer: SocketAddr,
     pub out: Arc<Outbound>,
     /// Who it is; before CONNECT the account is the default one.
     session: RwLock<Arc<Session>>,
@@ -33,20 +32,20 @@ pub(super) struct Client {
     /// Signs of life other than messages.
     pub pongs: AtomicU64,
     pub in_bytes: AtomicU64,
-    pub out_msgs: AtomicU64,
+    /// For monitoring.
+    pub about: About,
 }
 
 impl Client {
     pub fn new(
         id: TargetId,
-        peer: SocketAddr,
         out: Arc<Outbound>,
         session: Arc<Session>,
         tls: Option<TlsSession>,
+        about: About,
     ) -> Arc<Self> {
         Arc::new(Client {
             id,
-            peer,
             out,
             session: RwLock::new(session),
             answers: AtomicBool::new(false),
@@ -57,7 +56,7 @@ impl Client {
             in_msgs: AtomicU64::new(0),
             pongs: AtomicU64::new(0),
             in_bytes: AtomicU64::new(0),
-            out_msgs: AtomicU64::new(0),
+            about,
         })
     }
 
@@ -67,7 +66,7 @@ impl Client {
 
     /// How lines in the log name it.
     pub fn label(&self) -> Label {
-        Label { peer: self.peer, id: self.id.get() }
+        Label { peer: self.about.address, id: self.id.get() }
     }
 
     /// Sends a protocol line.
@@ -76,6 +75,11 @@ impl Client {
             trace::outbound(self.label(), line);
         }
         self.out.send(line);
+    }
+
+    /// Its subscriptions.
+    pub fn list_subscriptions(&self) -> Vec<Arc<Subscription>> {
+        self.subs().values().cloned().collect()
     }
 
     /// Who it is now.
@@ -200,7 +204,7 @@ impl Target for Client {
         if self.answers.load(Ordering::Acquire) && !message.reply.is_empty() {
             self.asked(message.reply);
         }
-        let touch = self.out.append(|out| {
+        let touch = self.out.append_message(headers.len() + message.payload.len(), |out| {
             let start = out.len();
             out.reserve(message.size() + message.subject.len() + message.reply.len() + sub.sid.len() + 40);
             out.extend_from_slice(if headers.is_empty() { b"MSG " } else { b"HMSG " });
@@ -225,7 +229,6 @@ impl Target for Client {
                 trace::outbound(self.label(), &out[start..]);
             }
         });
-        self.out_msgs.fetch_add(1, Ordering::Relaxed);
         if touch {
             batch.touch(this);
         }

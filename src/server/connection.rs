@@ -6,6 +6,7 @@ use super::lame_duck;
 use super::listener::{Ending, Shared};
 use super::login::Login;
 use super::outbound::CloseReason;
+use super::snapshot::About;
 use super::trace;
 use crate::account::{Batch, Message, Origin, RouteCache, TargetId};
 use crate::auth::{PublishGate, Session};
@@ -48,11 +49,13 @@ pub(super) async fn serve(
         Err(reason) => return reason,
     };
     let (mut reader, out, write) = transport.split(options.max_pending, options.write_deadline);
-    let client = Client::new(id, peer, out.clone(), login.session.clone(), tls);
+    let about = About::new(peer, visitor.is_some());
+    let client = Client::new(id, out.clone(), login.session.clone(), tls, about);
     if let Some(tls) = &client.tls {
         tracing::debug!("client {peer}: TLS version {}, cipher suite {}", tls.version, tls.cipher_suite);
     }
     login.begin(visitor);
+    shared.registry.add(&client);
     let mut connection = Connection::new(shared.clone(), client.clone(), login, info);
     let mut idle = Liveness::new(options.ping_interval, options.ping_max);
     let mut leave = None;
@@ -77,6 +80,7 @@ pub(super) async fn serve(
                         break CloseReason::Stale;
                     }
                     if idle.unanswered > 0 {
+                        client.about.pinged();
                         client.tell(b"PING\r\n");
                         out.trim();
                     }
@@ -90,6 +94,7 @@ pub(super) async fn serve(
     if matches!(reason, CloseReason::ServerShutdown | CloseReason::LameDuck) {
         out.drained(DRAIN_LIMIT).await;
     }
+    shared.registry.remove(&client, &reason);
     client.close();
     out.close(reason.clone());
     let _ = write.await;
@@ -189,6 +194,7 @@ impl Connection {
             if let Err(reason) = self.fill(reader, &mut buffer).await {
                 return reason;
             }
+            self.client.about.touch();
             let filled = buffer.len() == buffer.capacity();
             loop {
                 let mut batch = Batch::default();
@@ -200,6 +206,7 @@ impl Connection {
                     Err(reason) => return reason,
                 }
                 if !congested.is_empty() {
+                    self.client.about.stalls.fetch_add(1, Ordering::Relaxed);
                     let until = Instant::now() + STALL_LIMIT;
                     for relieved in congested {
                         let left = until.saturating_duration_since(Instant::now());
@@ -312,6 +319,7 @@ impl Connection {
                 self.connect_info();
             }
             Op::Pong => {
+                self.client.about.ponged();
                 self.client.pongs.fetch_add(1, Ordering::Relaxed);
             }
             Op::Connect(json) => self.connect(json)?,
@@ -341,6 +349,7 @@ impl Connection {
             return Err(CloseReason::ProtocolViolation);
         }
         self.client.headers.store(connect.headers, Ordering::Relaxed);
+        self.client.about.connected(&connect);
         self.login.accepted = true;
         self.connect = connect;
         self.ok();

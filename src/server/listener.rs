@@ -4,7 +4,9 @@ use super::connection;
 use super::greeting::Door;
 use super::lame_duck::{self, LameDuck};
 use super::outbound::CloseReason;
+use super::registry::Registry;
 use super::tls::{TlsPolicy, TlsSlot};
+use super::view::View;
 use super::websocket::WebSocket;
 use crate::account::Accounts;
 use crate::auth::Authenticator;
@@ -57,6 +59,7 @@ pub(super) struct Shared {
     pub accounts: Arc<Accounts>,
     pub authenticator: Arc<Authenticator>,
     pub tls: TlsSlot,
+    pub registry: Registry,
     address: SocketAddr,
     connections: AtomicUsize,
     total: AtomicU64,
@@ -64,6 +67,17 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Counters of now.
+    pub fn status(&self) -> ServerStatus {
+        ServerStatus {
+            address: self.address,
+            connections: self.connections.load(Ordering::Relaxed),
+            total_connections: self.total.load(Ordering::Relaxed),
+            slow_consumers: self.slow_consumers.load(Ordering::Relaxed),
+            subscriptions: self.accounts.all().iter().map(|account| account.subscriptions()).sum(),
+        }
+    }
+
     /// INFO for one client; it has to log in if `auth_required`, and to sign `nonce` if it does so with an nkey.
     pub fn info(&self, client_id: u64, peer: SocketAddr, nonce: &str, auth_required: bool) -> Info {
         let options = &self.options;
@@ -190,6 +204,7 @@ impl Server {
             accounts,
             authenticator,
             tls: TlsSlot::new(tls),
+            registry: Registry::default(),
             address,
             connections: AtomicUsize::new(0),
             total: AtomicU64::new(0),
@@ -229,18 +244,17 @@ impl Server {
 impl Listening {
     /// Counters of now.
     pub fn status(&self) -> ServerStatus {
-        ServerStatus {
-            address: self.shared.address,
-            connections: self.shared.connections.load(Ordering::Relaxed),
-            total_connections: self.shared.total.load(Ordering::Relaxed),
-            slow_consumers: self.shared.slow_consumers.load(Ordering::Relaxed),
-            subscriptions: self.shared.accounts.all().iter().map(|account| account.subscriptions()).sum(),
-        }
+        self.shared.status()
     }
 
     /// The way in for WebSocket clients, where there is one.
     pub fn websocket(&self) -> Option<&WebSocket> {
         self.websocket.as_deref()
+    }
+
+    /// For monitoring, and for longer than the listeners.
+    pub fn view(&self) -> View {
+        View::new(self.shared.clone(), self.websocket.clone())
     }
 
     /// TLS for clients that connect from now on; those that are connected stay.

@@ -10,10 +10,16 @@ mod lame_duck;
 mod listener;
 mod login;
 pub mod outbound;
+mod registry;
+mod snapshot;
 pub mod tls;
 mod trace;
 mod transport;
+mod view;
 pub mod websocket;
 
 pub use lame_duck::LameDuck;
 pub use listener::{Ending, Listening, Server, ServerOptions, ServerStatus, StartError};
+pub use registry::AccountTotals;
+pub use snapshot::{ClientSnapshot, SubscriptionSnapshot, Totals};
+pub use view::View;

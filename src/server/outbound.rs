@@ -107,6 +107,8 @@ struct Queue {
     /// Bytes handed to the writing side and not yet written.
     in_flight: usize,
     closed: Option<CloseReason>,
+    /// Messages appended, and their bytes of headers and payload.
+    messages: (u64, u64),
 }
 
 impl Queue {
@@ -153,10 +155,21 @@ impl Outbound {
     /// Appends what `write` writes. Returns whether the caller has to see to it that [`Outbound::flush`] is called; a
     /// closed connection takes nothing. Above `max_pending` the connection is closed as a slow consumer.
     pub fn append(&self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        self.append_counted((0, 0), write)
+    }
+
+    /// As [`Outbound::append`], for a message whose headers and payload have `size` bytes.
+    pub fn append_message(&self, size: usize, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        self.append_counted((1, size as u64), write)
+    }
+
+    fn append_counted(&self, counted: (u64, u64), write: impl FnOnce(&mut Vec<u8>)) -> bool {
         let mut queue = self.queue();
         if queue.closed.is_some() {
             return false;
         }
+        queue.messages.0 += counted.0;
+        queue.messages.1 += counted.1;
         write(&mut queue.pending);
         if queue.waiting() > self.max_pending {
             drop(queue);
@@ -337,6 +350,11 @@ impl Outbound {
     /// Bytes not yet written.
     pub fn waiting(&self) -> usize {
         self.queue().waiting()
+    }
+
+    /// Messages appended by [`Outbound::append_message`], and their bytes of headers and payload.
+    pub fn messages(&self) -> (u64, u64) {
+        self.queue().messages
     }
 
     /// Bytes written so far.

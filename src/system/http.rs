@@ -17,6 +17,7 @@ pub struct Request {
     pub path: String,
     /// After it, as sent.
     pub query: String,
+    minor: u8,
     headers: Vec<(String, String)>,
 }
 
@@ -70,6 +71,7 @@ impl Request {
             method: head.method.unwrap_or_default().to_owned(),
             path: path.to_owned(),
             query: query.to_owned(),
+            minor: head.version.unwrap_or_default(),
             headers: head.headers.iter().map(|h| (h.name.to_owned(), text(h.value))).collect(),
         };
         Ok(Some((request, size)))
@@ -88,6 +90,16 @@ impl Request {
     /// Whether a header that is a list has this element, in any case.
     pub fn lists(&self, name: &str, element: &str) -> bool {
         self.values(name).flat_map(|value| value.split(',')).any(|e| e.trim().eq_ignore_ascii_case(element))
+    }
+
+    /// Whether another request may follow on the same connection.
+    pub fn is_persistent(&self) -> bool {
+        if self.minor == 0 { self.lists("Connection", "keep-alive") } else { !self.lists("Connection", "close") }
+    }
+
+    /// Whether nothing but the head was sent.
+    pub fn has_no_body(&self) -> bool {
+        self.header("Transfer-Encoding").is_none() && self.header("Content-Length").is_none_or(|length| length == "0")
     }
 
     /// The cookies, name and value.

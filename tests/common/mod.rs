@@ -10,6 +10,7 @@
 pub mod browser;
 pub mod certificates;
 pub mod gateway;
+pub mod http;
 pub mod hub;
 pub mod leafd;
 pub mod mosquitto;

@@ -31,6 +31,14 @@ impl NatsServer {
         server
     }
 
+    /// Where it listens for `kind`, as a URL, by its ports file.
+    pub fn port(&self, kind: &str) -> String {
+        let file = self.dir.path().join(format!("nats-server_{}.ports", self.child.id()));
+        let text = fs::read_to_string(file).expect("a ports file");
+        let ports: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        ports[kind][0].as_str().unwrap_or_else(|| panic!("no {kind} in {text}")).to_owned()
+    }
+
     /// A client without credentials.
     pub async fn client(&self) -> async_nats::Client {
         async_nats::connect(self.clients.to_string()).await.expect("nats-server takes clients")

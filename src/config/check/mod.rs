@@ -53,7 +53,6 @@ fn not_built_yet(config: &Config, errors: &mut Vec<String>) {
             config.websocket.as_ref().is_some_and(|websocket| websocket.no_auth_user.is_some()),
             "websocket.no_auth_user: a user for those without credentials",
         ),
-        (config.http.is_some(), "[http]: monitoring over HTTP"),
         (config.authorization.as_ref().is_some_and(|a| a.auth_callout.is_some()), "[authorization] auth_callout"),
         (config.accounts.values().any(|a| a.limits.max_leafnodes.is_some()), "[accounts] limits.max_leafnodes"),
         (

@@ -105,6 +105,16 @@ async fn a_breach_is_told_in_the_close_frame() {
 }
 
 #[tokio::test]
+async fn what_came_before_a_breach_is_handed_over() {
+    let (mut stream, mut far) = pair(AGREEMENT, 1 << 16);
+    let bytes = [client_frame(Opcode::Binary, true, false, b"PING\r\n"), vec![0x82, 1, b'x']].concat();
+    far.write_all(&bytes).await.expect("sent");
+    let mut got = [0; 100];
+    assert_eq!(stream.read(&mut got).await.expect("the bytes before"), 6);
+    assert!(stream.read(&mut got).await.expect_err("the breach").to_string().contains("mask bit missing"));
+}
+
+#[tokio::test]
 async fn what_is_written_arrives_in_messages() {
     for (agreement, limit) in [
         (Agreement { compression: false, ..AGREEMENT }, MESSAGE),

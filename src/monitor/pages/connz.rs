@@ -1,0 +1,226 @@
+//! `/connz`: clients.
+
+use super::subsz::SubscriptionDetail;
+use crate::account::GLOBAL_ACCOUNT;
+use crate::monitor::query::{BadQuery, Query, default_limit, window};
+use crate::monitor::sources::Sources;
+use crate::monitor::text;
+use crate::server::ClientSnapshot;
+use crate::server::tls::TlsSession;
+use ring::digest;
+use serde::Serialize;
+use std::cmp::Reverse;
+use std::time::{Duration, SystemTime};
+
+#[derive(Serialize)]
+pub(super) struct Connz {
+    server_id: String,
+    now: String,
+    num_connections: usize,
+    total: usize,
+    offset: usize,
+    limit: usize,
+    connections: Vec<Connection>,
+}
+
+#[derive(Serialize)]
+struct Connection {
+    cid: u64,
+    kind: &'static str,
+    #[serde(rename = "type")]
+    client_type: &'static str,
+    ip: String,
+    port: u16,
+    start: String,
+    last_activity: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    rtt: String,
+    uptime: String,
+    idle: String,
+    pending_bytes: usize,
+    in_msgs: u64,
+    out_msgs: u64,
+    in_bytes: u64,
+    out_bytes: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    stalls: u64,
+    subscriptions: usize,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    lang: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    version: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_version: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_cipher_suite: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tls_peer_certs: Vec<PeerCertificate>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tls_first: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorized_user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    subscriptions_list: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    subscriptions_list_detail: Vec<SubscriptionDetail>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwt: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_tag: Option<String>,
+}
+
+#[derive(Serialize)]
+struct PeerCertificate {
+    cert_sha256: String,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// What is shown of each client.
+struct Detail {
+    auth: bool,
+    subjects: bool,
+    subscriptions: bool,
+}
+
+/// Options `sort`, `auth`, `subs` (a flag or `detail`), `offset`, `limit`, `cid`, `state` (`open`, `closed`, `any`), `user`
+/// and `acc`.
+pub(super) fn page(query: &Query, sources: &Sources) -> Result<Connz, BadQuery> {
+    let sort = query.text("sort");
+    let subscriptions = query.text("subs").eq_ignore_ascii_case("detail");
+    let subjects = !subscriptions && query.flag("subs")?;
+    let detail = Detail { auth: query.flag("auth")?, subjects, subscriptions };
+    let list = if subjects || subscriptions { usize::MAX } else { 0 };
+    let (offset, limit, cid) = (query.number("offset")?, query.number("limit")?, query.id("cid")?);
+    let (open, closed) = match query.text("state").to_ascii_lowercase().as_str() {
+        "" | "open" => (true, false),
+        "closed" => (false, true),
+        "any" | "all" => (true, true),
+        _ => return Err(BadQuery(format!("Error decoding state for {}", query.text("state")))),
+    };
+    check_sort(sort, closed && !open)?;
+    let (user, account) = (query.text("user"), query.text("acc"));
+    let mut found = Vec::new();
+    if open {
+        found.extend(sources.clients.open(list));
+    }
+    if closed {
+        found.extend(sources.clients.closed());
+    }
+    let mut found: Vec<_> =
+        found.into_iter().filter(|client| account.is_empty() || client.account == account).collect();
+    let total = found.len();
+    found.retain(|client| cid.is_none_or(|cid| client.cid == cid));
+    found.retain(|client| user.is_empty() || client.user == user);
+    let now = SystemTime::now();
+    order(&mut found, sort, now);
+    let limit = if cid.is_some() { 1 } else { default_limit(limit) };
+    let shown = window(found.len(), offset, limit);
+    let connections: Vec<_> = found.drain(shown).map(|client| connection(client, &detail, now)).collect();
+    Ok(Connz {
+        server_id: sources.server_id.clone(),
+        now: sources.now(),
+        num_connections: connections.len(),
+        total,
+        offset,
+        limit,
+        connections,
+    })
+}
+
+fn check_sort(sort: &str, only_closed: bool) -> Result<(), BadQuery> {
+    match sort {
+        "" | "cid" | "start" | "subs" | "pending" | "msgs_to" | "msgs_from" | "bytes_to" | "bytes_from" | "last"
+        | "idle" | "uptime" | "rtt" => Ok(()),
+        "stop" | "reason" if only_closed => Ok(()),
+        "stop" | "reason" => Err(BadQuery(format!("sort by {sort} only valid on closed connections"))),
+        other => Err(BadQuery(format!("invalid sorting option: {other}"))),
+    }
+}
+
+/// By number, start, time and reason ascending, by all else descending, as nats-server's.
+fn order(clients: &mut [ClientSnapshot], sort: &str, now: SystemTime) {
+    clients.sort_by_key(|client| client.cid);
+    let ended = |client: &ClientSnapshot| client.stopped.as_ref().map(|(at, _)| *at);
+    match sort {
+        "subs" => clients.sort_by_key(|client| Reverse(client.subscriptions)),
+        "pending" => clients.sort_by_key(|client| Reverse(client.pending)),
+        "msgs_to" => clients.sort_by_key(|client| Reverse(client.totals.out_msgs)),
+        "msgs_from" => clients.sort_by_key(|client| Reverse(client.totals.in_msgs)),
+        "bytes_to" => clients.sort_by_key(|client| Reverse(client.totals.out_bytes)),
+        "bytes_from" => clients.sort_by_key(|client| Reverse(client.totals.in_bytes)),
+        "last" => clients.sort_by_key(|client| Reverse(client.last)),
+        "idle" => clients.sort_by_key(|client| client.last),
+        "uptime" => clients.sort_by_key(|client| between(client.started, ended(client).unwrap_or(now))),
+        "rtt" => clients.sort_by_key(|client| Reverse(client.rtt)),
+        "stop" => clients.sort_by_key(|client| Reverse(ended(client))),
+        "reason" => clients.sort_by_key(|client| client.stopped.as_ref().map(|(_, reason)| reason.to_string())),
+        _ => {}
+    }
+}
+
+fn between(from: SystemTime, to: SystemTime) -> Duration {
+    to.duration_since(from).unwrap_or_default()
+}
+
+fn connection(client: ClientSnapshot, detail: &Detail, now: SystemTime) -> Connection {
+    let stopped = client.stopped.as_ref();
+    let until = stopped.map_or(now, |(at, _)| *at);
+    let (mut subscriptions_list, mut subscriptions_list_detail) = (Vec::new(), Vec::new());
+    if detail.subscriptions {
+        subscriptions_list_detail = client.list.into_iter().map(|sub| SubscriptionDetail::of(sub, None)).collect();
+    } else if detail.subjects {
+        subscriptions_list = client.list.into_iter().map(|sub| sub.subject).collect();
+    }
+    let tls = client.tls.as_ref();
+    let named = |text: String| Some(text).filter(|text| detail.auth && !text.is_empty());
+    Connection {
+        cid: client.cid,
+        kind: "Client",
+        client_type: if client.websocket { "websocket" } else { "nats" },
+        ip: client.address.ip().to_string(),
+        port: client.address.port(),
+        start: text::time(client.started),
+        last_activity: text::time(client.last),
+        stop: stopped.map(|(at, _)| text::time(*at)),
+        reason: stopped.map(|(_, reason)| reason.to_string()),
+        rtt: text::duration(client.rtt.unwrap_or_default()),
+        uptime: text::uptime(between(client.started, until)),
+        idle: text::uptime(between(client.last, until)),
+        pending_bytes: client.pending,
+        in_msgs: client.totals.in_msgs,
+        out_msgs: client.totals.out_msgs,
+        in_bytes: client.totals.in_bytes,
+        out_bytes: client.totals.out_bytes,
+        stalls: client.totals.stalls,
+        subscriptions: client.subscriptions,
+        name: client.name,
+        lang: client.lang,
+        version: client.version,
+        tls_version: tls.map(|tls| tls.version),
+        tls_cipher_suite: tls.map(|tls| tls.cipher_suite.clone()),
+        tls_peer_certs: tls.filter(|_| detail.auth).map(certificates).unwrap_or_default(),
+        tls_first: tls.is_some_and(|tls| tls.first),
+        authorized_user: named(client.user),
+        account: named(client.account.clone()).filter(|account| account != GLOBAL_ACCOUNT),
+        subscriptions_list,
+        subscriptions_list_detail,
+        jwt: client.jwt.filter(|_| detail.auth),
+        name_tag: named(client.account),
+    }
+}
+
+fn certificates(tls: &TlsSession) -> Vec<PeerCertificate> {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = |certificate: &[u8]| hex(digest::digest(&digest::SHA256, certificate).as_ref());
+    tls.certificates.iter().map(|certificate| PeerCertificate { cert_sha256: hash(certificate) }).collect()
+}

@@ -1,0 +1,238 @@
+//! `/jsz`: streams and consumers.
+
+use crate::jetstream::consumer::ConsumerInfo;
+use crate::jetstream::{JetStream, Stream};
+use crate::monitor::query::{BadQuery, Query, window};
+use crate::monitor::sources::Sources;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+#[derive(Serialize)]
+pub(super) struct Jsz {
+    #[serde(flatten)]
+    stats: JetStreamStats,
+    server_id: String,
+    now: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    disabled: bool,
+    config: JetStreamConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Value>,
+    streams: usize,
+    consumers: usize,
+    messages: u64,
+    bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account_details: Option<Vec<AccountDetail>>,
+    total: usize,
+}
+
+/// What is used, and asked of the API.
+#[derive(Default, Serialize)]
+pub(super) struct JetStreamStats {
+    memory: u64,
+    storage: u64,
+    reserved_memory: u64,
+    reserved_storage: u64,
+    accounts: usize,
+    ha_assets: usize,
+    api: Api,
+}
+
+#[derive(Default, Serialize)]
+struct Api {
+    level: u32,
+    total: u64,
+    errors: u64,
+}
+
+/// What is allowed.
+#[derive(Default, Serialize)]
+pub(super) struct JetStreamConfig {
+    max_memory: u64,
+    max_storage: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    store_dir: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    sync_always: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    domain: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    strict: bool,
+}
+
+#[derive(Serialize)]
+struct AccountDetail {
+    name: String,
+    id: String,
+    #[serde(flatten)]
+    stats: JetStreamStats,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stream_detail: Vec<StreamDetail>,
+}
+
+#[derive(Serialize)]
+struct StreamDetail {
+    name: String,
+    created: Value,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    cluster: Value,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    config: Value,
+    state: Value,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    consumer_detail: Vec<Value>,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    mirror: Value,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    sources: Value,
+}
+
+/// What each account and stream is told with.
+struct Detail {
+    streams: bool,
+    consumers: bool,
+    config: bool,
+}
+
+/// Options `acc`, `accounts`, `streams`, `consumers`, `config`, `offset` and `limit`; those about clusters change nothing.
+pub(super) fn page(query: &Query, sources: &Sources) -> Result<Jsz, BadQuery> {
+    let accounts = query.flag("accounts")?;
+    let detail =
+        Detail { streams: query.flag("streams")?, consumers: query.flag("consumers")?, config: query.flag("config")? };
+    for flag in ["direct-consumers", "leader-only", "raft", "stream-leader-only"] {
+        query.flag(flag)?;
+    }
+    let (offset, limit, account) = (query.number("offset")?, query.number("limit")?, query.text("acc"));
+    if sources.jetstreams.is_empty() {
+        return Ok(Jsz {
+            stats: JetStreamStats::default(),
+            server_id: sources.server_id.clone(),
+            now: sources.now(),
+            disabled: true,
+            config: JetStreamConfig::default(),
+            limits: None,
+            streams: 0,
+            consumers: 0,
+            messages: 0,
+            bytes: 0,
+            account_details: None,
+            total: 0,
+        });
+    }
+    // Asking for consumers asks for streams, and that for accounts unless one is named.
+    let detail = Detail { streams: detail.streams || detail.consumers, ..detail };
+    let named = sources.jetstreams.iter().find(|jetstream| jetstream.account().name() == account);
+    let all = accounts || detail.streams && account.is_empty();
+    let listed = match named {
+        Some(jetstream) => vec![jetstream.clone()],
+        None if all => sources.jetstreams[window(sources.jetstreams.len(), offset, limit)].to_vec(),
+        None => Vec::new(),
+    };
+    let streams: Vec<_> = sources.jetstreams.iter().flat_map(|jetstream| jetstream.streams()).collect();
+    let states: Vec<_> = streams.iter().map(|stream| stream.log().state()).collect();
+    let details: Vec<_> = listed.iter().map(|jetstream| account_detail(jetstream, &detail)).collect();
+    Ok(Jsz {
+        stats: stats(sources),
+        server_id: sources.server_id.clone(),
+        now: sources.now(),
+        disabled: false,
+        config: config(sources),
+        limits: Some(json!({})),
+        streams: states.len(),
+        consumers: streams.iter().map(|stream| stream.consumers().count()).sum(),
+        messages: states.iter().map(|state| state.msgs).sum(),
+        bytes: states.iter().map(|state| state.bytes).sum(),
+        account_details: Some(details).filter(|details| !details.is_empty()),
+        total: sources.jetstreams.len(),
+    })
+}
+
+/// Of all accounts. Reads from disk.
+pub(super) fn stats(sources: &Sources) -> JetStreamStats {
+    let mut all = JetStreamStats { accounts: sources.jetstreams.len(), ..JetStreamStats::default() };
+    for one in sources.jetstreams.iter().map(|jetstream| account_stats(jetstream)) {
+        all.memory += one.memory;
+        all.storage += one.storage;
+        all.reserved_memory += one.reserved_memory;
+        all.reserved_storage += one.reserved_storage;
+        all.api.level = one.api.level;
+        all.api.total += one.api.total;
+        all.api.errors += one.api.errors;
+    }
+    all
+}
+
+fn account_stats(jetstream: &JetStream) -> JetStreamStats {
+    let info = jetstream.account_info();
+    JetStreamStats {
+        memory: info.memory,
+        storage: info.storage,
+        reserved_memory: info.reserved_memory,
+        reserved_storage: info.reserved_storage,
+        accounts: 0,
+        ha_assets: 0,
+        api: Api { level: info.api.level, total: info.api.total, errors: info.api.errors },
+    }
+}
+
+/// As configured.
+pub(super) fn config(sources: &Sources) -> JetStreamConfig {
+    // No account may have more than the server, and the first has all of it unless it is limited.
+    let options = || sources.jetstreams.iter().map(|jetstream| jetstream.options());
+    JetStreamConfig {
+        max_memory: options().map(|options| options.max_memory).max().unwrap_or(0),
+        max_storage: options().map(|options| options.max_file).max().unwrap_or(0),
+        store_dir: sources.config().0.data_dir.display().to_string(),
+        // An acknowledgement means that the message is on disk.
+        sync_always: true,
+        domain: options().find_map(|options| options.domain.clone()),
+        strict: true,
+    }
+}
+
+fn account_detail(jetstream: &JetStream, detail: &Detail) -> AccountDetail {
+    let name = jetstream.account().name().to_owned();
+    let streams = if detail.streams { jetstream.streams() } else { Vec::new() };
+    AccountDetail {
+        id: name.clone(),
+        name,
+        stats: account_stats(jetstream),
+        stream_detail: streams.iter().map(|stream| stream_detail(jetstream, stream, detail)).collect(),
+    }
+}
+
+fn stream_detail(jetstream: &JetStream, stream: &Stream, detail: &Detail) -> StreamDetail {
+    // As STREAM.INFO tells it, so that the two never differ.
+    let mut info = json(&jetstream.info(stream));
+    let mut take = |key: &str| info.get_mut(key).map(Value::take).unwrap_or_default();
+    let consumers = if detail.consumers { stream.consumers().list() } else { Vec::new() };
+    StreamDetail {
+        name: stream.name().to_owned(),
+        created: take("created"),
+        cluster: json!({ "leader": jetstream.options().server_name }),
+        config: if detail.config { take("config") } else { Value::Null },
+        state: take("state"),
+        consumer_detail: consumers.iter().map(|consumer| consumer_detail(&consumer.info(), detail)).collect(),
+        mirror: take("mirror"),
+        sources: take("sources"),
+    }
+}
+
+fn consumer_detail(info: &ConsumerInfo, detail: &Detail) -> Value {
+    let mut info = json(info);
+    let Value::Object(fields) = &mut info else { return info };
+    if !detail.config {
+        fields.remove("config");
+    } else if let Some(Value::Object(metadata)) = fields.get_mut("config").and_then(|config| config.get_mut("metadata"))
+    {
+        // What CONSUMER.INFO adds about the server.
+        metadata.retain(|key, _| !matches!(key.as_str(), "_nats.level" | "_nats.ver"));
+    }
+    info
+}
+
+fn json(value: &impl Serialize) -> Value {
+    // Structs of strings and numbers always serialise.
+    serde_json::to_value(value).unwrap_or_default()
+}

@@ -1,0 +1,98 @@
+//! The pages of monitoring, one file each, with nats-server's options and JSON (`server/monitor.go`).
+
+mod accountz;
+mod connz;
+mod healthz;
+mod jsz;
+mod leafz;
+mod metrics;
+mod subsz;
+mod varz;
+
+use super::query::{BadQuery, Query};
+use super::sources::Sources;
+use crate::system::http::{Request, Response};
+use serde::Serialize;
+use serde_json::json;
+
+/// What there is, as linked from the root page.
+const PAGES: [(&str, &str); 10] = [
+    ("/varz", "General"),
+    ("/jsz", "JetStream"),
+    ("/connz", "Connections"),
+    ("/accountz", "Accounts"),
+    ("/accstatz", "Account Stats"),
+    ("/subsz", "Subscriptions"),
+    ("/routez", "Routes"),
+    ("/leafz", "LeafNodes"),
+    ("/gatewayz", "Gateways"),
+    ("/healthz", "Health Probe"),
+];
+
+/// The answer to a request for `path`, which is without the configured base.
+pub(super) async fn page(path: &str, request: &Request, sources: &Sources) -> Response {
+    let query = Query::parse(&request.query);
+    let answer = match path {
+        "" | "/" => {
+            sources.count("/");
+            return root();
+        }
+        "/metrics" => {
+            sources.count("/metrics");
+            return metrics::page(sources).await;
+        }
+        "/healthz" => {
+            sources.count("/healthz");
+            return healthz::page(&query, sources).unwrap_or_else(bad);
+        }
+        "/varz" => tell(sources, "/varz", |s| Ok(varz::page(s))),
+        "/connz" => tell(sources, "/connz", |s| connz::page(&query, s)),
+        "/subsz" | "/subscriptionsz" => tell(sources, "/subsz", |s| subsz::page(&query, s)),
+        "/leafz" => tell(sources, "/leafz", |s| leafz::page(&query, s)),
+        "/accountz" => tell(sources, "/accountz", |s| accountz::page(&query, s)),
+        "/accstatz" => tell(sources, "/accstatz", |s| accountz::statistics(&query, s)),
+        "/jsz" => tell(sources, "/jsz", |s| jsz::page(&query, s)),
+        // leafd is in no cluster and behind no gateway: what nats-server says in that case.
+        "/routez" => tell(sources, "/routez", |s| {
+            let (id, name) = (&s.server_id, &s.server_name);
+            Ok(json!({ "server_id": id, "server_name": name, "now": s.now(), "num_routes": 0, "routes": [] }))
+        }),
+        "/gatewayz" => tell(sources, "/gatewayz", |s| {
+            Ok(json!({ "server_id": s.server_id, "now": s.now(), "outbound_gateways": {}, "inbound_gateways": {} }))
+        }),
+        _ => return Response { body: b"404 page not found\n".to_vec(), ..Response::status(404) },
+    };
+    answer.unwrap_or_else(bad)
+}
+
+/// Counts the request and writes what `page` says as JSON.
+fn tell<T: Serialize>(
+    sources: &Sources,
+    name: &'static str,
+    page: impl FnOnce(&Sources) -> Result<T, BadQuery>,
+) -> Result<Response, BadQuery> {
+    sources.count(name);
+    // The pages read from memory and a little from disk, at the pace of a person or a scraper.
+    Ok(json_response(200, &tokio::task::block_in_place(|| page(sources))?))
+}
+
+fn json_response(status: u16, value: &impl Serialize) -> Response {
+    // Structs of strings and numbers always serialise.
+    let body = serde_json::to_vec_pretty(value).unwrap_or_default();
+    let headers = vec![("Access-Control-Allow-Origin", "*".to_owned())];
+    Response { status, content_type: "application/json", headers, body }
+}
+
+fn bad(error: BadQuery) -> Response {
+    Response { body: error.to_string().into_bytes(), ..Response::status(400) }
+}
+
+fn root() -> Response {
+    let link = |(path, name): &(&str, &str)| format!("<a href=\".{path}\">{name}</a><br/>\n");
+    let links: String = PAGES.iter().map(link).collect();
+    let version = env!("CARGO_PKG_VERSION");
+    let body = format!(
+        "<html lang=\"en\">\n<head><title>leafd</title></head>\n<body>\n<p>leafd {version}</p>\n{links}<a href=\"./metrics\">Metrics</a>\n</body>\n</html>\n"
+    );
+    Response { status: 200, content_type: "text/html; charset=utf-8", headers: Vec::new(), body: body.into_bytes() }
+}

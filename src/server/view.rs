@@ -1,0 +1,60 @@
+//! The client side as monitoring sees it.
+
+use super::listener::{ServerStatus, Shared};
+use super::registry::AccountTotals;
+use super::snapshot::{ClientSnapshot, Totals};
+use super::websocket::WebSocket;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// A handle to look at the client side with.
+#[derive(Clone)]
+pub struct View {
+    shared: Arc<Shared>,
+    websocket: Option<Arc<WebSocket>>,
+}
+
+impl View {
+    pub(super) fn new(shared: Arc<Shared>, websocket: Option<Arc<WebSocket>>) -> View {
+        View { shared, websocket }
+    }
+
+    /// Counters of now.
+    pub fn status(&self) -> ServerStatus {
+        self.shared.status()
+    }
+
+    /// Where WebSocket clients connect.
+    pub fn websocket_address(&self) -> Option<SocketAddr> {
+        self.websocket.as_ref().map(|websocket| websocket.address())
+    }
+
+    /// The clients connected now, with at most `list` subscriptions each. Those whose round trip is not known are pinged,
+    /// so that it is the next time (nats-server `getRTT`).
+    pub fn open(&self, list: usize) -> Vec<ClientSnapshot> {
+        let clients = self.shared.registry.clients();
+        for client in clients.iter().filter(|client| client.about.wants_ping()) {
+            client.about.pinged();
+            client.tell(b"PING\r\n");
+        }
+        clients.iter().map(|client| client.snapshot(list)).collect()
+    }
+
+    /// The last clients that ended.
+    pub fn closed(&self) -> Vec<ClientSnapshot> {
+        self.shared.registry.closed()
+    }
+
+    /// What crossed, by account, of all clients since the start.
+    pub fn accounts(&self) -> BTreeMap<String, AccountTotals> {
+        self.shared.registry.accounts()
+    }
+
+    /// What crossed, of all clients since the start.
+    pub fn totals(&self) -> Totals {
+        let mut all = Totals::default();
+        self.accounts().values().for_each(|account| all += account.totals);
+        all
+    }
+}
