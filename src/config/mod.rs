@@ -89,6 +89,13 @@ impl Config {
         self.jetstream.enabled && (!asked || global || !self.uplink.is_empty())
     }
 
+    /// Whether some listener for clients, browsers or monitoring has certificates, which a reload reads again.
+    pub fn has_certificates(&self) -> bool {
+        let websocket = self.websocket.as_ref().and_then(|websocket| websocket.tls.as_ref());
+        let http = self.http.as_ref().and_then(|http| http.tls.as_ref());
+        self.tls.as_ref().or(websocket).or(http).is_some()
+    }
+
     /// JetStream domain.
     pub fn domain(&self) -> &str {
         self.jetstream.domain.as_deref().unwrap_or(&self.server_name)

@@ -171,9 +171,7 @@ impl Daemon {
         let (ended, started) = self.parts.adapters.reload(&new.adapter).await;
         self.config = new;
         Ok(match (ended, started) {
-            (0, 0) if self.config.tls.is_some() => {
-                "certificates of [tls] read again, nothing else has changed".to_owned()
-            }
+            (0, 0) if self.config.has_certificates() => "certificates read again, nothing else has changed".to_owned(),
             (0, 0) => "nothing has changed".to_owned(),
             _ => format!("{ended} adapters ended, {started} started"),
         })
