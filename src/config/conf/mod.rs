@@ -24,7 +24,7 @@ pub const MAX_INCLUDE_DEPTH: usize = 16;
 /// Files that one configuration may consist of; the same file included twice counts twice.
 pub const MAX_FILES: usize = 1024;
 /// Largest file, in bytes.
-pub const MAX_FILE_SIZE: u64 = 64 << 20;
+pub const MAX_FILE_SIZE: u64 = 16 << 20;
 /// Values in the tree, those that variables repeat included.
 pub const MAX_VALUES: usize = 4_000_000;
 

@@ -4,6 +4,7 @@ use super::cursor::{Cursor, is_blank, is_newline, is_separator};
 use super::scalar::{self, Scalar};
 use super::{ConfError, Entry, Kind, MAX_DEPTH, MAX_FILE_SIZE, MAX_FILES, MAX_INCLUDE_DEPTH, MAX_VALUES};
 use super::{Map, Place, Value};
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -71,10 +72,12 @@ fn file(path: &Path, shared: &mut Shared<'_>, from: &Place) -> Result<Map, ConfE
     if shared.files.len() > MAX_INCLUDE_DEPTH || shared.files_read >= MAX_FILES {
         return Err(error(format!("too many includes: at most {MAX_INCLUDE_DEPTH} deep and {MAX_FILES} in all")));
     }
-    if std::fs::metadata(&real).map_err(cannot)?.len() > MAX_FILE_SIZE {
+    // Not by its metadata: a device has no length.
+    let mut bytes = Vec::new();
+    std::fs::File::open(&real).and_then(|file| file.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes)).map_err(cannot)?;
+    if bytes.len() as u64 > MAX_FILE_SIZE {
         return Err(error(format!("{} is larger than {MAX_FILE_SIZE} bytes", path.display())));
     }
-    let bytes = std::fs::read(&real).map_err(cannot)?;
     shared.files.push(real);
     shared.files_read += 1;
     // A comment may be in any encoding; a value that is not UTF-8 is refused when it is read.

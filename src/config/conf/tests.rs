@@ -204,6 +204,8 @@ fn includes_that_fail_are_named() {
     assert!(text.contains("b.conf:1:5: ") && text.contains("includes itself"), "{text}");
     let text = error(&[("a.conf", "m { include b.conf }"), ("b.conf", "\n????")]);
     assert!(text.contains("b.conf:2:1: '????' has no value"), "{text}");
+    let text = parse_file(std::path::Path::new("/dev/zero")).expect_err("refused").to_string();
+    assert!(text.contains("is larger than"), "{text}");
     assert!(refused("include [x]").contains("the path of the file"));
     assert!(parse_file(std::path::Path::new("/no/such.conf")).is_err());
 }
