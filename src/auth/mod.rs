@@ -4,6 +4,8 @@
 //! asks them once, at CONNECT, and gets a [`Session`]: its account and its [`Permissions`]. The rules are those of
 //! nats-server's `auth.go` and `client.go`. A client without permissions costs nothing here.
 
+mod certificate;
+mod distinguished_name;
 mod jwt;
 mod nkey;
 mod password;

@@ -1,5 +1,6 @@
 //! Who is let in (nats-server `auth.go`, `processClientOrLeafAuthentication`).
 
+use super::certificate::Names;
 use super::jwt::JwtError;
 use super::nkey;
 use super::password::{self, Hashing};
@@ -7,10 +8,10 @@ use super::session::{Session, Source};
 use super::trust::{Trust, TrustError};
 use super::users::{User, Users, UsersError, read};
 use crate::account::{Account, Accounts};
-use crate::config::accounts::AccountConfig;
+use crate::config::Config;
 use crate::config::auth::{AuthorizationConfig, ConnectionType};
+use crate::config::tls::TlsConfig;
 use crate::protocol::Connect;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -28,6 +29,8 @@ pub struct Attempt<'a> {
     pub kind: ConnectionType,
     /// From where.
     pub from: IpAddr,
+    /// The certificate that it showed, verified, in DER.
+    pub certificate: Option<&'a [u8]>,
 }
 
 /// Why a client is not let in; for the log, as it is told no more than `Authorization Violation`.
@@ -42,6 +45,12 @@ pub enum Refusal {
     /// A signature that is missing, or not that of the nonce.
     #[error("the nonce is not signed with the user's nkey")]
     Signature,
+    /// A user that a reload has taken away.
+    #[error("there is no such user any more")]
+    Gone,
+    /// No certificate, or one that names no user.
+    #[error("the certificate names no user")]
+    Certificate,
     /// No JWT, or one that cannot be read.
     #[error("user JWT: {0}")]
     Jwt(JwtError),
@@ -92,6 +101,9 @@ pub struct Rules {
     single: Option<Single>,
     no_auth_user: Option<Arc<User>>,
     trust: Option<Trust>,
+    /// Whether certificates name the users, on the ordinary port and on that for WebSocket.
+    maps_clients: bool,
+    maps_browsers: bool,
     timeout: Duration,
     hashing: Hashing,
 }
@@ -106,11 +118,9 @@ impl Rules {
     ///
     /// # Errors
     /// What does not fit together, by name.
-    pub fn new(
-        authorization: Option<&AuthorizationConfig>,
-        configured: &BTreeMap<String, AccountConfig>,
-        accounts: &Accounts,
-    ) -> Result<Rules, RulesError> {
+    pub fn new(config: &Config, accounts: &Accounts) -> Result<Rules, RulesError> {
+        let (authorization, configured) = (config.authorization.as_ref(), &config.accounts);
+        let maps = |tls: Option<&TlsConfig>| tls.is_some_and(|tls| tls.verify_and_map);
         let users = Users::new(authorization, configured, accounts)?;
         let single = authorization.map(single).transpose()?.flatten();
         match single {
@@ -135,6 +145,8 @@ impl Rules {
             single,
             no_auth_user,
             trust,
+            maps_clients: maps(config.tls.as_ref()),
+            maps_browsers: maps(config.websocket.as_ref().and_then(|websocket| websocket.tls.as_ref())),
             timeout: authorization.and_then(|a| a.timeout).map_or(TIMEOUT, |timeout| timeout.0),
             hashing: Hashing::default(),
         })
@@ -148,6 +160,8 @@ impl Rules {
             single: None,
             no_auth_user: None,
             trust: None,
+            maps_clients: false,
+            maps_browsers: false,
             timeout: TIMEOUT,
             hashing: Hashing::default(),
         }
@@ -193,7 +207,9 @@ impl Rules {
         let given = |text: &'_ Option<String>| text.as_deref().filter(|t| !t.is_empty()).map(str::to_owned);
         let (user, password) = (given(&connect.user), given(&connect.pass));
         let (token, key) = (given(&connect.auth_token), given(&connect.nkey));
+        let by_certificate = !self.users.named.is_empty() && self.maps(kind);
         if let Some(no_auth) = &self.no_auth_user
+            && !(by_certificate && self.users.named.contains_key(&no_auth.name))
             && user.is_none()
             && password.is_none()
             && token.is_none()
@@ -214,12 +230,21 @@ impl Rules {
             };
         }
         let password = password.unwrap_or_default();
+        if by_certificate {
+            let user = self.named_by(attempt).ok_or(Refusal::Certificate)?;
+            return match password::matches(&user.password, &password, &self.hashing).await {
+                true => Ok(Session::of(user)),
+                false => Err(Refusal::Credentials),
+            };
+        }
         if let Some(name) = user.as_ref().filter(|_| !self.users.named.is_empty()) {
             let user = self.users.named.get(&**name).ok_or(Refusal::Credentials)?;
             if !user.may_connect_by(kind) {
                 return Err(Refusal::ConnectionType);
             }
-            return match password::matches(&user.password, &password, &self.hashing).await {
+            // A user without password, where certificates name users, is one that only a certificate names.
+            let only_by_certificate = user.password.is_empty() && (self.maps_clients || self.maps_browsers);
+            return match !only_by_certificate && password::matches(&user.password, &password, &self.hashing).await {
                 true => Ok(Session::of(user)),
                 false => Err(Refusal::Credentials),
             };
@@ -237,18 +262,35 @@ impl Rules {
         }
     }
 
+    /// Whether certificates name the users of those who come in this way.
+    fn maps(&self, kind: ConnectionType) -> bool {
+        match kind {
+            ConnectionType::Standard => self.maps_clients,
+            ConnectionType::Websocket => self.maps_browsers,
+            _ => false,
+        }
+    }
+
+    /// The user whom the certificate names.
+    fn named_by(&self, attempt: &Attempt<'_>) -> Option<&Arc<User>> {
+        let names = Names::read(attempt.certificate?)?;
+        let may = |user: &&Arc<User>| user.may_connect_by(attempt.kind);
+        let users = self.users.named.iter().map(|(name, user)| (&**name, user)).filter(|(_, user)| may(user));
+        names.find(|name| self.users.named.get(name).filter(may), users)
+    }
+
     /// What becomes of a client that earlier rules have let in: as nats-server does at a reload, it is asked for its
     /// credentials again, except that an unchanged password is not hashed once more.
     ///
     /// # Errors
     /// Why it may not stay.
     pub async fn renew(&self, session: &Session, attempt: &Attempt<'_>) -> Result<Session, Refusal> {
-        if let Source::User(before) = &session.source
-            && let Some(now) = self.users.named.get(&before.name).or_else(|| self.users.nkeys.get(&before.name))
-            && now.password == before.password
-            && now.may_connect_by(attempt.kind)
-        {
-            return Ok(Session::of(now));
+        if let Source::User(before) = &session.source {
+            let now = self.users.named.get(&before.name).or_else(|| self.users.nkeys.get(&before.name));
+            let now = now.ok_or(Refusal::Gone)?;
+            if now.password == before.password && now.may_connect_by(attempt.kind) {
+                return Ok(Session::of(now));
+            }
         }
         self.authenticate(attempt).await
     }

@@ -70,7 +70,7 @@ impl Parts {
         let system = config.authorization.as_ref().and_then(system_account);
         let accounts = Accounts::new(system.as_deref());
         let account = accounts.global().clone();
-        let rules = Rules::new(config.authorization.as_ref(), &config.accounts, &accounts)?;
+        let rules = Rules::new(config, &accounts)?;
         let authenticator = Authenticator::new(rules);
         Subjects::read(config).map_err(StartError::Subjects)?.put_in_force(&accounts);
         let mut server = Server::bind(
@@ -151,7 +151,7 @@ impl Parts {
     /// # Errors
     /// Those are not right; the old ones stay.
     pub fn reload_users(&self, config: &Config) -> Result<(), RulesError> {
-        let rules = Rules::new(config.authorization.as_ref(), &config.accounts, &self.accounts)?;
+        let rules = Rules::new(config, &self.accounts)?;
         self.authenticator.replace(rules);
         Ok(())
     }

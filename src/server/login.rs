@@ -5,7 +5,7 @@ use super::listener::Shared;
 use super::outbound::CloseReason;
 use super::websocket::Visitor;
 use crate::account::{RouteCache, Seat};
-use crate::auth::{self, Attempt, PublishGate, Rules, Session, nonce};
+use crate::auth::{self, Attempt, PublishGate, Refusal, Rules, Session, nonce};
 use crate::config::auth::ConnectionType;
 use crate::protocol::Connect;
 use std::net::IpAddr;
@@ -92,8 +92,14 @@ impl Connection {
             visitor.complete(&mut connect);
         }
         let rules = self.login.rules.borrow_and_update().clone();
-        let attempt =
-            Attempt { connect: &connect, nonce: &self.login.nonce, kind: self.login.kind, from: self.login.peer };
+        let certificate = self.client.certificate();
+        let attempt = Attempt {
+            connect: &connect,
+            nonce: &self.login.nonce,
+            kind: self.login.kind,
+            from: self.login.peer,
+            certificate,
+        };
         match rules.authenticate(&attempt).await {
             Ok(session) => self.become_user(session)?,
             Err(refusal) => {
@@ -113,10 +119,18 @@ impl Connection {
             return Ok(());
         }
         let rules = self.login.rules.borrow_and_update().clone();
-        let attempt =
-            Attempt { connect: &self.connect, nonce: &self.login.nonce, kind: self.login.kind, from: self.login.peer };
+        let certificate = self.client.certificate();
+        let attempt = Attempt {
+            connect: &self.connect,
+            nonce: &self.login.nonce,
+            kind: self.login.kind,
+            from: self.login.peer,
+            certificate,
+        };
         let session = match rules.renew(&self.session, &attempt).await {
             Ok(session) => session,
+            // nats-server lets those go without a word.
+            Err(Refusal::Gone) => return Err(CloseReason::AccountChanged),
             Err(refusal) => return Err(self.violation(&refusal.to_string())),
         };
         if !Arc::ptr_eq(&session.account, &self.session.account) {

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const VIOLATION: &str = "-ERR 'Authorization Violation'\r\n(closed)";
 
 /// A token of `kind` about `subject`; `claims` goes over the usual.
-fn sign(by: &KeyPair, subject: &str, kind: &str, claims: Value) -> String {
+pub fn sign(by: &KeyPair, subject: &str, kind: &str, claims: Value) -> String {
     let mut all = json!({
         "iss": by.public_key(), "sub": subject, "name": kind, "iat": now(), "jti": "x",
         "nats": { "type": kind, "version": 2 },

@@ -4,8 +4,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod clients;
 mod jwt;
 mod permissions;
+mod reload;
 mod users;
 
 use common::play;

@@ -3,6 +3,7 @@
 use super::{LIMIT, hub, wait_for};
 use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// A nats-server; killed when dropped, its log printed if the test failed.
@@ -17,9 +18,7 @@ impl NatsServer {
     /// Starts one with `config`, which must not set where it listens.
     pub async fn start(config: &str) -> NatsServer {
         let dir = tempfile::tempdir().expect("a folder");
-        let file = dir.path().join("server.conf");
-        let text = format!("listen: \"127.0.0.1:-1\"\nports_file_dir: {:?}\n{config}", dir.path());
-        fs::write(&file, text).expect("written");
+        let file = write(dir.path(), config);
         let log = File::create(dir.path().join("server.log")).expect("a log");
         let mut command = Command::new(hub::binary());
         command.arg("-c").arg(file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -39,10 +38,24 @@ impl NatsServer {
         ports[kind][0].as_str().unwrap_or_else(|| panic!("no {kind} in {text}")).to_owned()
     }
 
+    /// Has it read another configuration.
+    pub fn reconfigure(&self, config: &str) {
+        write(self.dir.path(), config);
+        super::signal(self.child.id(), rustix::process::Signal::HUP);
+    }
+
     /// A client without credentials.
     pub async fn client(&self) -> async_nats::Client {
         async_nats::connect(self.clients.to_string()).await.expect("nats-server takes clients")
     }
+}
+
+/// Writes the configuration file.
+fn write(dir: &Path, config: &str) -> PathBuf {
+    let file = dir.join("server.conf");
+    let text = format!("listen: \"127.0.0.1:-1\"\nports_file_dir: {dir:?}\n{config}");
+    fs::write(&file, text).expect("written");
+    file
 }
 
 impl Drop for NatsServer {

@@ -37,7 +37,7 @@ pub(super) fn all(config: &Config) -> Vec<String> {
             errors.push(format!("[accounts.{name:?}] jetstream: the name of an account with streams has no slash"));
         }
     }
-    let rules = Rules::new(config.authorization.as_ref(), &config.accounts, &Accounts::new(None));
+    let rules = Rules::new(config, &Accounts::new(None));
     errors.extend(rules.err().map(|error| error.to_string()));
     errors.extend(Subjects::read(config).err().into_iter().flatten());
     check_uplinks(config, &mut errors);
@@ -48,7 +48,6 @@ pub(super) fn all(config: &Config) -> Vec<String> {
 /// What the configuration can say and leafd cannot do yet is refused: nobody shall believe a door locked that is open.
 fn not_built_yet(config: &Config, errors: &mut Vec<String>) {
     for (set, what) in [
-        (config.tls.as_ref().is_some_and(|tls| tls.verify_and_map), "tls.verify_and_map: users by their certificates"),
         (
             config.websocket.as_ref().is_some_and(|websocket| websocket.no_auth_user.is_some()),
             "websocket.no_auth_user: a user for those without credentials",

@@ -1,0 +1,65 @@
+//! Users that change while clients are connected. nats-server is told by SIGHUP as leafd is; both must do the same.
+
+use super::common::{LIMIT, Leafd, NatsServer, have, hub, wait_for};
+use super::play::{Raw, login};
+
+const BEFORE: [&str; 2] = [
+    r#"[authorization]
+users = [{ user = "keeps", password = "pw" }, { user = "narrows", password = "pw" }, { user = "goes", password = "pw" }, { user = "changes", password = "pw" }]
+[accounts.B]
+users = [{ user = "moves", password = "pw" }]"#,
+    r#"authorization { users = [{user: keeps, password: pw}, {user: narrows, password: pw}, {user: goes, password: pw}, {user: changes, password: pw}] }
+accounts { B { users = [{user: moves, password: pw}] } }"#,
+];
+const AFTER: [&str; 2] = [
+    r#"[authorization]
+users = [{ user = "keeps", password = "pw" }, { user = "narrows", password = "pw", permissions = { publish = "a", subscribe = { allow = ["a", "c.>"], deny = "c.no" } } }, { user = "moves", password = "pw" }, { user = "changes", password = "new" }, { user = "comes", password = "pw" }]
+[accounts.B]"#,
+    r#"authorization { users = [{user: keeps, password: pw}, {user: narrows, password: pw, permissions: {publish: "a", subscribe: {allow: ["a", "c.>"], deny: "c.no"}}}, {user: moves, password: pw}, {user: changes, password: new}, {user: comes, password: pw}] }
+accounts { B { } }"#,
+];
+
+#[tokio::test]
+async fn who_may_stay_stays_with_what_it_may_do_by_now() {
+    if !have(&hub::binary()) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), BEFORE[0]);
+    leafd.start();
+    let nats = NatsServer::start(BEFORE[1]).await;
+    let addresses = [leafd.clients.expect("it listens"), nats.clients];
+    let mut clients = Vec::new();
+    for address in addresses {
+        let mut all = Vec::new();
+        for user in ["keeps", "narrows", "goes", "changes", "moves"] {
+            let mut raw = Raw::connect(address).await;
+            assert!(raw.say(&login(user, "pw")).await.starts_with("INFO"));
+            raw.say("SUB a 1\r\nSUB b 2\r\nSUB b q 3\r\nSUB c.> 4\r\n").await;
+            all.push(raw);
+        }
+        clients.push(all);
+    }
+    leafd.configure(AFTER[0]);
+    leafd.hup();
+    nats.reconfigure(AFTER[1]);
+    let mut heard = Vec::new();
+    for (address, mut all) in addresses.into_iter().zip(clients) {
+        wait_for("the new user", LIMIT, || async {
+            Raw::connect(address).await.say(&login("comes", "pw")).await.starts_with("INFO").then_some(())
+        })
+        .await;
+        let mut said = vec![all[2].rest().await, all[3].rest().await, all[4].rest().await];
+        said.push(all[0].say("PUB c.no 1\r\nx\r\nPUB c.yes 1\r\ny\r\n").await);
+        let mut narrowed = all[1].say("PUB b 1\r\nx\r\nSUB b 9\r\n").await;
+        let mut lines: Vec<&str> = narrowed.split_inclusive("\r\n").collect();
+        // Which subscription is removed first is not said.
+        lines.sort_unstable();
+        narrowed = lines.concat();
+        said.push(narrowed);
+        heard.push(said);
+    }
+    assert_eq!(heard[0], heard[1], "first ours, then nats-server's");
+    assert_eq!(heard[0][1], "-ERR 'Authorization Violation'\r\n(closed)");
+    assert!(heard[0][4].contains("c.yes") && !heard[0][4].contains("MSG c.no"), "{heard:?}");
+}
