@@ -56,7 +56,7 @@ impl Raw {
     }
 }
 
-/// Of a later INFO only what tells the account is compared, and PONGs are left out.
+/// Of a later INFO only what tells the account is compared, and PINGs and PONGs are left out.
 fn plain(text: &str) -> String {
     let mut out = String::new();
     for line in text.split_inclusive("\r\n") {
@@ -65,7 +65,7 @@ fn plain(text: &str) -> String {
                 let info: Value = serde_json::from_str(json).expect("JSON");
                 out += &format!("INFO {} {} {}\r\n", info["remote_account"], info["acc_is_sys"], info["connect_info"]);
             }
-            None if line == "PONG\r\n" => {}
+            None if line == "PONG\r\n" || line == "PING\r\n" => {}
             None => out += line,
         }
     }
