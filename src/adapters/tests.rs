@@ -159,9 +159,12 @@ impl Bench {
 
     async fn api(&self, verb: &str, request: Value) -> Value {
         let subject = format!("$JS.API.{verb}");
-        let payload = request.to_string();
+        // Requests without a body must have none.
+        let payload = if request.is_null() { String::new() } else { request.to_string() };
         let answer = self.client.request(&subject, b"", payload.as_bytes(), Duration::from_secs(10)).await;
-        serde_json::from_slice(&answer.expect("an answer").payload).expect("JSON")
+        let answer: Value = serde_json::from_slice(&answer.expect("an answer").payload).expect("JSON");
+        assert!(answer.get("error").is_none(), "{verb}: {answer}");
+        answer
     }
 
     async fn payload(&self, seq: u64) -> String {

@@ -189,7 +189,13 @@ impl Shared {
                 let stop = queue.stop;
                 let mut taken = std::mem::take(&mut *queue);
                 queue.stop = stop;
-                taken.logs.append(&mut taken.retry);
+                // Once each: what is staged while a round writes a log must wait for the next round, or it would be written
+                // over what this one has just written.
+                for log in std::mem::take(&mut taken.retry) {
+                    if !taken.logs.iter().any(|other| Arc::ptr_eq(other, &log)) {
+                        taken.logs.push(log);
+                    }
+                }
                 return Some(Queue { stop, ..taken });
             }
             if due {
