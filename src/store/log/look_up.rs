@@ -81,16 +81,18 @@ impl Log {
 
     /// Last sequence of the subjects that `filter` selects; staged ones included.
     pub fn last_for(&self, filter: &str) -> Option<u64> {
-        let state = self.0.state();
         if subject::is_literal(filter) {
-            return state.subjects.get(filter).map(|info| info.last);
+            return self.subject_info(filter).map(|info| info.last);
         }
+        let state = self.0.state();
         state.subjects.iter().filter(|(s, _)| subject::matches(filter, s)).map(|(_, info)| info.last).max()
     }
 
     /// First and last sequence and count of one subject.
     pub fn subject_info(&self, subject: &str) -> Option<SubjectInfo> {
         self.mend_first(subject);
+        // A commit that failed leads back to a record that may have been removed meanwhile.
+        self.mend_last(subject);
         self.0.state().subjects.get(subject)
     }
 
