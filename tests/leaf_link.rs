@@ -423,7 +423,7 @@ async fn a_hub_that_speaks_nonsense_is_dialled_again_and_named() {
         ("INFO {\"server_id\":\"X\",\"client_id\":1}\r\n", "another port"),
         ("INFO nonsense\r\n", "not valid"),
         ("-ERR 'Authorization Violation'\r\n", "check user, password"),
-        ("INFO {\"client_id\":1,\"leafnode_urls\":[]}\r\nLMSG a 5\r\nabcdefgh\r\n", "Bad Message"),
+        ("INFO {\"client_id\":1,\"leafnode_urls\":[]}\r\nLMSG a 5\r\nabcdefgh\r\n", "Unknown Protocol Operation"),
         ("INFO {\"client_id\":1,\"leafnode_urls\":[]}\r\nLMSG a 999999999\r\n", "Payload"),
         ("INFO {\"client_id\":1,\"leafnode_urls\":[]}\r\n\0\0\0\0\0", "no leaf node protocol"),
     ] {
