@@ -7,6 +7,7 @@
 mod certificate;
 mod distinguished_name;
 mod jwt;
+mod keys;
 mod nkey;
 mod password;
 mod permissions;
@@ -16,6 +17,7 @@ mod session;
 mod trust;
 mod users;
 
+pub use keys::ServerKeys;
 pub use nkey::nonce;
 pub use permissions::{PermissionLists, Permissions, PublishGate, ResponseLimit, SubjectPermission, bare};
 pub use replies::Replies;

@@ -3,7 +3,7 @@
 use super::{StartError, streams};
 use crate::account::{Account, Accounts};
 use crate::adapters::{AdapterContext, Adapters};
-use crate::auth::{Authenticator, Rules, RulesError, system_account};
+use crate::auth::{Authenticator, Rules, RulesError, ServerKeys, system_account};
 use crate::config::shares::Subjects;
 use crate::config::tls::{HandshakeFirst, TlsConfig};
 use crate::config::{Config, LimitsConfig};
@@ -59,9 +59,10 @@ impl Parts {
             connections: watch::Sender::new(false),
             lame_duck: watch::Sender::new(None),
         };
+        let keys = ServerKeys::generate();
         let identity = Identity {
             server_name: config.server_name.clone(),
-            server_id: server_id(),
+            server_id: keys.id(),
             domain: config.jetstream.enabled.then(|| config.domain().to_owned()),
             jetstream: config.jetstream.enabled,
         };
@@ -332,10 +333,4 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
         _ => {}
     }
     address
-}
-
-/// An id of this process in the form of a server nkey: `N` and 55 characters of base 32.
-fn server_id() -> String {
-    const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-    std::iter::once('N').chain((0..55).map(|_| char::from(BASE32[fastrand::usize(..32)]))).collect()
 }
