@@ -152,7 +152,8 @@ impl Store {
         &self.0.state
     }
 
-    /// Resolves when everything staged until now is committed.
+    /// Resolves when everything staged until now is committed, or with the error of the commit that could not do so. A commit
+    /// that had failed before this was asked has told the observers of its logs, and does not count here.
     pub fn barrier(&self) -> Commit {
         self.0.shared.barrier()
     }

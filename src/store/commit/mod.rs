@@ -35,7 +35,10 @@ pub(super) fn run(shared: &Shared, state: &StateLog) {
         let work = shared.next(ticking);
         if let Some(mut work) = work {
             let result = round::commit(shared, state, std::mem::take(&mut work.logs));
-            work.tickets.into_iter().for_each(|ticket| ticket.resolve(result.clone()));
+            if let Err(error) = &result {
+                shared.failed(error);
+            }
+            work.tickets.into_iter().for_each(|(ticket, known)| ticket.resolve(known.and(result.clone())));
             if work.stop {
                 // What the last round gave rise to, such as removals by limits, goes along.
                 while let Some(rest) = shared.rest() {

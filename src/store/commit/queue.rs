@@ -52,7 +52,8 @@ pub(in crate::store) struct Shared {
 pub(super) struct Queue {
     pub logs: Vec<Arc<Inner>>,
     pub state: bool,
-    pub tickets: Vec<Ticket>,
+    /// Barriers, each with what is known of its outcome so far.
+    pub tickets: Vec<(Ticket, Result<(), StoreError>)>,
     /// What could not be written: it goes along with the next round, which comes with the next tick at the latest.
     pub retry: Vec<Arc<Inner>>,
     pub retry_state: bool,
@@ -118,14 +119,14 @@ impl Shared {
         (!logs.is_empty()).then_some(logs)
     }
 
-    /// Resolves when everything staged until now is committed.
+    /// Resolves when everything staged until now is committed; with an error if the round under way, or the next one, fails.
     pub fn barrier(&self) -> Commit {
         let (ticket, commit) = ticket();
         let mut queue = self.queue();
         if queue.finished {
             ticket.resolve(Err(StoreError::Closed));
         } else {
-            queue.tickets.push(ticket);
+            queue.tickets.push((ticket, Ok(())));
             self.wake.notify_one();
         }
         commit
@@ -157,7 +158,12 @@ impl Shared {
             queue.finished = true;
             std::mem::take(&mut queue.tickets)
         };
-        tickets.into_iter().for_each(|ticket| ticket.resolve(Err(StoreError::Closed)));
+        tickets.into_iter().for_each(|(ticket, _)| ticket.resolve(Err(StoreError::Closed)));
+    }
+
+    /// A round failed: who asked for a barrier while it was under way may have staged what it dropped.
+    pub(super) fn failed(&self, error: &StoreError) {
+        self.queue().tickets.iter_mut().for_each(|(_, outcome)| *outcome = Err(error.clone()));
     }
 
     pub fn is_closed(&self) -> bool {
@@ -227,5 +233,42 @@ impl Shared {
                 *error = Some(e.to_string());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::io::{MemoryDisk, Place};
+    use crate::store::log::{LogOptions, State, Storage};
+
+    #[test]
+    fn a_log_that_is_staged_and_retried_is_in_a_round_once() {
+        let place = Place { disk: Arc::new(MemoryDisk), dir: "/data".into() };
+        let clock = Clock::of_the_machine();
+        let shared = Arc::new(Shared::new(1 << 20, clock, Reserve::new(place.clone())));
+        let log = |id| Inner::new(id, place.clone(), Storage::File, shared.clone(), State::new(&LogOptions::default()));
+        let (both, failed) = (log("both"), log("failed"));
+        for log in [&both, &failed, &both] {
+            shared.retry(log.clone());
+        }
+        shared.enqueue(both.clone());
+        let logs = shared.next(false).expect("there is work").logs;
+        assert_eq!(logs.iter().filter(|log| Arc::ptr_eq(log, &both)).count(), 1);
+        assert_eq!(logs.iter().filter(|log| Arc::ptr_eq(log, &failed)).count(), 1);
+    }
+
+    #[test]
+    fn a_barrier_asked_for_during_a_round_that_fails_says_so() {
+        let place = Place { disk: Arc::new(MemoryDisk), dir: "/data".into() };
+        let shared = Shared::new(1 << 20, Clock::of_the_machine(), Reserve::new(place));
+        let during = shared.barrier();
+        shared.failed(&StoreError::Missing("space".into()));
+        let after = shared.barrier();
+        for (ticket, outcome) in shared.next(false).expect("there is work").tickets {
+            ticket.resolve(outcome);
+        }
+        assert!(matches!(during.wait(), Err(StoreError::Missing(_))));
+        after.wait().expect("nothing failed since");
     }
 }

@@ -1,6 +1,6 @@
 //! Disks that are full, fail, or flip bits.
 
-use super::{DIR, Heard, all, log, open, put};
+use super::{DIR, Heard, all, heal, log, open, put};
 use crate::store::sim::SimDisk;
 use crate::store::*;
 use bytes::Bytes;
@@ -169,8 +169,7 @@ fn a_removal_that_could_not_be_written_is_not_forgotten() {
             answers.push(store.barrier().wait().is_ok());
         }
         assert!(!answers[2], "after {failing_after}: {answers:?}");
-        disk.fail(None);
-        store.barrier().wait().expect("commits");
+        heal(&disk, &store);
         let disk = disk.cut(&mut fastrand::Rng::with_seed(failing_after.into()));
         store.close();
         assert_eq!(log(&open(&disk), Limits::default()).state().msgs, 7, "after {failing_after}");
@@ -192,8 +191,7 @@ fn changes_of_state_wait_for_the_disk_within_bounds() {
     }
     let kept = store.state().scan("k").len();
     assert!((8..12).contains(&kept), "{kept} are kept");
-    disk.fail(None);
-    store.barrier().wait().expect("commits");
+    heal(&disk, &store);
     let disk = disk.cut(&mut fastrand::Rng::with_seed(1));
     store.close();
     assert_eq!(open(&disk).state().scan("k").len(), kept);

@@ -33,6 +33,14 @@ fn put(log: &Log, subject: &str, payload: &str) -> u64 {
     log.append(&Record { subject, headers: b"", payload: payload.as_bytes() }).expect("staged")
 }
 
+/// The disk works again, and what had to wait for it is committed.
+fn heal(disk: &SimDisk, store: &Store) {
+    disk.fail(None);
+    // The round under way may have failed before.
+    let _ = store.barrier().wait();
+    store.barrier().wait().expect("works again");
+}
+
 fn all(log: &Log) -> Vec<(u64, String)> {
     let mut reader = log.reader();
     let mut got = Vec::new();

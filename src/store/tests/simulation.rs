@@ -1,6 +1,6 @@
 //! Random work with random faults, seeded: a seed that fails is replayed by `LEAFD_SEED`.
 
-use super::{all, log, open, put};
+use super::{all, heal, log, open, put};
 use crate::store::sim::SimDisk;
 use crate::store::*;
 use std::collections::BTreeMap;
@@ -172,7 +172,7 @@ fn survive(seed: u64) {
                     disk.fail(failing.then(|| (ErrorKind::StorageFull, random.u32(..5))));
                     if !failing {
                         // What was staged while the disk was full has been refused; sequences start over.
-                        store.barrier().wait().expect("works again");
+                        heal(&disk, &store);
                         removed.append(&mut removing);
                         staged.clear();
                         let there: BTreeMap<u64, String> = all(&log).into_iter().collect();
