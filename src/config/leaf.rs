@@ -1,5 +1,6 @@
 //! `[[leaf.remote]]` and `[leaf.listen]`: the link to the hub, and leaf connections that others make to us.
 
+use super::compression::Compression;
 use super::secret::Secret;
 use super::units::{ByteSize, Duration};
 use serde::Deserialize;
@@ -57,6 +58,9 @@ pub struct RemoteConfig {
     /// A ping goes out after this time of silence; after two unanswered ones the link is taken down.
     #[serde(default = "ping_interval")]
     pub ping_interval: Duration,
+    /// Compression of the link, by S2.
+    #[serde(default)]
+    pub compression: Compression,
     /// Pause between dials.
     #[serde(default)]
     pub reconnect: Reconnect,
@@ -116,6 +120,9 @@ pub struct ListenConfig {
     /// TLS; absent: plain.
     #[serde(default)]
     pub tls: Option<ListenTls>,
+    /// Compression, by S2.
+    #[serde(default)]
+    pub compression: Compression,
     /// Who may connect; empty: anybody, for everything.
     #[serde(default)]
     pub users: Vec<LeafUser>,

@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod adapter;
 pub mod auth;
 mod check;
+pub mod compression;
 pub mod conf;
 pub mod http;
 pub mod leaf;

@@ -1,6 +1,7 @@
 //! From a URL to a hub that has taken our CONNECT: TCP, its INFO, TLS where asked for, CONNECT, and its second INFO.
 
 use super::auth::{self, AuthError, LeafConnect};
+use super::compression::{Agreed, UnknownMode};
 use super::info::LeafInfo;
 use super::wire::{Greeting, STEP_LIMIT, Socket, WireError};
 use crate::config::leaf::RemoteConfig;
@@ -8,7 +9,7 @@ use crate::protocol::NATS_VERSION;
 use crate::system::tls::{self, TlsError, TlsFiles};
 use rustls::pki_types::ServerName;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 const DEFAULT_PORT: u16 = 7422;
@@ -66,6 +67,9 @@ pub enum DialError {
     /// INFO is not what a leafnode port sends.
     #[error("this is not a leafnode port ({0}); the hub's leafnodes port is 7422 unless set otherwise")]
     WrongPort(String),
+    /// It compresses in a way of its own.
+    #[error(transparent)]
+    Compression(#[from] UnknownMode),
     /// Our credentials cannot be read.
     #[error(transparent)]
     Auth(#[from] AuthError),
@@ -134,6 +138,8 @@ pub struct Dialled {
     pub address: SocketAddr,
     /// The hub's first INFO, with the permissions of its second.
     pub info: LeafInfo,
+    /// How the connection is compressed.
+    pub agreed: Agreed,
 }
 
 /// Dials `url` and goes through the handshake.
@@ -144,6 +150,7 @@ pub async fn dial(url: &Url, config: &RemoteConfig, identity: &Identity, account
         .map_err(DialError::Connect)?;
     let _ = tcp.set_nodelay(true);
     let address = tcp.peer_addr().map_err(DialError::Connect)?;
+    let began = Instant::now();
     let mut buffer = Vec::new();
     let (mut socket, info) = if config.tls.handshake_first {
         let mut socket = secure(tcp, url, config).await?;
@@ -162,6 +169,23 @@ pub async fn dial(url: &Url, config: &RemoteConfig, identity: &Identity, account
             other => (other, info),
         }
     };
+    // From the connection to the first INFO is one round trip and little more.
+    let agreed = Agreed::negotiate(&config.compression, &info.compression, began.elapsed())?;
+    let info = if agreed.is_on() {
+        let own = LeafInfo {
+            server_id: identity.server_id.clone(),
+            server_name: identity.server_name.clone(),
+            version: NATS_VERSION.into(),
+            headers: true,
+            compression: agreed.info_name().into(),
+            ..LeafInfo::default()
+        };
+        socket.send(&own.line()).await?;
+        socket = socket.compressed(agreed.clone(), &mut buffer);
+        first_info(&mut socket, &mut buffer).await?
+    } else {
+        info
+    };
     let mut connect = LeafConnect {
         version: NATS_VERSION.into(),
         server_id: identity.server_id.clone(),
@@ -169,7 +193,7 @@ pub async fn dial(url: &Url, config: &RemoteConfig, identity: &Identity, account
         name: identity.server_name.clone(),
         headers: true,
         jetstream: identity.jetstream,
-        compress_mode: "off".into(),
+        compress_mode: agreed.name().into(),
         remote_account: account.to_owned(),
         ..LeafConnect::default()
     };
@@ -180,7 +204,7 @@ pub async fn dial(url: &Url, config: &RemoteConfig, identity: &Identity, account
     line.extend_from_slice(b"\r\n");
     socket.send(&line).await?;
     let info = if info.info_on_connect { second_info(&mut socket, &mut buffer, info).await? } else { info };
-    Ok(Dialled { socket, buffer, address, info })
+    Ok(Dialled { socket, buffer, address, info, agreed })
 }
 
 async fn first_info(socket: &mut Socket, buffer: &mut Vec<u8>) -> Result<LeafInfo, DialError> {
@@ -232,7 +256,7 @@ async fn secure(tcp: TcpStream, url: &Url, config: &RemoteConfig) -> Result<Sock
         .await
         .map_err(|_| WireError::TimedOut)?
         .map_err(DialError::Tls)?;
-    Ok(Socket::Tls(Box::new(stream)))
+    Ok(Socket::Stream(Box::new(stream)))
 }
 
 #[cfg(test)]

@@ -51,6 +51,9 @@ pub struct LeafInfo {
     /// This is that second one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub connect_info: bool,
+    /// Mode of compression: what the sender would do, and in its next INFO what it does.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub compression: String,
     /// Account that the connection is bound to.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub remote_account: String,

@@ -6,6 +6,7 @@
 //! as live traffic, nor does our own domain's API outwards; a domain's API (`$JS.<domain>.API.>`) crosses if it is listed.
 
 use super::backoff::Backoff;
+use super::compression::Agreed;
 use super::dial::{self, Dialled, Identity, Url, advice};
 use super::info::LeafInfo;
 use super::interest::loop_subject;
@@ -57,6 +58,7 @@ struct Current {
     url: String,
     address: Option<SocketAddr>,
     rtt: Option<Duration>,
+    compression: &'static str,
 }
 
 /// Why a message was not handed to the hub.
@@ -171,6 +173,7 @@ impl Link {
             hub_version: current.hub.version.clone(),
             hub_domain: current.hub.domain.clone(),
             hub_url: current.url.clone(),
+            compression: current.compression,
             rtt_ms: current.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
             sent: count(&self.counters.sent),
             sent_bytes: count(&self.counters.sent_bytes),
@@ -190,7 +193,7 @@ impl Link {
     pub fn connection(&self) -> Option<LeafConnection> {
         let current = self.current();
         let peer = current.peer.as_ref()?;
-        Some(peer.connection(current.hub.server_name.clone(), current.address, current.rtt))
+        Some(peer.connection(current.hub.server_name.clone(), current.address, current.rtt, current.compression))
     }
 
     /// Waits until the link has ended, after shutdown.
@@ -297,7 +300,7 @@ impl Link {
 
     /// One connection from dial to end; returns why it ended.
     async fn session(&self, url: &Url, shutdown: watch::Receiver<bool>) -> String {
-        let Dialled { socket, buffer, address, info } =
+        let Dialled { socket, buffer, address, info, agreed } =
             match dial::dial(url, &self.config, &self.identity, self.account.name()).await {
                 Ok(dialled) => dialled,
                 Err(error) => return error.to_string(),
@@ -321,15 +324,21 @@ impl Link {
         );
         let hub_name = info.server_name.clone();
         let hub = info.clone();
-        *self.current() =
-            Current { peer: Some(peer.clone()), hub: info, url: url.to_string(), address: Some(address), rtt: None };
+        *self.current() = Current {
+            peer: Some(peer.clone()),
+            hub: info,
+            url: url.to_string(),
+            address: Some(address),
+            rtt: None,
+            compression: agreed.name(),
+        };
         self.state.send_replace(LinkState::Up {
             since: SystemTime::now(),
             hub_name,
             hub_url: url.to_string(),
             session,
         });
-        let mut control = HubControl { link: self, peer: peer.clone(), hub, refused: false };
+        let mut control = HubControl { link: self, peer: peer.clone(), hub, agreed, refused: false };
         let session = Session {
             peer,
             loop_subject: &self.loop_subject,
@@ -366,6 +375,7 @@ struct HubControl<'a> {
     link: &'a Link,
     peer: Arc<Peer>,
     hub: LeafInfo,
+    agreed: Agreed,
     /// A message against the import list was logged already.
     refused: bool,
 }
@@ -407,7 +417,10 @@ impl Control for HubControl<'_> {
     }
 
     fn round_trip(&mut self, time: Duration) {
-        self.link.current().rtt = Some(time);
+        self.agreed.adapt(time);
+        let mut current = self.link.current();
+        current.rtt = Some(time);
+        current.compression = self.agreed.name();
     }
 
     fn refused(&mut self, subject: &str) {

@@ -4,6 +4,7 @@
 //! as well: what a leaf sends or asks for beyond them is refused with an error and without closing the connection.
 
 use super::auth::LeafConnect;
+use super::compression::Agreed;
 use super::dial::Identity;
 use super::info::LeafInfo;
 use super::interest::loop_subject;
@@ -14,6 +15,7 @@ use super::status::LeafConnection;
 use super::wire::{Greeting, STEP_LIMIT, Socket, WireError};
 use crate::account::Account;
 use crate::auth::SubjectPermission;
+use crate::config::compression::CompressionMode;
 use crate::config::leaf::{LeafUser, ListenConfig};
 use crate::config::secret::SecretError;
 use crate::protocol::NATS_VERSION;
@@ -23,7 +25,7 @@ use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -64,6 +66,7 @@ struct Leaf {
     out: Arc<Outbound>,
     counters: Arc<Counters>,
     peer: Arc<Peer>,
+    agreed: Agreed,
 }
 
 /// A snapshot of one leaf.
@@ -174,7 +177,10 @@ impl Listener {
     /// The leafs connected now, as monitoring shows them.
     pub fn connections(&self) -> Vec<LeafConnection> {
         let leafs = self.shared.leafs();
-        leafs.iter().map(|leaf| leaf.peer.connection(leaf.name.clone(), Some(leaf.address), None)).collect()
+        leafs
+            .iter()
+            .map(|leaf| leaf.peer.connection(leaf.name.clone(), Some(leaf.address), None, leaf.agreed.name()))
+            .collect()
     }
 
     /// Waits until the last leaf has ended, after shutdown.
@@ -236,7 +242,16 @@ impl Shared {
             domain: self.identity.domain.clone().unwrap_or_default(),
             leafnode_urls: Some(Vec::new()),
             info_on_connect: true,
+            compression: self.compression_in_info(),
             ..LeafInfo::default()
+        }
+    }
+
+    /// What the first INFO says of compression.
+    fn compression_in_info(&self) -> String {
+        match self.config.compression.mode {
+            CompressionMode::NotSupported => String::new(),
+            mode => mode.name().to_owned(),
         }
     }
 
@@ -274,7 +289,7 @@ impl Shared {
         let _ = tcp.set_nodelay(true);
         let info = self.info(id, format!("{:016x}", fastrand::u64(..)));
         let mut buffer = Vec::new();
-        let (mut socket, connect) = match self.greet(tcp, &info, &mut buffer).await {
+        let (mut socket, connect, agreed) = match self.greet(tcp, &info, &mut buffer).await {
             Ok(greeted) => greeted,
             Err(error) => return format!("no handshake: {error}"),
         };
@@ -293,6 +308,7 @@ impl Shared {
             |list: Option<&Vec<String>>| list.map(|allow| SubjectPermission { allow: Some(allow.clone()), deny: None });
         let answer = LeafInfo {
             connect_info: true,
+            compression: String::new(),
             nonce: String::new(),
             remote_account: self.account.name().to_owned(),
             import: lists(user.and_then(|u| u.subscribe.as_ref())),
@@ -316,10 +332,11 @@ impl Shared {
             out: out.clone(),
             counters,
             peer: peer.clone(),
+            agreed: agreed.clone(),
         });
         let guard = Connected { shared: self, id, peer: peer.clone() };
         tracing::info!("leaf node {address}: connected ({} {})", connect.name, connect.version);
-        let mut control = LeafControl { peer: peer.clone(), address };
+        let mut control = LeafControl { peer: peer.clone(), address, agreed };
         let session = Session {
             peer,
             loop_subject: &self.loop_subject,
@@ -338,21 +355,35 @@ impl Shared {
         tcp: TcpStream,
         info: &LeafInfo,
         buffer: &mut Vec<u8>,
-    ) -> Result<(Socket, LeafConnect), WireError> {
+    ) -> Result<(Socket, LeafConnect, Agreed), WireError> {
         let mut plain = Socket::Plain(tcp);
         plain.send(&info.line()).await?;
         let mut socket = match (plain, &self.tls) {
             (Socket::Plain(tcp), Some(acceptor)) => {
                 let stream = tokio::time::timeout(STEP_LIMIT, acceptor.accept(tcp)).await;
-                Socket::Tls(Box::new(stream.map_err(|_| WireError::TimedOut)??))
+                Socket::Stream(Box::new(stream.map_err(|_| WireError::TimedOut)??))
             }
             (plain, _) => plain,
         };
-        // A leaf may ask to compress first; it goes on without as we announce no compression.
-        for _ in 0..4 {
-            if let Greeting::Connect(json) = socket.receive(buffer).await? {
-                let connect = serde_json::from_slice(&json).map_err(std::io::Error::from)?;
-                return Ok((socket, connect));
+        let (began, mut agreed) = (Instant::now(), Agreed::none());
+        // A leaf that may compress says so in an INFO of its own, once, before it says who it is.
+        for first in [true, false] {
+            match socket.receive(buffer).await? {
+                Greeting::Connect(json) => {
+                    let connect = serde_json::from_slice(&json).map_err(std::io::Error::from)?;
+                    return Ok((socket, connect, agreed));
+                }
+                Greeting::Info(json) if first => {
+                    let theirs: LeafInfo = serde_json::from_slice(&json).map_err(std::io::Error::from)?;
+                    agreed = Agreed::negotiate(&self.config.compression, &theirs.compression, began.elapsed())
+                        .map_err(std::io::Error::other)?;
+                    if agreed.is_on() {
+                        socket = socket.compressed(agreed.clone(), buffer);
+                        let answer = LeafInfo { compression: agreed.info_name().into(), ..info.clone() };
+                        socket.send(&answer.line()).await?;
+                    }
+                }
+                _ => break,
             }
         }
         Err(WireError::Protocol(crate::protocol::ProtocolError::UnknownOperation))
@@ -395,6 +426,7 @@ impl Drop for Connected<'_> {
 struct LeafControl {
     peer: Arc<Peer>,
     address: SocketAddr,
+    agreed: Agreed,
 }
 
 impl Control for LeafControl {
@@ -410,7 +442,9 @@ impl Control for LeafControl {
         Ok(())
     }
 
-    fn round_trip(&mut self, _: Duration) {}
+    fn round_trip(&mut self, time: Duration) {
+        self.agreed.adapt(time);
+    }
 
     fn refused(&mut self, subject: &str) {
         let line = format!("-ERR 'Permissions Violation for Publish to \"{subject}\"'\r\n");

@@ -6,6 +6,7 @@
 
 mod auth;
 mod backoff;
+mod compression;
 mod dial;
 mod info;
 mod interest;

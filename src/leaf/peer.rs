@@ -167,7 +167,13 @@ impl Peer {
     }
 
     /// A snapshot; the peer's name, address and round trip are the caller's.
-    pub fn connection(&self, name: String, address: Option<SocketAddr>, rtt: Option<Duration>) -> LeafConnection {
+    pub fn connection(
+        &self,
+        name: String,
+        address: Option<SocketAddr>,
+        rtt: Option<Duration>,
+        compression: &'static str,
+    ) -> LeafConnection {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         LeafConnection {
             id: self.id.get(),
@@ -176,6 +182,7 @@ impl Peer {
             account: self.account.name().to_owned(),
             address,
             rtt,
+            compression,
             sent: count(&self.counters.sent),
             sent_bytes: count(&self.counters.sent_bytes),
             received: count(&self.counters.received),

@@ -57,6 +57,8 @@ pub struct LinkStatus {
     pub hub_domain: String,
     /// Where it was dialled.
     pub hub_url: String,
+    /// How the connection is compressed, in nats-server's words.
+    pub compression: &'static str,
     /// Last round trip, milliseconds.
     pub rtt_ms: Option<f64>,
     /// Messages sent, live and by uplinks.
@@ -96,6 +98,8 @@ pub struct LeafConnection {
     pub account: String,
     /// The other end.
     pub address: Option<SocketAddr>,
+    /// How it is compressed, in nats-server's words.
+    pub compression: &'static str,
     /// Last round trip, if it has been measured.
     pub rtt: Option<Duration>,
     /// Messages sent. Of a link to a hub since the start, over all its connections.

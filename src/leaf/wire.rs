@@ -1,5 +1,6 @@
 //! The socket under a leaf connection, plain or TLS, and the first operations on it, before either side trusts the other.
 
+use super::compression::{Agreed, S2Stream};
 use crate::protocol::Limits;
 use crate::protocol::leaf::{LeafOp, LeafParser};
 use crate::server::outbound::Outbound;
@@ -35,8 +36,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 pub enum Socket {
     /// Plain TCP, which any publisher may write to.
     Plain(TcpStream),
-    /// TLS.
-    Tls(Box<dyn Wire>),
+    /// TLS, or compressed, which only one task can write to.
+    Stream(Box<dyn Wire>),
 }
 
 /// The reading side.
@@ -75,10 +76,19 @@ pub enum WireError {
 }
 
 impl Socket {
+    /// Compressed from here on; `buffer` holds what was read already.
+    pub fn compressed(self, agreed: Agreed, buffer: &mut Vec<u8>) -> Socket {
+        let raw = std::mem::take(buffer);
+        Socket::Stream(match self {
+            Socket::Plain(stream) => Box::new(S2Stream::new(stream, agreed, raw)),
+            Socket::Stream(stream) => Box::new(S2Stream::new(stream, agreed, raw)),
+        })
+    }
+
     fn stream(&mut self) -> &mut dyn Wire {
         match self {
             Socket::Plain(stream) => stream,
-            Socket::Tls(stream) => &mut **stream,
+            Socket::Stream(stream) => &mut **stream,
         }
     }
 
@@ -126,7 +136,7 @@ impl Socket {
                 let task = tokio::spawn(out.clone().write_socket());
                 (Box::new(reader), out, task)
             }
-            Socket::Tls(stream) => {
+            Socket::Stream(stream) => {
                 let (reader, writer) = tokio::io::split(stream);
                 let out = Outbound::indirect(MAX_PENDING, WRITE_DEADLINE);
                 let task = tokio::spawn(out.clone().write_stream(writer));

@@ -38,6 +38,11 @@ impl NatsServer {
         ports[kind][0].as_str().unwrap_or_else(|| panic!("no {kind} in {text}")).to_owned()
     }
 
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default()
+    }
+
     /// Has it read another configuration.
     pub fn reconfigure(&self, config: &str) {
         write(self.dir.path(), config);
@@ -63,8 +68,7 @@ impl Drop for NatsServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            let log = fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default();
-            eprintln!("--- nats-server ---\n{log}");
+            eprintln!("--- nats-server ---\n{}", self.log());
         }
     }
 }

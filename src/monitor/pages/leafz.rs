@@ -29,6 +29,7 @@ struct Leaf {
     in_bytes: u64,
     out_bytes: u64,
     subscriptions: usize,
+    compression: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     subscriptions_list: Option<Vec<String>>,
 }
@@ -53,6 +54,7 @@ pub(super) fn page(query: &Query, sources: &Sources) -> Result<Leafz, BadQuery> 
             in_bytes: leaf.received_bytes,
             out_bytes: leaf.sent_bytes,
             subscriptions: leaf.subscriptions.len(),
+            compression: leaf.compression,
             subscriptions_list: (subs && !leaf.subscriptions.is_empty()).then_some(leaf.subscriptions),
         })
         .collect();

@@ -3,6 +3,8 @@
 use super::super::{Entry, Kind, Value};
 use super::reader::{Findings, set};
 use super::{tls, users};
+use crate::config::compression::Compression;
+use serde::Deserialize;
 use toml::{Table, Value as Toml};
 
 /// The block as leafd's `[leaf]`; `authenticated` says whether clients need credentials.
@@ -25,7 +27,7 @@ pub(super) fn leafnodes(entry: &Entry, authenticated: bool, findings: &mut Findi
             "dial_timeout" => findings.ignore(e, "leafd bounds dialling itself"),
             "leafnode_advertise" | "advertise" | "no_advertise" => findings.ignore(e, "no addresses are advertised"),
             "min_version" | "minimum_version" => findings.ignore(e, "leaf nodes of any version are let in"),
-            "compression" => findings.ignore(e, "it is agreed upon with the other side"),
+            "compression" => set(&mut listen, "compression", compression(e, findings)),
             "isolate_leafnode_interest" | "isolate" => findings.ignore(e, "interest is not kept from other leaf nodes"),
             "write_deadline" | "write_timeout" => findings.ignore(e, "a leaf node that reads too slowly is cut off"),
             _ => findings.unknown(e, "`leafnodes`"),
@@ -165,7 +167,7 @@ fn remote(key: &str, value: &Value, findings: &mut Findings) -> Option<Table> {
             }
             "proxy" => findings.refuse(e, "a hub is not dialled through a proxy"),
             "hub" => findings.ignore(e, "leafd is always the leaf"),
-            "compression" => findings.ignore(e, "it is agreed upon with the hub"),
+            "compression" => set(&mut table, "compression", compression(e, findings)),
             "no_randomize" | "dont_randomize" => findings.ignore(e, "leafd chooses among the URLs itself"),
             "first_info_timeout" | "dial_timeout" => findings.ignore(e, "leafd bounds dialling itself"),
             "ws_compress"
@@ -190,6 +192,34 @@ fn remote(key: &str, value: &Value, findings: &mut Findings) -> Option<Table> {
     }
     set(&mut table, "discover", Some(discover));
     (!disabled).then_some(table)
+}
+
+/// A mode, or a map of mode and thresholds (`parseCompression`).
+fn compression(entry: &Entry, findings: &mut Findings) -> Option<Toml> {
+    let mut table = Table::new();
+    match &entry.value.kind {
+        Kind::String(mode) => set(&mut table, "mode", Some(mode.as_str())),
+        Kind::Bool(on) => set(&mut table, "mode", Some(on.to_string())),
+        _ => {
+            for e in findings.map(entry)?.iter() {
+                match &*e.key.to_ascii_lowercase() {
+                    "mode" => match e.value.kind {
+                        Kind::Bool(on) => set(&mut table, "mode", Some(on.to_string())),
+                        _ => set(&mut table, "mode", findings.text(e)),
+                    },
+                    "rtt_thresholds" | "thresholds" | "rtts" | "rtt" => {
+                        set(&mut table, "rtt_thresholds", findings.texts(e));
+                    }
+                    _ => findings.unknown(e, "`compression`"),
+                }
+            }
+        }
+    }
+    if let Err(error) = Compression::deserialize(table.clone()) {
+        findings.error(&entry.value.at, format!("`{}`: {}", entry.key, error.message()));
+        return None;
+    }
+    Some(Toml::Table(table))
 }
 
 /// Addresses; credentials in them become keys of their own.

@@ -208,18 +208,20 @@ fn leaf_nodes_and_hubs() {
     same(
         "leafnodes { reconnect: 5s, remotes = [
            { urls: ['tls://u:p%40@h:7422', 'tls://u:p%40@i'], tls { ca_file: a, handshake_first: true } }
-           { url: 'nats-leaf://tok@h', disabled: false, ignore_discovered_servers: true }
+           { url: 'nats-leaf://tok@h', disabled: false, ignore_discovered_servers: true, compression: {mode: auto, rtts: [1ms, 2ms]} }
            { url: 'tls://gone', disabled: true } ] }",
         "[[leaf.remote]]\nname = 'hub'\nurls = ['tls://h:7422', 'tls://i']\nuser = 'u'\npassword = 'p@'\nexport = ['>']\nimport = ['>']\n
          discover = true\nreconnect = { min = '5s', max = '5s' }\ntls = { ca_file = 'a', handshake_first = true }\n
          [[leaf.remote]]\nname = 'hub-2'\nurls = ['nats-leaf://h']\ntoken = 'tok'\nexport = ['>']\nimport = ['>']\n
-         discover = false\nreconnect = { min = '5s', max = '5s' }",
+         discover = false\nreconnect = { min = '5s', max = '5s' }\n
+         compression = { mode = 'auto', rtt_thresholds = ['1ms', '2ms'] }",
     );
     for (text, wanted) in [
         ("leafnodes { port: 1 }\nauthorization { token: t }", ":1:1: `leafnodes` listens without"),
         ("leafnodes { remotes = [{ url: 'tls://h', deny_imports: x }] }", "`deny_imports` is not supported"),
         ("leafnodes { remotes = [{ url: 'tls://h', account: A }] }", "`account` is not supported"),
         ("leafnodes { remotes = [{ url: 'tls://h', tls { insecure: true } }] }", "`insecure` is not supported"),
+        ("leafnodes { remotes = [{ url: 'tls://h', compression: zip }] }", "no compression mode"),
         ("leafnodes { remotes = [{ creds: x }] }", "needs its `urls`"),
     ] {
         assert!(errors(text).contains(wanted), "{text}: {}", errors(text));

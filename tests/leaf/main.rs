@@ -1,0 +1,7 @@
+//! Leaf connections between leafd and nats-server, in both roles: how they are set up, and what crosses them.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod compression;
+mod rig;
