@@ -10,6 +10,7 @@ use leafd::uplink::link::{HubLink, SendError, Session};
 use leafd::uplink::machine::Settings;
 use leafd::uplink::stored::StoredStream;
 use leafd::uplink::{Options, Uplink, UplinkStatus};
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -239,21 +240,25 @@ async fn publish_foreign(hub: &Hub) {
     });
 }
 
-async fn scenario(seed: u64, foreign: bool) {
+async fn scenario(seed: u64, foreign: bool, atomic: bool) {
     if !have(&hub::binary()) {
         return;
     }
     let mut rng = fastrand::Rng::with_seed(seed);
     let dir = tempfile::tempdir().expect("a directory");
     let mut hub = Hub::start().await;
-    let config = async_nats::jetstream::stream::Config {
-        name: "T".into(),
-        subjects: vec!["t.>".into(), "other".into()],
+    let config = json!({
+        "name": "T",
+        "subjects": ["t.>", "other"],
+        "storage": "file",
+        "retention": "limits",
+        "num_replicas": 1,
         // The shortest that nats-server takes: what counts are the guards, not the window.
-        duplicate_window: Duration::from_millis(100),
-        ..Default::default()
-    };
-    context(&hub).await.create_stream(config).await.expect("the hub's stream");
+        "duplicate_window": Duration::from_millis(100).as_nanos() as u64,
+        "allow_atomic": atomic,
+    });
+    let made: Value = context(&hub).await.request("STREAM.CREATE.T", &config).await.expect("an answer");
+    assert!(made["error"].is_null(), "{made}");
     let gateway = Gateway::new(dir.path());
     let (mut uplink, mut end) = gateway.uplink();
     let (mut next, mut session) = (0, 0);
@@ -283,6 +288,7 @@ async fn scenario(seed: u64, foreign: bool) {
     let status = drained(&uplink).await;
     println!("seed {seed}: {next} messages, {status:?}");
     assert_eq!(status.exactly_once, "yes");
+    assert_eq!(status.batches > 0, atomic, "{status:?}");
     assert_eq!(at_hub(&hub).await, (0..next).map(|number| number.to_string()).collect::<Vec<_>>(), "seed {seed}");
     wire.abort();
     end.send_replace(true);
@@ -292,10 +298,15 @@ async fn scenario(seed: u64, foreign: bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_real_hub_gets_each_message_once_and_in_order_across_cuts_and_restarts() {
-    scenario(1, false).await;
+    scenario(1, false, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_does_a_hub_stream_that_others_write_to() {
-    scenario(2, true).await;
+    scenario(2, true, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_does_one_that_takes_atomic_batches() {
+    scenario(3, false, true).await;
 }

@@ -24,6 +24,9 @@ pub struct UplinkConfig {
     /// Messages that may be on their way unconfirmed. Default: 256.
     #[serde(default = "window")]
     pub window: u32,
+    /// Most messages in an atomic batch, where the hub's stream takes those; at most 1000, 0: none. Default: 500.
+    #[serde(default = "batch")]
+    pub batch: u32,
     /// Most that the local stream may hold. Default: 1 GB.
     #[serde(default = "max_bytes")]
     pub max_bytes: ByteSize,
@@ -66,6 +69,10 @@ pub enum OnFull {
 
 fn window() -> u32 {
     256
+}
+
+fn batch() -> u32 {
+    500
 }
 
 fn max_bytes() -> ByteSize {

@@ -27,6 +27,9 @@ struct PubAck {
     #[serde(default)]
     duplicate: bool,
     domain: Option<String>,
+    /// Messages in the atomic batch that this ack is for.
+    #[serde(default)]
+    count: u64,
 }
 
 /// A parsed ack.
@@ -37,11 +40,16 @@ pub struct Ack {
     pub stream: Option<(String, Option<String>)>,
     /// The hub's words if it did not store the message.
     pub refusal: Option<String>,
+    /// The message is the last of this many that lie behind each other at the hub; 1 outside of atomic batches.
+    pub count: u64,
 }
 
 /// Reads the answer to a message. Whatever is not understood counts as a temporary refusal.
 pub fn ack(message: &OwnedMessage, ids: &Ids) -> Ack {
-    let refused = |result, words: String| Ack { result, stream: None, refusal: Some(words) };
+    let refused = |result, words: String| Ack { result, stream: None, refusal: Some(words), count: 1 };
+    if message.payload.is_empty() && message.headers.is_empty() {
+        return Ack { result: AckResult::Staged, stream: None, refusal: None, count: 1 };
+    }
     if let Some(status) = headers::status(&message.headers) {
         let words = match status {
             503 => "the hub has no stream on this subject, or it has no leader (503)".to_owned(),
@@ -58,6 +66,7 @@ pub fn ack(message: &OwnedMessage, ids: &Ids) -> Ack {
                 result: AckResult::Stored { position: ack.seq, duplicate: ack.duplicate },
                 stream: Some((stream, ack.domain)),
                 refusal: None,
+                count: ack.count.max(1),
             },
             _ => refused(AckResult::Temporary, "the hub's answer names no stream".to_owned()),
         };
@@ -76,6 +85,11 @@ fn refusal(error: &ApiError, ids: &Ids, words: &str) -> AckResult {
         }),
         // JSStreamWrongLastSequenceErrF, JSStreamWrongLastSequenceConstantErr
         (10071 | 10164, _) => AckResult::Moved(LastId::Unknown),
+        // JSAtomicPublishDisabledErr; MissingSeq to InvalidBatchID, TooLargeBatch, InvalidBatchCommit and TooManyInflight
+        (10174, _) => AckResult::Unbatched { never: true },
+        (10175..=10179 | 10199 | 10200 | 10210, _) => AckResult::Unbatched { never: false },
+        // JSAtomicPublishContainsDuplicateMessageErr
+        (10201, _) => AckResult::Moved(LastId::Unknown),
         // JSStreamSealedErr: the operator's doing, not the message's.
         (10109, _) => AckResult::Temporary,
         // JSStreamRollupFailedF: the stream does not allow the message's rollup header.
@@ -209,6 +223,14 @@ mod tests {
         assert_eq!(wrong("gw2:UPLINK_t:e1:41"), AckResult::Moved(LastId::Foreign));
         assert_eq!(wrong(""), AckResult::Moved(LastId::Unknown));
         assert_eq!(read(&error(400, 10071, "wrong last sequence: 4")), AckResult::Moved(LastId::Unknown));
+        assert_eq!(read(""), AckResult::Staged);
+        assert_eq!(read(&error(400, 10174, "atomic publish is disabled")), AckResult::Unbatched { never: true });
+        assert_eq!(
+            read(&error(400, 10176, "atomic publish batch is incomplete")),
+            AckResult::Unbatched { never: false }
+        );
+        let batch = ack(&answer(b"", r#"{"stream":"T","seq":9,"batch":"b","count":4}"#), &ids);
+        assert_eq!((batch.result, batch.count), (AckResult::Stored { position: 9, duplicate: false }, 4));
         assert_eq!(read(&error(503, 10077, "maximum bytes exceeded")), AckResult::Temporary);
         assert_eq!(read(&error(400, 10109, "invalid operation on sealed stream")), AckResult::Temporary);
         assert_eq!(

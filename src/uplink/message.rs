@@ -1,6 +1,6 @@
 //! How a stored message looks on its way to the hub: its id, the headers it gains, and those it must not take along.
 
-use super::machine::Guard;
+use super::machine::{Guard, Order};
 use crate::protocol::headers::HeadersBuilder;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -12,6 +12,8 @@ const ORIGIN_MSG_ID: &str = "Leafd-Origin-Msg-Id";
 const TIME: &str = "Leafd-Time";
 /// The publisher's own expectations were about the local stream.
 const EXPECTED: &str = "Nats-Expected-";
+/// So was the batch in which it came.
+const BATCH: &str = "Nats-Batch-";
 
 /// Makes and recognises the message ids of one uplink: `<gateway>:<stream>:<epoch>:<seq>`.
 #[derive(Clone, Debug)]
@@ -27,6 +29,11 @@ impl Ids {
         Ids { prefix: format!("{gateway}:{stream}:{epoch}{generation}:") }
     }
 
+    /// The id of an atomic batch, at most 64 bytes: `nonce` tells this process from earlier ones.
+    pub fn batch(nonce: u64, run: u64, first: u64) -> String {
+        format!("{nonce:x}.{run:x}.{first:x}")
+    }
+
     /// The id of message `seq`.
     pub fn id(&self, seq: u64) -> String {
         format!("{}{seq}", self.prefix)
@@ -39,14 +46,23 @@ impl Ids {
 }
 
 /// The header block to send: the stored one with our id, its time and the guard. `position` is that of the subject's last
-/// message at the hub, for [`Guard::Position`].
-pub fn outgoing(stored: &[u8], ids: &Ids, seq: u64, time: i64, guard: Guard, position: Option<u64>) -> Vec<u8> {
-    let mut builder =
-        HeadersBuilder::new().copy(stored, |name| name != MSG_ID && name != TIME && !name.starts_with(EXPECTED));
+/// message at the hub, for [`Guard::Position`]; `nonce` is for the ids of batches.
+pub fn outgoing(stored: &[u8], ids: &Ids, order: &Order, time: i64, position: Option<u64>, nonce: u64) -> Vec<u8> {
+    let Order { seq, run, guard, batch } = *order;
+    let mut builder = HeadersBuilder::new()
+        .copy(stored, |name| name != MSG_ID && name != TIME && !name.starts_with(EXPECTED) && !name.starts_with(BATCH));
     if let Some(origin) = crate::protocol::headers::get(stored, MSG_ID) {
         builder = builder.add(ORIGIN_MSG_ID, origin);
     }
     builder = builder.add(MSG_ID, &ids.id(seq)).add(TIME, &rfc3339(time));
+    if let Some(place) = batch {
+        builder = builder
+            .add("Nats-Batch-Id", &Ids::batch(nonce, run, place.first))
+            .add("Nats-Batch-Sequence", &place.at.to_string());
+        if place.commit {
+            builder = builder.add("Nats-Batch-Commit", "1");
+        }
+    }
     match (guard, position) {
         (Guard::After(previous), _) => builder.add("Nats-Expected-Last-Msg-Id", &ids.id(previous)),
         (Guard::Position, Some(position)) => builder.add("Nats-Expected-Last-Subject-Sequence", &position.to_string()),
@@ -76,6 +92,7 @@ fn rfc3339(time: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::machine::Place;
     use super::*;
     use crate::protocol::headers;
 
@@ -98,16 +115,27 @@ mod tests {
             .add("Unit", "bar")
             .build();
         let ids = Ids::new("gw1", "UPLINK_t", "e1", 0);
-        let sent = outgoing(&stored, &ids, 7, 1_700_000_000_123_456_789, Guard::After(5), None);
+        let order = |guard, batch| Order { seq: 7, run: 2, guard, batch };
+        let sent = outgoing(&stored, &ids, &order(Guard::After(5), None), 1_700_000_000_123_456_789, None, 1);
         assert_eq!(headers::get(&sent, "Nats-Msg-Id"), Some("gw1:UPLINK_t:e1:7"));
         assert_eq!(headers::get(&sent, "Leafd-Origin-Msg-Id"), Some("mine"));
         assert_eq!(headers::get(&sent, "Leafd-Time"), Some("2023-11-14T22:13:20.123456789Z"));
         assert_eq!(headers::get(&sent, "Nats-Expected-Last-Msg-Id"), Some("gw1:UPLINK_t:e1:5"));
         assert_eq!(headers::get(&sent, "Nats-Expected-Last-Sequence"), None);
         assert_eq!(headers::get(&sent, "Unit"), Some("bar"));
-        let sent = outgoing(b"", &ids, 7, 0, Guard::Position, Some(12));
+        let place = Some(Place { first: 6, at: 2, commit: true });
+        let sent = outgoing(b"", &ids, &order(Guard::Position, place), 0, Some(12), 0xab);
         assert_eq!(headers::get(&sent, "Nats-Expected-Last-Subject-Sequence"), Some("12"));
-        assert_eq!(headers::get(&outgoing(b"", &ids, 7, 0, Guard::Window, Some(12)), "Nats-Msg-Id"), Some(&*ids.id(7)));
+        assert_eq!(headers::get(&sent, "Nats-Batch-Id"), Some("ab.2.6"));
+        assert_eq!(
+            (headers::get(&sent, "Nats-Batch-Sequence"), headers::get(&sent, "Nats-Batch-Commit")),
+            (Some("2"), Some("1"))
+        );
+        let sent = outgoing(&sent, &ids, &order(Guard::Window, None), 0, Some(12), 0);
+        assert_eq!(
+            (headers::get(&sent, "Nats-Msg-Id"), headers::get(&sent, "Nats-Batch-Id")),
+            (Some(&*ids.id(7)), None)
+        );
     }
 
     #[test]

@@ -37,14 +37,17 @@ impl Positions {
         self.in_flight.insert(seq, subject);
     }
 
-    /// Message `seq` is at `position`; with it all before it are at the hub, at positions that nobody told.
-    pub fn stored(&mut self, seq: u64, position: u64) {
-        while let Some(first) = self.in_flight.first_entry()
-            && *first.key() <= seq
-        {
-            let (at, subject) = first.remove_entry();
+    /// Message `seq` is at `position`, the last of `count` that lie behind each other there; with it all before it are at
+    /// the hub, at positions that nobody told.
+    pub fn stored(&mut self, seq: u64, position: u64, count: u64) {
+        let behind = self.in_flight.split_off(&(seq + 1));
+        let stored = std::mem::replace(&mut self.in_flight, behind);
+        let untold = (stored.len() as u64).saturating_sub(count);
+        for ((at, subject), n) in stored.into_iter().zip(1..) {
             if at == seq {
                 self.learn(subject, position);
+            } else if n > untold && count > 1 {
+                self.learn(subject, (position + n).saturating_sub(untold + count));
             } else {
                 self.known.remove(&subject);
             }
@@ -63,10 +66,15 @@ mod tests {
         positions.sent(7, "a".into());
         positions.sent(8, "b".into());
         positions.sent(9, "a".into());
-        positions.stored(8, 12);
+        positions.stored(8, 12, 1);
         assert_eq!((positions.get("a"), positions.get("b")), (None, Some(12)));
-        positions.stored(9, 13);
+        positions.stored(9, 13, 1);
         assert_eq!(positions.get("a"), Some(13));
+        for (seq, subject) in [(10, "b"), (11, "c"), (13, "d"), (14, "c")] {
+            positions.sent(seq, subject.into());
+        }
+        positions.stored(13, 20, 2);
+        assert_eq!((positions.get("b"), positions.get("c"), positions.get("d")), (None, Some(19), Some(20)));
         positions.clear();
         assert_eq!(positions.get("a"), None);
     }

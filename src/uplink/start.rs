@@ -98,6 +98,7 @@ impl Uplink {
                 window,
                 window_bytes: window as u64 * BYTES_PER_MESSAGE,
                 ack_timeout: config.ack_timeout.0,
+                batch: usize::try_from(config.batch).unwrap_or_default(),
                 ..Settings::default()
             },
         };

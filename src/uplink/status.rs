@@ -50,6 +50,8 @@ pub struct UplinkStatus {
     pub watchdog: u64,
     /// Times another publisher's message came between ours at the hub.
     pub chain_breaks: u64,
+    /// Atomic batches that the hub has stored.
+    pub batches: u64,
     /// `yes`, or `dedup window only` where the hub does not tell where it stands.
     pub exactly_once: &'static str,
     /// The hub's latest refusal since the last confirmation.
@@ -67,6 +69,7 @@ impl UplinkStatus {
         self.reconciliations = counters.reconciliations;
         self.watchdog = counters.watchdog;
         self.chain_breaks = counters.chain_breaks;
+        self.batches = counters.batches;
     }
 }
 

@@ -110,6 +110,9 @@ fn check_uplinks(config: &Config, errors: &mut Vec<String>) {
         if uplink.window == 0 {
             errors.push(format!("{what}: window must be at least 1"));
         }
+        if uplink.batch > 1000 {
+            errors.push(format!("{what}: batch is at most 1000, which is what the hub takes"));
+        }
         limits::positive(&format!("{what} ack_timeout"), uplink.ack_timeout, errors);
         for (at, a) in uplink.subjects.iter().enumerate() {
             if let Some(b) = uplink.subjects[..at].iter().find(|b| subject::overlap(a, b)) {

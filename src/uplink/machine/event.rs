@@ -23,6 +23,10 @@ pub struct Settings {
     /// How old a message may be to be chained to. The hub knows its last message's id after a restart only if that is
     /// younger than the stream's `duplicate_window` (2 minutes by default), so it is well below that.
     pub chain_age: Duration,
+    /// Most messages in an atomic batch; the hub takes 1000. 0: no batches.
+    pub batch: usize,
+    /// Most bytes in an atomic batch; the message that reaches it is the last.
+    pub batch_bytes: u64,
 }
 
 impl Default for Settings {
@@ -36,6 +40,8 @@ impl Default for Settings {
             backoff: (Duration::from_millis(100), Duration::from_secs(10)),
             save_interval: Duration::from_secs(1),
             chain_age: Duration::from_secs(20),
+            batch: 500,
+            batch_bytes: 1 << 20,
         }
     }
 }
@@ -135,6 +141,13 @@ pub enum AckResult {
     },
     /// Refused for now: no responders, no resources, a leader being elected.
     Temporary,
+    /// It waits at the hub for the commit of its atomic batch.
+    Staged,
+    /// Its atomic batch is refused, whatever is in it.
+    Unbatched {
+        /// The hub's stream takes none at all.
+        never: bool,
+    },
     /// A guard did not hold: the hub's stream is not where we thought.
     Moved(LastId),
     /// Refused for good, with the hub's reason.
@@ -192,6 +205,19 @@ pub struct Order {
     pub run: u64,
     /// Its guard.
     pub guard: Guard,
+    /// Its place in an atomic batch, if it travels in one.
+    pub batch: Option<Place>,
+}
+
+/// A message's place in an atomic batch (ADR-50).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The local sequence of the batch's first message; with the run it names the batch.
+    pub first: u64,
+    /// Counted from 1.
+    pub at: u64,
+    /// It is the last one: all of them are to be stored, or none.
+    pub commit: bool,
 }
 
 /// What the machine wants done.

@@ -23,17 +23,25 @@
 //! One case is left: a message that was sent, is dropped here before it is confirmed (`on_full = "drop_oldest"`), and was
 //! still under way on an old connection can arrive behind its successors; once, but late.
 //!
+//! # Atomic batches
+//! Where the hub's stream takes them, a backlog travels in atomic batches, one after the other: the first message has the
+//! guard of a run's first, which the hub checks when the batch is committed, and the rest is stored with it or not at
+//! all, so the prefix property holds. A hub that does not know batches stores the first message as an ordinary one, whose
+//! guard it checks, so nothing else is sent in a session until the hub has answered to the first message of a batch.
+//!
 //! # Streams shared with others
 //! A foreign message between two of ours breaks the chain. Then the burst that may be in flight is halved, down to one
 //! message at a time (each guarded by position), and doubled again after a few full bursts without a break.
 
+mod batch;
 mod event;
 #[cfg(test)]
 mod simulation;
 mod steps;
 
-pub use event::{AckResult, Action, Cursor, Event, Guard, HubAnswer, LastId, Order, Settings};
+pub use event::{AckResult, Action, Cursor, Event, Guard, HubAnswer, LastId, Order, Place, Settings};
 
+use batch::Batches;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -93,6 +101,8 @@ pub struct Counters {
     pub chain_breaks: u64,
     /// Confirmed messages that the hub has lost.
     pub hub_lost: u64,
+    /// Atomic batches that the hub has stored.
+    pub batches: u64,
 }
 
 struct Flight {
@@ -130,6 +140,7 @@ pub struct Machine {
     /// The message that went alone, until it is confirmed.
     head_in_flight: Option<u64>,
     unsendable: Option<(u64, String)>,
+    batches: Batches,
     burst: usize,
     calm: usize,
     /// Whether the hub told in this run where it stands.
@@ -169,6 +180,7 @@ impl Machine {
             head: None,
             head_in_flight: None,
             unsendable: None,
+            batches: Batches::default(),
             calm: 0,
             asked: false,
             answers: false,
@@ -248,6 +260,7 @@ impl Machine {
             Event::LinkUp(session) => {
                 if self.session != Some(session) {
                     self.session = Some(session);
+                    self.batches = Batches::default();
                     self.attempts = 0;
                     self.restart(now);
                     self.first_valid_run = self.run;
@@ -311,6 +324,9 @@ impl Machine {
         if self.phase != Phase::Sending || self.next > self.committed || self.unsendable.is_some() {
             return None;
         }
+        if let Some(order) = self.batch_order() {
+            return order;
+        }
         let guard = match (self.head, self.chain(now)) {
             (Some(guard), _) => guard,
             (None, Some(previous)) => Guard::After(previous),
@@ -318,7 +334,7 @@ impl Machine {
         };
         let room = self.in_flight.is_empty()
             || (self.in_flight.len() < self.burst && self.in_flight_bytes < self.settings.window_bytes);
-        room.then_some(Order { seq: self.next, run: self.run, guard })
+        room.then_some(Order { seq: self.next, run: self.run, guard, batch: None })
     }
 
     /// When [`Event::Tick`] is due at the latest.
@@ -345,8 +361,9 @@ impl Machine {
     }
 
     /// The message that the next one may be chained to: of this run, not too old, and the run's first is confirmed.
+    /// None where an atomic batch is to begin, which the hub takes only with the guard of a message that goes alone.
     fn chain(&self, now: Duration) -> Option<u64> {
-        let (previous, at) = self.previous?;
+        let (previous, at) = self.previous.filter(|_| !self.wants_batch())?;
         let fresh = now.saturating_sub(at) < self.settings.chain_age;
         (self.burst > 1 && fresh && self.head_in_flight.is_none()).then_some(previous)
     }

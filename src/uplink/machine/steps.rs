@@ -12,6 +12,7 @@ impl Machine {
             self.counters.resends += 1;
         }
         self.sent_high = self.sent_high.max(seq);
+        self.batched(seq, bytes);
         self.next = seq + 1;
         if self.head.take().is_some() {
             self.head_in_flight = Some(seq);
@@ -34,6 +35,8 @@ impl Machine {
             self.cursor.confirmed = to;
             self.counters.gaps += missing;
             self.last_progress = now;
+        } else if self.batch_lacks(to) {
+            self.restart(now);
         } else {
             self.in_flight.push_back(Flight { seq: to, bytes: 0, at: now, missing });
         }
@@ -55,18 +58,22 @@ impl Machine {
             AckResult::Stored { position, duplicate } => {
                 if run >= self.first_valid_run && seq <= self.sent_or_committed() {
                     self.counters.duplicates += u64::from(duplicate);
+                    self.batch_stored(run, seq);
                     self.confirm(now, seq, position);
                 }
             }
             _ if run != self.run || self.phase != Phase::Sending => {}
             AckResult::Temporary => self.back_off(now),
+            AckResult::Staged => self.staged(now, seq),
+            AckResult::Unbatched { never } => self.unbatched(now, never),
             AckResult::Moved(last) => self.moved(now, last),
             AckResult::Permanent(reason) => {
                 if self.in_flight.front().is_some_and(|front| front.seq == seq) {
                     self.unsendable = Some((seq, reason));
                     self.forget_flights();
                 } else {
-                    // One before it has not been answered; the next run finds out which are there.
+                    // One before it has not been answered, or it is one of a batch; the next run finds out.
+                    self.batches.avoid(seq);
                     self.restart(now);
                 }
             }
@@ -220,6 +227,7 @@ impl Machine {
         self.previous = None;
         self.head = None;
         self.head_in_flight = None;
+        self.batches.open = None;
     }
 
     fn sent_or_committed(&self) -> u64 {

@@ -4,23 +4,24 @@
 //! storing a dead letter) whose result comes back as an event. The loop sleeps until something happens; a timer runs
 //! only while the machine has a deadline or the link is too busy to take more.
 
-use super::answer::{self, AtHub};
+mod answers;
+mod send;
+
+use super::answer;
 use super::ask::{self, HubStream, PositionAnswer, Questions, Survey, Surveyed};
-use super::link::{HubLink, SendError, Session};
+use super::link::{HubLink, Session};
 use super::local::{Chunk, LocalMessage, LocalStream, Lookup};
-use super::machine::{AckResult, Action, Cursor, Event, HubAnswer, Machine, Order};
+use super::machine::{AckResult, Action, Cursor, Event, Machine};
 use super::message::{self, Ids};
 use super::positions::Positions;
 use super::{Options, Shared, cursor};
-use crate::account::{Inbox, LocalClient, Message, OwnedMessage};
+use crate::account::{Inbox, LocalClient};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-/// Bytes that may wait in the link before the uplink stops adding to them, so that the link's PONG never waits long.
-const PACE_BYTES: usize = 64 * 1024;
 /// How soon a busy link is looked at again.
 const PACE_INTERVAL: Duration = Duration::from_millis(5);
 /// How long a dead letter may take to be stored.
@@ -46,6 +47,10 @@ pub(super) struct Worker {
     client: Arc<LocalClient>,
     inbox: Inbox,
     inbox_prefix: String,
+    /// Tells the batches of this process from those of earlier ones.
+    nonce: u64,
+    /// Bytes of the open batch since a message that asks for an answer.
+    unanswered: usize,
     questions: Arc<Questions>,
     ids: Ids,
     hub: HubStream,
@@ -89,6 +94,8 @@ impl Worker {
             client: Arc::new(client),
             inbox,
             inbox_prefix,
+            nonce: fastrand::u64(..),
+            unanswered: 0,
             hub,
             positions: Positions::default(),
             chunk: Chunk::default(),
@@ -310,173 +317,6 @@ impl Worker {
                 }
             })
         });
-    }
-
-    fn read(&mut self, from: u64) {
-        if !self.reading {
-            self.reading = true;
-            let (local, upto) = (self.local.clone(), self.machine.committed());
-            self.jobs.spawn_blocking(move || Done::Read(local.read(from, upto)));
-        }
-    }
-
-    fn gap(&mut self, from: u64, to: u64) {
-        let count = to - from + 1;
-        tracing::warn!(
-            "uplink {}: {count} local messages from {from} on cannot be read and are skipped",
-            self.options.name
-        );
-        self.feed(Event::Gap { from, to });
-    }
-
-    /// Sends what the machine orders while the link takes it.
-    fn fill(&mut self) {
-        while let Some(order) = self.machine.next_order(self.now()) {
-            if self.link.backlog_bytes() > PACE_BYTES {
-                self.blocked = true;
-                return;
-            }
-            match self.chunk.lookup(order.seq) {
-                Lookup::Missing(to) => self.gap(order.seq, to),
-                Lookup::Unknown => return self.read(order.seq),
-                Lookup::Here(message) => {
-                    let message = message.clone();
-                    if !self.send(order, &message) {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Sends one message. `false` if no more can be sent now.
-    fn send(&mut self, order: Order, stored: &LocalMessage) -> bool {
-        let position = self.positions.get(&stored.subject);
-        let headers = message::outgoing(&stored.headers, &self.ids, order.seq, stored.time, order.guard, position);
-        let reply = format!("{}.{}.{}", self.inbox_prefix, order.run, order.seq);
-        let message = Message { subject: &stored.subject, reply: &reply, headers: &headers, payload: &stored.payload };
-        match self.link.publish(&message) {
-            Ok(()) => {
-                self.positions.sent(order.seq, stored.subject.clone());
-                self.feed(Event::Sent { seq: order.seq, bytes: message.size() as u64 });
-                true
-            }
-            Err(SendError::TooLarge) => {
-                let reason = format!("{} ({} bytes with headers)", SendError::TooLarge, message.size());
-                self.feed(Event::Unsendable { seq: order.seq, reason });
-                false
-            }
-            Err(SendError::NotAllowed) => {
-                self.refused(format!("{}: {}", stored.subject, SendError::NotAllowed));
-                self.feed(Event::Blocked);
-                false
-            }
-            Err(SendError::Down | SendError::Full) => {
-                self.blocked = true;
-                false
-            }
-        }
-    }
-
-    /// A message came to the inbox: `<prefix>.q.<id>` answers a question, `<prefix>.<run>.<seq>` a message.
-    fn incoming(&mut self, message: OwnedMessage) {
-        let Some(tail) = message.subject.strip_prefix(&*self.inbox_prefix).and_then(|tail| tail.strip_prefix('.'))
-        else {
-            return;
-        };
-        let Some((run, seq)) = tail.split_once('.') else { return };
-        let Ok(seq) = seq.parse::<u64>() else { return };
-        if run == "q" {
-            return self.questions.answered(seq, message);
-        }
-        let Ok(run) = run.parse::<u64>() else { return };
-        let ack = answer::ack(&message, &self.ids);
-        if let Some(words) = ack.refusal
-            && !matches!(ack.result, AckResult::Moved(_))
-        {
-            self.refused(words);
-        }
-        if let AckResult::Stored { position, .. } = ack.result
-            && self.machine.accepts(run)
-        {
-            self.positions.stored(seq, position);
-            self.refusal = None;
-            if let Some((stream, domain)) = ack.stream {
-                self.learn(stream, domain);
-            }
-            self.last_ack = self.last_ack.max(seq);
-        }
-        self.feed(Event::Ack { run, seq, result: ack.result });
-    }
-
-    /// The hub has told which stream took the message.
-    fn learn(&mut self, stream: String, domain: Option<String>) {
-        if self.hub.stream.as_ref() != Some(&stream) {
-            if let Some(expected) = &self.hub.stream {
-                tracing::warn!(
-                    "uplink {}: the hub stores our messages in stream {stream}, not in {expected}; check hub_stream",
-                    self.options.name
-                );
-            }
-            self.hub.stream = Some(stream);
-        }
-        if self.hub.domain.is_none() && domain.is_some() {
-            self.hub.domain = domain;
-        }
-    }
-
-    fn refused(&mut self, words: String) {
-        if self.refusal.as_ref() != Some(&words) {
-            tracing::warn!("uplink {}: {words}", self.options.name);
-            self.refusal = Some(words);
-        }
-    }
-
-    fn done(&mut self, done: Done) {
-        match done {
-            Done::Event(event) => self.feed(event),
-            Done::Trimmed => {}
-            Done::Read(Ok(chunk)) => {
-                self.reading = false;
-                self.chunk = chunk;
-                if let Some((run, seq)) = self.unread_position.take() {
-                    self.position(run, seq);
-                }
-            }
-            Done::Read(Err(error)) => {
-                self.reading = false;
-                self.unread_position = None;
-                self.refused(format!("cannot read the local stream: {error}"));
-                self.feed(Event::Blocked);
-            }
-            // Silence: the machine asks again in its own time.
-            Done::Surveyed { surveyed: None, .. } | Done::Positioned { answer: None, .. } => {}
-            Done::Surveyed { run, surveyed: Some(Surveyed { answer, stream, refusal }) } => {
-                if let Some(words) = refusal {
-                    self.refused(words);
-                }
-                if let Some(stream) = stream {
-                    self.hub.stream.get_or_insert(stream);
-                }
-                if answer == HubAnswer::Unknown {
-                    tracing::debug!("uplink {}: the hub does not tell where it stands", self.options.name);
-                }
-                self.feed(Event::Answer { run, answer });
-            }
-            Done::Positioned { run, seq, answer: Some(PositionAnswer::Last(last)), subject } => {
-                if self.machine.awaits_position(run, seq) {
-                    self.positions.learn(subject, last.as_ref().map_or(0, |last| last.position));
-                }
-                let last = last.and_then(|AtHub { position, seq }| Some((seq?, position)));
-                self.feed(Event::Position { run, seq, last });
-            }
-            Done::Positioned { run, seq, answer: Some(PositionAnswer::Refused(words)), .. } => {
-                self.refused(words);
-                if self.machine.awaits_position(run, seq) {
-                    self.feed(Event::Blocked);
-                }
-            }
-        }
     }
 
     fn publish_status(&self) {

@@ -2,7 +2,10 @@
 //! speak later, lost and late acks, hub restarts, refusals, other publishers, and crashes of the uplink at any action.
 //! A failing seed is printed; `LEAFD_SIM_SEED=n` replays it alone, `LEAFD_SIM_SEEDS=n` runs more.
 
+mod hub;
+
 use super::*;
+use hub::{Held, Hub};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 const SUBJECTS: u64 = 3;
@@ -16,79 +19,16 @@ struct World {
     gaps: bool,
     rollback: bool,
     answers: bool,
+    /// The hub knows atomic batches, and its stream takes them.
+    batches: Option<bool>,
     hub_window: Duration,
 }
 
 #[derive(Clone, Debug)]
 enum Packet {
-    Publish { life: u64, run: u64, seq: u64, guard: Guard, expected: Option<u64> },
+    Publish { life: u64, order: Order, expected: Option<u64> },
     Ask { life: u64, run: u64 },
     AskPosition { life: u64, run: u64, seq: u64 },
-}
-
-struct Held {
-    position: u64,
-    /// Ours; `None` is another publisher's.
-    seq: Option<u64>,
-    at: Duration,
-}
-
-#[derive(Default)]
-struct Hub {
-    stream: Vec<Held>,
-    last_position: u64,
-    last_id: Option<Option<u64>>,
-    seen: HashMap<u64, (u64, Duration)>,
-}
-
-impl Hub {
-    fn store(&mut self, now: Duration, seq: Option<u64>) -> u64 {
-        self.last_position += 1;
-        self.stream.push(Held { position: self.last_position, seq, at: now });
-        self.last_id = Some(seq);
-        if let Some(seq) = seq {
-            self.seen.insert(seq, (self.last_position, now));
-        }
-        self.last_position
-    }
-
-    fn last_of(&self, subject: u64) -> Option<&Held> {
-        self.stream.iter().rev().find(|held| held.seq.is_some_and(|seq| seq % SUBJECTS == subject))
-    }
-
-    fn restart(&mut self, now: Duration, window: Duration) {
-        self.seen.retain(|_, (_, at)| now - *at < window);
-        if self.stream.last().is_none_or(|last| now - last.at >= window) {
-            self.last_id = None;
-        }
-    }
-
-    fn publish(&mut self, now: Duration, world: &World, packet: &Packet) -> AckResult {
-        let Packet::Publish { seq, guard, expected, .. } = packet else { unreachable!("only publishes") };
-        if let Some(expected) = expected
-            && self.last_of(seq % SUBJECTS).map_or(0, |held| held.position) != *expected
-        {
-            return AckResult::Moved(LastId::Unknown);
-        }
-        if let Some((position, at)) = self.seen.get(seq)
-            && now - *at < world.hub_window
-        {
-            return AckResult::Stored { position: *position, duplicate: true };
-        }
-        if let Guard::After(previous) = guard
-            && self.last_id != Some(Some(*previous))
-        {
-            return AckResult::Moved(match self.last_id {
-                Some(Some(seq)) => LastId::Ours(seq),
-                Some(None) => LastId::Foreign,
-                None => LastId::Unknown,
-            });
-        }
-        if world.permanent && seq % 37 == 5 {
-            return AckResult::Permanent("too large".into());
-        }
-        AckResult::Stored { position: self.store(now, Some(*seq)), duplicate: false }
-    }
 }
 
 struct Sim {
@@ -105,6 +45,8 @@ struct Sim {
     life: u64,
     machine: Machine,
     positions: HashMap<u64, u64>,
+    /// Messages in flight.
+    sent: BTreeSet<u64>,
     disk: Cursor,
     saving: Option<Cursor>,
     burying: Option<u64>,
@@ -117,7 +59,9 @@ struct Sim {
 fn settings(world: &World, rng: &mut fastrand::Rng) -> Settings {
     // A hub that answers must be asked until it does; one that does not is given up early.
     let ask_tries = if world.answers { u32::MAX } else { 2 };
-    Settings { window: rng.usize(1..20), chain_age: Duration::from_secs(5), ask_tries, ..Settings::default() }
+    let chain_age = Duration::from_secs(5);
+    let (batch, batch_bytes) = (rng.usize(0..60), rng.u64(500..8000));
+    Settings { window: rng.usize(1..20), chain_age, ask_tries, batch, batch_bytes, ..Settings::default() }
 }
 
 impl Sim {
@@ -131,6 +75,7 @@ impl Sim {
             gaps: flag(),
             rollback: flag() && flag(),
             answers: flag() || flag() || flag(),
+            batches: flag().then(|| flag() || flag()),
             hub_window: Duration::from_secs(20),
         };
         if !world.answers {
@@ -155,6 +100,7 @@ impl Sim {
             life: 0,
             machine,
             positions: HashMap::new(),
+            sent: BTreeSet::new(),
             disk: Cursor::default(),
             saving: None,
             burying: None,
@@ -191,6 +137,7 @@ impl Sim {
         match action {
             Action::AskHub { run } => {
                 self.positions.clear();
+                self.sent.clear();
                 self.transmit(Packet::Ask { life: self.life, run });
             }
             Action::AskPosition { run, seq } => {
@@ -222,13 +169,8 @@ impl Sim {
             }
             let expected = (order.guard == Guard::Position)
                 .then(|| self.positions.get(&(order.seq % SUBJECTS)).copied().expect("position was asked for"));
-            self.transmit(Packet::Publish {
-                life: self.life,
-                run: order.run,
-                seq: order.seq,
-                guard: order.guard,
-                expected,
-            });
+            self.transmit(Packet::Publish { life: self.life, order, expected });
+            self.sent.insert(order.seq);
             self.feed(Event::Sent { seq: order.seq, bytes: 100 });
         }
     }
@@ -270,6 +212,7 @@ impl Sim {
         self.life += 1;
         self.up = false;
         self.positions.clear();
+        self.sent.clear();
         let settings = settings(&self.world, &mut self.rng);
         self.machine = Machine::new(settings, self.disk, self.committed, self.rng.u64(..));
         self.feed(Event::Tick);
@@ -288,7 +231,7 @@ impl Sim {
         let Some(packet) = self.connections[at].pop_front() else { return };
         if !calm && self.hub_refusing && self.rng.u8(..) < 120 {
             // Refused or lost, each message for itself: what is behind it may still be taken.
-            if let Packet::Publish { life, run, seq, .. } = packet
+            if let Packet::Publish { life, order: Order { run, seq, .. }, .. } = packet
                 && self.rng.bool()
             {
                 self.replies.push((life, Event::Ack { run, seq, result: AckResult::Temporary }));
@@ -296,9 +239,9 @@ impl Sim {
             return;
         }
         let (life, event) = match packet {
-            Packet::Publish { life, run, seq, .. } => {
-                let result = self.hub.publish(self.now, &self.world, &packet);
-                (life, Event::Ack { run, seq, result })
+            Packet::Publish { life, order, expected } => {
+                let result = self.hub.publish(self.now, &self.world, life, &order, expected);
+                (life, Event::Ack { run: order.run, seq: order.seq, result })
             }
             Packet::Ask { life, run } => {
                 let last = self.hub.stream.iter().rev().find_map(|held| Some((held.seq?, held.position)));
@@ -336,6 +279,11 @@ impl Sim {
             if let Event::Ack { run, seq, result: AckResult::Stored { position, .. } } = &event
                 && self.machine.accepts(*run)
             {
+                // What the ack implies lies at positions that nobody told.
+                let behind = self.sent.split_off(&(seq + 1));
+                for implied in std::mem::replace(&mut self.sent, behind) {
+                    self.positions.remove(&(implied % SUBJECTS));
+                }
                 let known = self.positions.entry(seq % SUBJECTS).or_default();
                 *known = (*known).max(*position);
             }
@@ -362,7 +310,7 @@ impl Sim {
     fn chaos(&mut self) {
         match self.rng.u8(..) {
             0..30 => {
-                self.committed += self.rng.u64(1..6);
+                self.committed += if self.rng.u8(..) < 12 { self.rng.u64(1..120) } else { self.rng.u64(1..6) };
                 self.feed(Event::Committed(self.committed));
             }
             30..130 if self.up => self.process(self.connections.len() - 1, false),
@@ -447,7 +395,8 @@ impl Sim {
     }
 }
 
-fn run(seed: u64) {
+/// Runs the world of `seed`; returns how many atomic batches its last uplink has seen stored.
+fn run(seed: u64) -> u64 {
     let mut sim = Sim::new(seed);
     let steps = 400 + sim.rng.usize(..800);
     for _ in 0..steps {
@@ -455,18 +404,25 @@ fn run(seed: u64) {
     }
     sim.calm();
     sim.check();
+    sim.machine.counters().batches
 }
 
 #[test]
 fn every_message_once_and_in_order_whatever_happens() {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     if let Some(seed) = number("LEAFD_SIM_SEED") {
-        return run(seed);
+        run(seed);
+        return;
     }
+    let mut batches = 0;
     for seed in 0..number("LEAFD_SIM_SEEDS").unwrap_or(3000) {
-        if let Err(panic) = std::panic::catch_unwind(|| run(seed)) {
-            eprintln!("failing seed: LEAFD_SIM_SEED={seed}, {:?}", Sim::new(seed).world);
-            std::panic::resume_unwind(panic);
+        match std::panic::catch_unwind(|| run(seed)) {
+            Ok(stored) => batches += stored,
+            Err(panic) => {
+                eprintln!("failing seed: LEAFD_SIM_SEED={seed}, {:?}", Sim::new(seed).world);
+                std::panic::resume_unwind(panic);
+            }
         }
     }
+    assert!(batches > 0, "no batch was ever stored");
 }

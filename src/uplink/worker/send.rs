@@ -1,0 +1,95 @@
+//! From the local stream to the link: reading, and sending what the machine orders.
+
+use super::super::link::SendError;
+use super::super::local::{LocalMessage, Lookup};
+use super::super::machine::{Event, Order};
+use super::super::message;
+use super::{Done, Worker};
+use crate::account::Message;
+
+/// Bytes that may wait in the link before the uplink stops adding to them, so that the link's PONG never waits long.
+const PACE_BYTES: usize = 64 * 1024;
+/// Bytes of an atomic batch after which the hub is to say that it is there, so that a slow link is not taken for a dead one.
+const ANSWER_BYTES: usize = 16 * 1024;
+
+impl Worker {
+    pub(super) fn read(&mut self, from: u64) {
+        if !self.reading {
+            self.reading = true;
+            let (local, upto) = (self.local.clone(), self.machine.committed());
+            self.jobs.spawn_blocking(move || Done::Read(local.read(from, upto)));
+        }
+    }
+
+    pub(super) fn gap(&mut self, from: u64, to: u64) {
+        let count = to - from + 1;
+        tracing::warn!(
+            "uplink {}: {count} local messages from {from} on cannot be read and are skipped",
+            self.options.name
+        );
+        self.feed(Event::Gap { from, to });
+    }
+
+    /// Sends what the machine orders while the link takes it.
+    pub(super) fn fill(&mut self) {
+        while let Some(order) = self.machine.next_order(self.now()) {
+            if self.link.backlog_bytes() > PACE_BYTES {
+                self.blocked = true;
+                return;
+            }
+            match self.chunk.lookup(order.seq) {
+                Lookup::Missing(to) => self.gap(order.seq, to),
+                Lookup::Unknown => return self.read(order.seq),
+                Lookup::Here(message) => {
+                    let message = message.clone();
+                    if !self.send(order, &message) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends one message. `false` if no more can be sent now.
+    fn send(&mut self, order: Order, stored: &LocalMessage) -> bool {
+        let position = self.positions.get(&stored.subject);
+        let headers = message::outgoing(&stored.headers, &self.ids, &order, stored.time, position, self.nonce);
+        let reply = match self.wants_reply(&order, stored) {
+            true => format!("{}.{}.{}", self.inbox_prefix, order.run, order.seq),
+            false => String::new(),
+        };
+        let message = Message { subject: &stored.subject, reply: &reply, headers: &headers, payload: &stored.payload };
+        match self.link.publish(&message) {
+            Ok(()) => {
+                self.positions.sent(order.seq, stored.subject.clone());
+                self.feed(Event::Sent { seq: order.seq, bytes: message.size() as u64 });
+                true
+            }
+            Err(SendError::TooLarge) => {
+                let reason = format!("{} ({} bytes with headers)", SendError::TooLarge, message.size());
+                self.feed(Event::Unsendable { seq: order.seq, reason });
+                false
+            }
+            Err(SendError::NotAllowed) => {
+                self.refused(format!("{}: {}", stored.subject, SendError::NotAllowed));
+                self.feed(Event::Blocked);
+                false
+            }
+            Err(SendError::Down | SendError::Full) => {
+                self.blocked = true;
+                false
+            }
+        }
+    }
+
+    /// Whether the hub is to answer to the message: always, except for most of those in a batch.
+    fn wants_reply(&mut self, order: &Order, stored: &LocalMessage) -> bool {
+        self.unanswered += stored.headers.len() + stored.payload.len();
+        let silent = order.batch.is_some_and(|place| place.at > 1 && !place.commit);
+        let answered = !silent || self.unanswered >= ANSWER_BYTES;
+        if answered {
+            self.unanswered = 0;
+        }
+        answered
+    }
+}
