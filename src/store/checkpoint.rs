@@ -98,12 +98,13 @@ fn encode(state: &State) -> Option<Vec<u8>> {
         }
     }
     let (mark, unsynced) = state.tombstones.mark();
+    let writing = state.writing.iter().flat_map(|staged| &staged.tombs);
     let numbers = Checkpoint {
         first: state.first.min(last + 1),
         msgs,
         bytes,
         mark,
-        pending: unsynced.iter().chain(&state.tombs).copied().collect(),
+        pending: unsynced.iter().chain(&state.journaled).chain(writing).chain(&state.tombs).copied().collect(),
         segments: state.segments.iter().map(|s| (s.base, s.records)).collect(),
         last,
     };

@@ -9,7 +9,7 @@ use super::removed::Removed;
 use super::segment::{CHUNK, HEADER, Item, Scanner, Segment};
 use super::state_log;
 use super::table::Builder;
-use super::tombstones::Tombstones;
+use super::tombstones::{Removals, Tombstones};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -101,7 +101,7 @@ pub(super) fn bases(place: &Place) -> Result<Vec<u64>, StoreError> {
 }
 
 fn log(place: &Place, id: String) -> Result<LogReport, StoreError> {
-    let (_, removals) = Tombstones::open(place)?;
+    let removals = removals(place)?;
     let gone = Removed::new(removals.all.iter().map(|(_, tomb)| *tomb));
     let mut report = LogReport { id, ..LogReport::default() };
     report.damage.extend(damaged_bytes(place.dir.join("tombstones"), &removals.walk));
@@ -111,6 +111,18 @@ fn log(place: &Place, id: String) -> Result<LogReport, StoreError> {
         segment(place, *base, bases.get(n + 1).copied(), &gone, &mut report)?;
     }
     Ok(report)
+}
+
+/// What was removed: what the file of removals says, and the last segment.
+pub(super) fn removals(place: &Place) -> Result<Removals, StoreError> {
+    let (_, mut removals) = Tombstones::open(place)?;
+    if let Some(base) = bases(place)?.pop()
+        && let Some(segment) = Segment::open(place, base)?
+    {
+        let journaled = segment.removals().map_err(|e| StoreError::io("read", &segment.path, e))?;
+        removals.all.extend(journaled.into_iter().map(|tomb| (u64::MAX, tomb)));
+    }
+    Ok(removals)
 }
 
 /// Walks over a segment, which ends before the sequence `next` if another one follows.
@@ -152,8 +164,10 @@ fn segment(
                     report.sequences = Some(first..=view.seq);
                 }
             }
+            Item::Removals(_) => {}
             // The end of the last segment may be an unfinished write, which opening cuts off.
             Item::Damage { at_end: true, .. } if next.is_none() => {}
+            Item::Damage { from, at_end: true } if segment.is_blank(from).map_err(failed)? => {}
             Item::Damage { from, .. } => open = Some(from),
         }
     }
@@ -192,8 +206,10 @@ mod tests {
             let payload = format!("payload {n}");
             log.append(&Record { subject: "a.b", headers: b"", payload: payload.as_bytes() }).expect("staged");
             store.barrier().wait().expect("commits");
+            if n == 100 {
+                log.remove(&[50, 60]).expect("removes");
+            }
         }
-        log.remove(&[50, 60]).expect("removes");
         store.state().write(vec![Change::Put("key".into(), "value".into())]).wait().expect("commits");
         store.close();
     }

@@ -55,6 +55,7 @@ impl Reader {
                     open.damaged = true;
                     continue;
                 }
+                Ok(Some(Item::Removals(_))) => continue,
                 Ok(None) => Ok(None),
                 Err(error) => Err(error),
             };

@@ -115,6 +115,10 @@ pub(super) fn view(body: &[u8], used: usize) -> Option<View<'_>> {
 }
 
 /// Searches behind damage: the offset of the first whole record in `bytes` whose sequence is above `after`.
+///
+/// One that is 2^32 or more ahead is not believed, and lost with what was damaged before it: only a mirror of a stream with such a
+/// gap has one, while what lies behind a torn header may be a payload that is made to look like a record, and must not be
+/// able to use up the sequences.
 pub(super) fn find(bytes: &[u8], after: u64) -> Option<usize> {
     (0..bytes.len().saturating_sub(OVERHEAD)).find(|&at| {
         // The cheap tests first, as nearly every offset fails them.

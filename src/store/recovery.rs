@@ -12,7 +12,7 @@ use super::removed::{Change, Removed};
 use super::segment::{CHUNK, HEADER, Item, Scanner, Segment, file_name};
 use super::subjects::{Left, Subjects};
 use super::table::{Builder, Table};
-use super::tombstones::{Removals, Tombstones};
+use super::tombstones::{self, Removals, Tomb, Tombstones};
 
 /// A log as it was opened.
 pub(super) struct Opened {
@@ -32,12 +32,21 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions, now: Reading) 
         bases
     };
     let (tombstones, removals) = Tombstones::open(place)?;
-    let mut opening = Opening { place, id, state: State::new(options), mend: Vec::new(), damaged: Vec::new() };
-    let segments = opening.segments(&bases(|name| name.strip_suffix(".seg")?.parse().ok()))?;
+    let mut opening =
+        Opening { place, id, state: State::new(options), mend: Vec::new(), damaged: Vec::new(), tombs: Vec::new() };
+    let mut segments = opening.segments(&bases(|name| name.strip_suffix(".seg")?.parse().ok()))?;
+    // First of all, as it says what was removed since the one before was sealed.
+    let last = match segments.last_mut() {
+        Some((segment, _)) => Some(opening.scan(segment, u64::MAX)?),
+        None => None,
+    };
+    let journaled = std::mem::take(&mut opening.tombs);
     let start = Start::find(place, &segments, &tombstones, &removals);
     opening.state.tombstones = tombstones;
-    let gone = Removed::new(start.known.iter().flat_map(Checkpoint::removals).chain(removals.all.iter().map(|r| r.1)));
-    opening.load(start, segments, &gone)?;
+    let known = start.known.iter().flat_map(Checkpoint::removals);
+    let gone = Removed::new(known.chain(removals.all.iter().map(|r| r.1)).chain(journaled.iter().copied()));
+    opening.state.journaled = journaled;
+    opening.load(start, segments, last, &gone)?;
     let Opening { mut state, mend, damaged, .. } = opening;
     // What was removed is not given again, also where a power cut took the records and left their removal.
     state.next = state.next.max(gone.end());
@@ -112,6 +121,8 @@ struct Opening<'a> {
     state: State,
     mend: Vec<Box<str>>,
     damaged: Vec<(u64, u64)>,
+    /// Removals that were come across.
+    tombs: Vec<Tomb>,
 }
 
 impl Opening<'_> {
@@ -145,7 +156,14 @@ impl Opening<'_> {
         Ok(filled.into_iter().enumerate().map(|(n, segment)| (segment, n + 1 == count)).collect())
     }
 
-    fn load(&mut self, start: Start, segments: Vec<(Segment, bool)>, gone: &Removed) -> Result<(), StoreError> {
+    /// Counts the segments in; `table_of_last` is that of the last one, which has been read.
+    fn load(
+        &mut self,
+        start: Start,
+        segments: Vec<(Segment, bool)>,
+        mut table_of_last: Option<Table>,
+        gone: &Removed,
+    ) -> Result<(), StoreError> {
         let Start { known, before, subjects, due, dropped } = start;
         self.state.subjects = subjects;
         self.state.checkpoint = due;
@@ -161,12 +179,12 @@ impl Opening<'_> {
         let nexts: Vec<u64> = segments.iter().skip(1).map(|(s, _)| s.base).chain([u64::MAX]).collect();
         for ((mut segment, last), next) in segments.into_iter().zip(nexts) {
             // A segment whose index was not written, or cut back by the loss of what followed, is read.
-            let mut table = None;
-            if !segment.indexed || segment.last >= next {
+            let mut table = table_of_last.take_if(|_| last);
+            if !last && (!segment.indexed || segment.last >= next) {
                 segment.indexed = false;
                 let found = self.scan(&mut segment, next)?;
                 // One of which nothing was kept has no index to speak of.
-                if !last && segment.records > 0 {
+                if segment.records > 0 {
                     segment.indexed = index::write(self.place, &segment.summary(), &found).is_ok();
                 }
                 table = Some(found);
@@ -227,7 +245,15 @@ impl Opening<'_> {
         segment.forget();
         while let Some(item) = scanner.next().map_err(failed)? {
             match item {
-                Item::Damage { from, at_end: true } if next == u64::MAX => cut = Some(from),
+                Item::Damage { from, at_end: true }
+                    if next == u64::MAX || segment.is_blank(from).map_err(failed)? =>
+                {
+                    cut = Some(from);
+                }
+                Item::Removals(body) => {
+                    self.tombs.extend(tombstones::in_frame(body).into_iter().flatten());
+                    segment.len = scanner.position();
+                }
                 Item::Damage { .. } => damage = true,
                 Item::Record(view, offset) if view.seq >= next => {
                     cut = Some(offset);
@@ -246,8 +272,11 @@ impl Opening<'_> {
         if damage {
             self.damaged.push((segment.last + 1, next - 1));
         }
+        segment.filled = segment.len;
         if let Some(from) = cut {
-            tracing::info!("{id}: cut {} bytes of an unfinished write", len - from);
+            if !segment.is_blank(from).map_err(failed)? {
+                tracing::info!("{id}: cut {} bytes of an unfinished write", len - from);
+            }
             segment.file.truncate(from).and_then(|()| segment.file.sync()).map_err(failed)?;
         }
         Ok(table.finish())
@@ -260,6 +289,6 @@ fn holds_records(segment: &Segment) -> Result<bool, StoreError> {
     let mut scanner = Scanner::new(segment.file.clone(), HEADER, len, segment.base - 1, 4096);
     Ok(match scanner.next().map_err(failed)? {
         None | Some(Item::Damage { at_end: true, .. }) => false,
-        Some(Item::Record(..) | Item::Damage { at_end: false, .. }) => true,
+        Some(Item::Record(..) | Item::Removals(_) | Item::Damage { at_end: false, .. }) => true,
     })
 }

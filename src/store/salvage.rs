@@ -42,7 +42,7 @@ fn copy(from: &Place, to: &Place) -> Result<(), StoreError> {
     for (n, base) in bases.iter().enumerate() {
         copy_segment(from, to, *base, bases.get(n + 1).copied())?;
     }
-    let (_, removals) = Tombstones::open(from)?;
+    let removals = fsck::removals(from)?;
     let tombs: Vec<Tomb> = removals.all.into_iter().map(|(_, tomb)| tomb).collect();
     if !tombs.is_empty() {
         let mut new = Tombstones::default();

@@ -1,4 +1,5 @@
-//! One segment file: a header, then records in sequence order.
+//! One segment file: a header, then records in sequence order, and removals among them. While it is written to, zeros may
+//! follow: space prepared for what comes next.
 //!
 //! In memory a segment is a summary: where it begins and ends, every so often an offset to begin a search from, and which
 //! of its sequences were removed.
@@ -10,6 +11,7 @@ use super::index::{self, Summary};
 use super::io::{DiskFile, Place};
 use super::record::{self, View};
 use super::table::Table;
+use super::tombstones::{self, Tomb};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +19,8 @@ use std::sync::Arc;
 /// Bytes before the first record.
 pub(super) const HEADER: u64 = 24;
 const MAGIC: &[u8; 8] = b"leafdseg";
-const VERSION: u32 = 1;
+/// Of the format; 1 had no removals among the records, and no zeros behind them.
+const VERSION: u32 = 2;
 /// One search point for about so many bytes.
 const STRIDE: u64 = 8 * 1024;
 /// Read-ahead of a sequential scan.
@@ -46,6 +49,10 @@ pub(super) struct Segment {
     pub sound: bool,
     /// An index file says what is in it; never before it is sealed.
     pub indexed: bool,
+    /// Length of the file; what is beyond `len` is zeros.
+    pub filled: u64,
+    /// Nothing is in the file but what was committed, and zeros.
+    pub clean: bool,
 }
 
 /// The file name of the segment that begins at `base`.
@@ -88,7 +95,7 @@ impl Segment {
             return Ok(Some(Segment { sound: false, ..Segment::new(base, file, path) }));
         }
         match u32_at(&header, 8) {
-            Some(VERSION) if u64_at(&header, 12) == Some(base) => Ok(Some(Segment::new(base, file, path))),
+            Some(1..=VERSION) if u64_at(&header, 12) == Some(base) => Ok(Some(Segment::new(base, file, path))),
             Some(found) => Err(StoreError::Newer { path, found, known: VERSION }),
             None => Ok(None),
         }
@@ -108,6 +115,8 @@ impl Segment {
             times: Vec::new(),
             sound: true,
             indexed: false,
+            filled: HEADER,
+            clean: true,
         }
     }
 
@@ -198,6 +207,25 @@ impl Segment {
         self.records - self.removed.count()
     }
 
+    /// The removals among its records, as far as the file goes.
+    pub fn removals(&self) -> io::Result<Vec<Tomb>> {
+        let mut scanner = Scanner::new(self.file.clone(), HEADER, self.file.size()?, self.base - 1, CHUNK);
+        let mut tombs = Vec::new();
+        while let Some(item) = scanner.next()? {
+            if let Item::Removals(body) = item {
+                tombs.extend(tombstones::in_frame(body).into_iter().flatten());
+            }
+        }
+        Ok(tombs)
+    }
+
+    /// Whether the file holds only zeros from `from` on: prepared space, and no damage.
+    pub fn is_blank(&self, from: u64) -> io::Result<bool> {
+        let mut rest = vec![0; usize::try_from(self.file.size()?.saturating_sub(from)).map_err(io::Error::other)?];
+        let read = self.file.read_full(&mut rest, from)?;
+        Ok(rest[..read].iter().all(|byte| *byte == 0))
+    }
+
     /// A scan of the committed records from the one at `offset` on.
     pub fn scan_from(&self, offset: u64, chunk: usize) -> Scanner {
         Scanner::new(self.file.clone(), offset.max(HEADER), self.len, self.base - 1, chunk)
@@ -245,6 +273,8 @@ pub(super) struct Scanner {
 pub(super) enum Item<'a> {
     /// A record and its offset.
     Record(View<'a>, u64),
+    /// The body of a frame of [removals](tombstones::in_frame).
+    Removals(&'a [u8]),
     /// Bytes that are no record, from this offset to where the next record begins, or to the end.
     Damage { from: u64, at_end: bool },
 }
@@ -252,12 +282,19 @@ pub(super) enum Item<'a> {
 enum Step {
     /// Length and sequence of a record.
     Whole(usize, u64),
+    /// Length of a frame of removals.
+    Removals(usize),
     Bad,
 }
 
 impl Scanner {
     pub fn new(file: Arc<dyn DiskFile>, offset: u64, end: u64, after: u64, chunk: usize) -> Scanner {
         Scanner { file, offset, buffer: Vec::new(), at: 0, end, after, chunk }
+    }
+
+    /// Offset behind the last item.
+    pub fn position(&self) -> u64 {
+        self.offset + self.at as u64
     }
 
     /// The records may now be read up to `end`.
@@ -276,6 +313,7 @@ impl Scanner {
                 Parsed::Whole(body, used) => match record::view(body, used) {
                     // Sequences ascend; what does not is left of an older write.
                     Some(view) if view.seq > self.after && view.seq < u64::MAX => Step::Whole(used, view.seq),
+                    None if tombstones::in_frame(body).is_some() => Step::Removals(used),
                     _ => Step::Bad,
                 },
                 Parsed::Short(wanted) if position + wanted as u64 <= self.end => {
@@ -286,11 +324,19 @@ impl Scanner {
             };
             break (position, step);
         };
-        if let Step::Whole(used, seq) = step {
-            let body = &self.buffer[self.at + frame::PREFIX..self.at + used];
-            self.at += used;
-            self.after = seq;
-            return Ok(record::view(body, used).map(|view| Item::Record(view, position)));
+        match step {
+            Step::Whole(used, seq) => {
+                let body = &self.buffer[self.at + frame::PREFIX..self.at + used];
+                self.at += used;
+                self.after = seq;
+                return Ok(record::view(body, used).map(|view| Item::Record(view, position)));
+            }
+            Step::Removals(used) => {
+                let body = &self.buffer[self.at + frame::PREFIX..self.at + used];
+                self.at += used;
+                return Ok(Some(Item::Removals(body)));
+            }
+            Step::Bad => {}
         }
         // Damage, or a length that cannot be true: look for the next record in all that follows.
         self.fill((self.end - position) as usize)?;

@@ -32,6 +32,9 @@ struct FileState {
     unsynced: Vec<(usize, Vec<u8>)>,
 }
 
+/// What a disk writes whole or not at all, bytes.
+const SECTOR: usize = 512;
+
 struct SimFile(Content, SimDisk);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -46,6 +49,19 @@ fn put(bytes: &mut Vec<u8>, offset: usize, new: &[u8]) {
         bytes.resize(offset + new.len(), 0);
     }
     bytes[offset..offset + new.len()].copy_from_slice(new);
+}
+
+/// Of what is written over earlier bytes some sectors arrive, in any order; a file grows in order.
+fn put_some(bytes: &mut Vec<u8>, offset: usize, new: &[u8], random: &mut fastrand::Rng) {
+    let durable = bytes.len().saturating_sub(offset).min(new.len());
+    let mut at = 0;
+    while at < durable {
+        let end = (SECTOR - (offset + at) % SECTOR + at).min(durable);
+        if random.bool() {
+            put(bytes, offset + at, &new[at..end]);
+        }
+        at = end;
+    }
 }
 
 impl SimDisk {
@@ -67,9 +83,10 @@ impl SimDisk {
                 let file = lock(&content);
                 let mut bytes = file.durable.clone();
                 for (offset, new) in &file.unsynced {
-                    match random.u8(..3) {
+                    match random.u8(..4) {
                         0 => put(&mut bytes, *offset, new),
                         1 if !new.is_empty() => put(&mut bytes, *offset, &new[..random.usize(1..=new.len())]),
+                        2 if !new.is_empty() => put_some(&mut bytes, *offset, new, random),
                         _ => {}
                     }
                 }

@@ -1,4 +1,6 @@
-//! The side log of removals: ranges of sequences that are no more. Records themselves are never rewritten.
+//! Removals: ranges of sequences that are no more. They are made durable by a frame in the segment that is written to, beside
+//! the records of the same commit; when it is sealed they go to the side log, the file `tombstones`. Thus the side log
+//! and the last segment say all, and a removal costs no flush of its own.
 
 use super::StoreError;
 use super::frame::{self, u64_at};
@@ -39,6 +41,35 @@ impl Tomb {
     }
 }
 
+/// First byte of the body of a frame of removals within a segment.
+pub(super) const KIND: u8 = 2;
+
+/// Appends a frame of removals, as it stands in a segment.
+pub(super) fn push_frame(out: &mut Vec<u8>, tombs: &[Tomb]) {
+    frame::push(out, |out| {
+        out.push(KIND);
+        encode(out, tombs);
+    });
+}
+
+/// The removals in the body of a frame of a segment; `None` if it is something else.
+pub(super) fn in_frame(body: &[u8]) -> Option<impl Iterator<Item = Tomb>> {
+    let (kind, pairs) = body.split_first()?;
+    (*kind == KIND && pairs.len() % 16 == 0).then(|| decode(pairs))
+}
+
+fn encode(out: &mut Vec<u8>, tombs: &[Tomb]) {
+    for Tomb(from, to) in tombs {
+        out.extend_from_slice(&from.to_le_bytes());
+        out.extend_from_slice(&to.to_le_bytes());
+    }
+}
+
+fn decode(pairs: &[u8]) -> impl Iterator<Item = Tomb> {
+    let tombs = pairs.chunks_exact(16).filter_map(|r| Some(Tomb(u64_at(r, 0)?, u64_at(r, 8)?)));
+    tombs.filter(|tomb| tomb.0 <= tomb.1 && tomb.1 < u64::MAX)
+}
+
 /// The file.
 #[derive(Default)]
 pub(super) struct Tombstones {
@@ -75,11 +106,7 @@ impl Tombstones {
         let mut removals = Removals::default();
         let walk = frame::each(&bytes, &path, |at, body| match body.len() {
             GENERATION => generation = u64_at(body, 0).unwrap_or_default(),
-            _ => {
-                let tombs = body.chunks_exact(16).filter_map(|r| Some(Tomb(u64_at(r, 0)?, u64_at(r, 8)?)));
-                let possible = tombs.filter(|tomb| tomb.0 <= tomb.1 && tomb.1 < u64::MAX);
-                removals.all.extend(possible.map(|tomb| (at as u64, tomb)));
-            }
+            _ => removals.all.extend(decode(body).map(|tomb| (at as u64, tomb))),
         });
         // What a killed process wrote may be read, and yet not be durable.
         file.sync().map_err(failed)?;
@@ -109,12 +136,7 @@ impl Tombstones {
         if self.len == 0 {
             frame::push(&mut out, |out| out.extend_from_slice(&generation.to_le_bytes()));
         }
-        frame::push(&mut out, |out| {
-            for Tomb(from, to) in tombs {
-                out.extend_from_slice(&from.to_le_bytes());
-                out.extend_from_slice(&to.to_le_bytes());
-            }
-        });
+        frame::push(&mut out, |out| encode(out, tombs));
         // What a failed write may have left behind must not be taken for removals.
         let written = file.truncate(self.len).and_then(|()| file.write_at(&out, self.len));
         written.map_err(|e| StoreError::io("write", &path, e))?;

@@ -9,6 +9,7 @@ mod removals;
 mod round;
 mod seal;
 mod ticket;
+mod write;
 
 pub(super) use queue::Shared;
 pub use queue::StoreStats;

@@ -1,4 +1,5 @@
-//! Removals in a round: they are written and synced beside the records, and stay in hand until they are durable.
+//! Removals and their own file: those of a segment go there before the next one begins, and so do too many for a segment. They
+//! stay in hand until they are durable somewhere.
 
 use super::Shared;
 use crate::store::StoreError;
@@ -6,57 +7,49 @@ use crate::store::log::Log;
 use crate::store::tombstones::Tomb;
 use std::sync::atomic::Ordering;
 
-/// Writes the removals that a log has in hand; whether there were any.
-pub(super) fn write(log: &Log) -> Result<bool, StoreError> {
-    let (tombs, mut tombstones) = {
-        let mut state = log.0.state();
-        // What is staged from now on needs a round of its own, should this one have passed it.
-        state.queued = false;
-        if state.tombs.is_empty() || state.deleted {
-            return Ok(false);
-        }
-        (std::mem::take(&mut state.tombs), std::mem::take(&mut state.tombstones))
-    };
-    let mut result = tombstones.write(&log.0.place, &tombs);
-    if let Err(error) = &result
-        && log.0.shared.reserve.give_up(error)
-    {
-        result = tombstones.write(&log.0.place, &tombs);
-    }
-    log.0.state().tombstones = tombstones;
-    if let Err(error) = result {
-        keep(log, tombs);
-        return Err(error);
-    }
-    Ok(true)
+/// Makes removals durable in their own file.
+pub(super) fn write_aside(shared: &Shared, log: &Log, tombs: Vec<Tomb>) -> Result<(), StoreError> {
+    write(shared, log, &tombs).inspect_err(|_| keep(log, tombs))
 }
 
-/// Makes the written removals durable.
-pub(super) fn sync(shared: &Shared, log: &Log) -> Result<(), StoreError> {
-    let mut tombstones = std::mem::take(&mut log.0.state().tombstones);
-    let result = tombstones.sync(&log.0.place);
-    log.0.state().tombstones = tombstones;
-    match result {
-        Ok(()) => {
-            shared.syncs.fetch_add(1, Ordering::Relaxed);
-            compact(log);
-            Ok(())
-        }
-        Err((error, tombs)) => {
-            keep(log, tombs);
-            Err(error)
-        }
+/// Makes the removals that stand in the last segment durable in their own file, as that segment is about to be sealed.
+pub(super) fn write_journaled(shared: &Shared, log: &Log) -> Result<(), StoreError> {
+    let tombs = std::mem::take(&mut log.0.state().journaled);
+    write(shared, log, &tombs).inspect_err(|_| log.0.state().journaled = tombs)
+}
+
+fn write(shared: &Shared, log: &Log, tombs: &[Tomb]) -> Result<(), StoreError> {
+    if tombs.is_empty() {
+        return Ok(());
     }
+    let place = &log.0.place;
+    let mut tombstones = std::mem::take(&mut log.0.state().tombstones);
+    let mut result = tombstones.write(place, tombs);
+    if let Err(error) = &result
+        && shared.reserve.give_up(error)
+    {
+        result = tombstones.write(place, tombs);
+    }
+    let result = result.and_then(|()| tombstones.sync(place).map_err(|(error, _)| error));
+    log.0.state().tombstones = tombstones;
+    result?;
+    shared.syncs.fetch_add(1, Ordering::Relaxed);
+    shared.bytes_written.fetch_add(tombs.len() as u64 * 16, Ordering::Relaxed);
+    compact(log);
+    Ok(())
 }
 
 /// Takes removals back in hand, for the next round.
-fn keep(log: &Log, tombs: Vec<Tomb>) {
+pub(super) fn keep(log: &Log, tombs: Vec<Tomb>) {
+    if tombs.is_empty() {
+        return;
+    }
     let later = std::mem::replace(&mut log.0.state().tombs, tombs);
     log.0.state().tombs.extend(later);
     log.0.shared.retry(log.0.clone());
 }
 
-/// Writes the tombstones anew when most of them speak of segments that are gone.
+/// Writes the file anew when most of it speaks of segments that are gone.
 fn compact(log: &Log) {
     let (mut tombstones, tombs) = {
         let mut state = log.0.state();

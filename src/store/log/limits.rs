@@ -18,7 +18,7 @@ impl Log {
         let (limits, mut msgs, mut bytes, ages, first_time) = {
             let state = self.0.state();
             let staged = state.next - 1 - state.committed;
-            let writing = state.writing.as_ref().map_or(0, |w| w.buffer.len()) + state.staged.buffer.len();
+            let writing = state.writing.as_ref().map_or(0, |w| w.bytes()) + state.staged.bytes();
             let bytes = state.bytes.saturating_sub(writing as u64);
             let ages = state.limits.max_age.map(|_| state.ages.clone());
             let first_time = (state.first_time.0 == state.first).then_some(state.first_time.1);

@@ -69,6 +69,7 @@ impl Log {
                 Some(Item::Record(view, _)) if view.seq == seq => return Ok(Some(view.to_stored())),
                 Some(Item::Record(view, _)) if view.seq < seq => damaged = false,
                 Some(Item::Damage { .. }) => damaged = true,
+                Some(Item::Removals(_)) => {}
                 // A gap left by `append_at` is no damage.
                 Some(Item::Record(..)) | None if !damaged => return Ok(None),
                 Some(Item::Record(..)) | None => {

@@ -15,12 +15,10 @@ pub(super) use staging::Staged;
 pub(super) use state::State;
 
 use self::contents::Tail;
-use super::Stored;
 use super::commit::Shared;
 use super::io::Place;
 use super::quarantine::Quarantine;
 use super::reader::Reader;
-use super::record::OVERHEAD;
 use super::segment::Segment;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -103,9 +101,4 @@ impl Log {
             }
         }
     }
-}
-
-/// What a record takes on disk.
-fn size_of(stored: &Stored) -> u64 {
-    (OVERHEAD + stored.subject.len() + stored.headers.len() + stored.payload.len()) as u64
 }

@@ -1,8 +1,8 @@
 //! Removing records: one by one, by a purge, and from the front.
 
+use super::Log;
 use super::front::Rule;
 use super::options::Purge;
-use super::{Log, size_of};
 use crate::store::StoreError;
 use crate::store::tombstones::Tomb;
 use crate::subject;
@@ -12,18 +12,37 @@ impl Log {
     /// Removes committed records; returns how many there were. Durable with the next commit ([`super::Store::barrier`]).
     ///
     /// # Errors
-    /// A record that is to be removed cannot be read; those before it are removed.
+    /// What is in a segment cannot be read; the records of others are removed. A damaged one is passed over.
     pub fn remove(&self, seqs: &[u64]) -> Result<u64, StoreError> {
-        let mut found = Vec::with_capacity(seqs.len());
-        let mut failure = None;
-        for &seq in seqs {
-            match self.read(seq) {
-                Ok(Some(s)) => found.push((seq, s.subject.clone(), size_of(&s))),
-                Ok(None) => {}
-                Err(error) => failure = Some(error),
-            }
+        let mut seqs = {
+            let state = self.0.state();
+            seqs.iter().copied().filter(|seq| *seq <= state.committed && state.is_live(*seq)).collect::<Vec<_>>()
+        };
+        seqs.sort_unstable();
+        seqs.dedup();
+        let (mut mend, mut count, mut failure) = (Vec::new(), 0, None);
+        let mut rest = &seqs[..];
+        while let [first, ..] = *rest {
+            // Those of one segment at a time, by its table: no record is read.
+            let end = self.0.state().segment_of(first).map_or(first, |s| s.last);
+            let (here, later) = rest.split_at(rest.partition_point(|seq| *seq <= end));
+            rest = later;
+            let struck = self.each_table(first..end + 1, |table, mut rows| {
+                let mut state = self.0.state();
+                for &seq in here {
+                    rows = &rows[rows.partition_point(|row| row.seq < seq)..];
+                    if let Some(row) = rows.first().filter(|row| row.seq == seq)
+                        && state.strike(seq, table.subject(row.subject), row.size.into(), &mut mend)
+                    {
+                        count += 1;
+                        Tomb::push(&mut state.tombs, seq);
+                    }
+                }
+                ControlFlow::Break(())
+            });
+            failure = struck.err().or(failure);
         }
-        let count = self.strike(found);
+        self.settle(mend, count > 0);
         failure.map_or(Ok(count), Err)
     }
 

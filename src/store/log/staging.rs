@@ -3,14 +3,20 @@
 use super::state::State;
 use super::{Inner, Log};
 use crate::store::record::{self, View};
+use crate::store::tombstones::{self, Tomb};
 use crate::store::{Record, StoreError, Stored};
 use std::sync::MutexGuard;
 
 /// Records on their way to disk.
 #[derive(Default)]
 pub(in crate::store) struct Staged {
+    /// The records; and once they are being written, what is written behind them.
     pub buffer: Vec<u8>,
     pub entries: Vec<Entry>,
+    /// Removals that are written beside them.
+    pub tombs: Vec<Tomb>,
+    /// Bytes of records and removals; zeros may follow in the buffer.
+    pub used: usize,
 }
 
 pub(in crate::store) struct Entry {
@@ -24,6 +30,27 @@ pub(in crate::store) struct Entry {
 }
 
 impl Staged {
+    /// Bytes of the records.
+    pub fn bytes(&self) -> usize {
+        self.entries.last().map_or(0, |entry| entry.at + entry.used)
+    }
+
+    /// Puts removals behind the records; there is nothing to be added afterwards.
+    pub fn finish(&mut self, tombs: Vec<Tomb>) {
+        if !tombs.is_empty() {
+            tombstones::push_frame(&mut self.buffer, &tombs);
+        }
+        self.tombs = tombs;
+        self.used = self.buffer.len();
+    }
+
+    /// Empties it, for reuse.
+    pub fn clear(&mut self) {
+        self.buffer.clear();
+        self.entries.clear();
+        self.tombs.clear();
+    }
+
     pub(super) fn find(&self, seq: u64) -> Option<Stored> {
         let at = self.entries.binary_search_by_key(&seq, |e| e.seq).ok()?;
         record::parse(&self.buffer[self.entries[at].at..]).map(View::to_stored)

@@ -36,6 +36,8 @@ pub(in crate::store) struct State {
     /// Removals to be made durable with the next commit.
     pub tombs: Vec<Tomb>,
     pub tombstones: Tombstones,
+    /// Removals that are durable in the last segment, and not yet in the file of removals.
+    pub journaled: Vec<Tomb>,
     /// Begin a new segment with the next commit.
     pub rotate: bool,
     /// The commit thread knows that there is something to do.
@@ -70,6 +72,7 @@ impl State {
             spare: Staged::default(),
             tombs: Vec::new(),
             tombstones: Tombstones::default(),
+            journaled: Vec::new(),
             rotate: false,
             queued: false,
             synced_at: Instant::now(),

@@ -56,8 +56,10 @@ fn a_full_disk_takes_removals_and_state_and_then_records_again() {
     assert_eq!(log1.remove(&[stored]).expect("removes"), 1);
     store.barrier().wait().expect("removals are kept");
     // The room that was given up for that is not for records.
+    let refused = heard.0.lock().expect("fine").1.len();
     put(&log1, "s", "refused");
-    assert!(store.barrier().wait().is_err());
+    let _ = store.barrier().wait();
+    assert_eq!(heard.0.lock().expect("fine").1.len(), refused + 1);
     assert_eq!(log1.state().msgs, stored - 1);
     disk.resize(Some(used + 20_000));
     log1.purge(&Purge::default()).expect("purges");
@@ -154,7 +156,7 @@ fn a_subject_keeps_its_committed_value_while_a_later_one_is_refused() {
 
 #[test]
 fn a_removal_that_could_not_be_written_is_not_forgotten() {
-    for failing_after in 0..3 {
+    for failing_after in 0..2 {
         let disk = SimDisk::default();
         let store = open(&disk);
         let log1 = log(&store, Limits::default());

@@ -1,0 +1,199 @@
+//! Writing what a log has staged: records and removals by one write into the segment at its end.
+
+use super::{Shared, removals, round, seal};
+use crate::store::StoreError;
+use crate::store::io::DiskFile;
+use crate::store::log::{Log, Staged, State, Storage, Sync};
+use crate::store::segment::{HEADER, Segment};
+use crate::store::tombstones::Tomb;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A file system's block. What is no longer is written into prepared space.
+const BLOCK: u64 = 4096;
+/// Most space that is prepared at a time. It costs some percent more bytes, and spares the file system's journal a
+/// commit with nearly each sync, as neither size nor blocks of the file change.
+const PREPARED: u64 = 64 * 1024;
+/// More removals than this go to their own file at once.
+const MANY: usize = 4096;
+
+/// What one log has on its way to disk in this round.
+pub(super) struct Round {
+    pub log: Log,
+    pub staged: Arc<Staged>,
+    pub file: Arc<dyn DiskFile>,
+}
+
+/// What a round has to write of a log.
+struct Taken {
+    staged: Arc<Staged>,
+    /// Where to write it; `None` if a new segment has to begin.
+    spot: Option<Spot>,
+    /// Removals that go to their own file.
+    aside: Vec<Tomb>,
+}
+
+/// Where to write.
+struct Spot {
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+    offset: u64,
+    /// What follows is to be cut off first.
+    cut: bool,
+}
+
+/// Writes what a log has staged, none of it durable yet, and what is to be synced; `None` if nothing was staged. Should the
+/// disk not take it the records are refused, and removals tried once more by themselves.
+pub(super) fn write(shared: &Shared, log: &Log) -> Option<(Option<Round>, Result<(), StoreError>)> {
+    let Taken { staged, spot, aside } = take(shared, log)?;
+    let mut outcome = removals::write_aside(shared, log, aside);
+    if staged.used == 0 {
+        return Some((None, outcome));
+    }
+    let error = match put(shared, log, &staged, spot) {
+        Ok(round) => return Some((Some(round), outcome)),
+        Err(error) => error,
+    };
+    let mut alone = Staged::default();
+    alone.finish(staged.tombs.clone());
+    if !staged.entries.is_empty() {
+        drop(staged);
+        round::fail(log, &error);
+        outcome = Err(error.clone());
+    }
+    if alone.tombs.is_empty() {
+        return Some((None, outcome));
+    }
+    shared.reserve.give_up(&error);
+    let alone = Arc::new(alone);
+    let spot = {
+        let mut state = log.0.state();
+        state.writing = Some(alone.clone());
+        find_spot(&mut state, &alone, u64::MAX)
+    };
+    match put(shared, log, &alone, spot) {
+        Ok(round) => Some((Some(round), outcome)),
+        Err(error) => {
+            log.0.state().writing = None;
+            removals::keep(log, alone.tombs.clone());
+            Some((None, Err(error)))
+        }
+    }
+}
+
+/// Takes over what is staged; what is staged from now on needs a round of its own.
+fn take(shared: &Shared, log: &Log) -> Option<Taken> {
+    let mut guard = log.0.state();
+    let state = &mut *guard;
+    state.queued = false;
+    let mut tombs = std::mem::take(&mut state.tombs);
+    if log.0.storage == Storage::Memory {
+        tombs.clear();
+    }
+    if state.deleted || state.staged.entries.is_empty() && tombs.is_empty() {
+        return None;
+    }
+    let spare = std::mem::take(&mut state.spare);
+    let mut staged = std::mem::replace(&mut state.staged, spare);
+    let mut aside = Vec::new();
+    // Removals alone do not begin a segment.
+    let alone = staged.entries.is_empty();
+    if tombs.len() > MANY || alone && room(state, shared.segment_bytes) < tombs.len() as u64 * 16 {
+        std::mem::swap(&mut tombs, &mut aside);
+    }
+    staged.finish(tombs);
+    let limit = if alone { u64::MAX } else { shared.segment_bytes };
+    let spot = find_spot(state, &staged, limit);
+    if let Some(spot) = spot.as_ref().filter(|_| log.0.storage == Storage::File && state.sync == Sync::Durable) {
+        let filled = state.segments.back().map_or(0, |s| s.filled);
+        let ahead = prepare(spot.offset, staged.used as u64, filled);
+        staged.buffer.resize(staged.used + ahead as usize, 0);
+    }
+    let staged = Arc::new(staged);
+    state.writing = (staged.used > 0).then(|| staged.clone());
+    Some(Taken { staged, spot, aside })
+}
+
+/// Room in the last segment, bytes.
+fn room(state: &State, segment_bytes: u64) -> u64 {
+    state.segments.back().map_or(0, |s| segment_bytes.saturating_sub(s.len))
+}
+
+/// The end of the last segment, if `staged` may go there. From here on the file has to be cut before it is written to,
+/// until the round has worked.
+fn find_spot(state: &mut State, staged: &Staged, segment_bytes: u64) -> Option<Spot> {
+    let room = segment_bytes.saturating_sub(staged.used as u64);
+    let rotate = state.rotate && !staged.entries.is_empty();
+    let segment = state.segments.back_mut().filter(|s| !rotate && (s.len <= room || s.records == 0))?;
+    // What is longer than a block may reach the disk in any order: it is appended, as a file system lets no file grow before
+    // its content is there.
+    let cut = !segment.clean || staged.used as u64 > BLOCK && segment.filled > segment.len;
+    segment.clean = false;
+    if cut {
+        segment.filled = segment.len;
+    }
+    Some(Spot { file: segment.file.clone(), path: segment.path.clone(), offset: segment.len, cut })
+}
+
+/// How many zeros to write behind `used` bytes at `offset` of a file with `filled` bytes: as many as there are bytes in it, up to
+/// a limit.
+fn prepare(offset: u64, used: u64, filled: u64) -> u64 {
+    let end = offset + used;
+    if used > BLOCK || end <= filled {
+        return 0;
+    }
+    (end + offset.min(PREPARED)).next_multiple_of(BLOCK) - end
+}
+
+fn put(shared: &Shared, log: &Log, staged: &Arc<Staged>, spot: Option<Spot>) -> Result<Round, StoreError> {
+    if log.0.storage == Storage::File && !staged.entries.is_empty() {
+        shared.reserve.take()?;
+    }
+    let spot = match (spot, staged.entries.first()) {
+        (Some(spot), _) => spot,
+        (None, first) => begin_segment(shared, log, first.map(|e| e.seq))?,
+    };
+    let Spot { file, path, offset, cut } = spot;
+    let failed = |e| StoreError::io("write", &path, e);
+    if cut {
+        // What a failed write left behind would be read as records after the next power cut.
+        file.truncate(offset).map_err(|e| StoreError::io("cut", &path, e))?;
+    }
+    let mut written = file.write_at(&staged.buffer, offset).map_err(failed);
+    if let Err(error) = &written {
+        // What there was room for is of no use, and in the way of others.
+        let _ = file.truncate(offset);
+        if error.is_full() && staged.buffer.len() > staged.used {
+            written = file.write_at(&staged.buffer[..staged.used], offset).map_err(failed);
+            if written.is_err() {
+                let _ = file.truncate(offset);
+            }
+        }
+    }
+    written?;
+    Ok(Round { log: log.clone(), staged: staged.clone(), file })
+}
+
+/// A new segment whose first record is to be `base`, or the next one. It is in the books before anything is written to it: should
+/// the write fail, the next one goes into the same file, which is then cut first.
+fn begin_segment(shared: &Shared, log: &Log, base: Option<u64>) -> Result<Spot, StoreError> {
+    let place = &log.0.place;
+    let (unsynced, base) = {
+        let state = log.0.state();
+        let unsynced = state.segments.back().filter(|_| state.unsynced).map(|s| s.file.clone());
+        (unsynced, base.unwrap_or(state.committed + 1))
+    };
+    if let Some(file) = unsynced {
+        // An interval-synced log: nobody would sync the sealed segment later.
+        file.sync().map_err(|e| StoreError::io("sync", &place.dir, e))?;
+    }
+    removals::write_journaled(shared, log)?;
+    let mut segment = Segment::create(place, base)?;
+    segment.clean = false;
+    let spot = Spot { file: segment.file.clone(), path: segment.path.clone(), offset: HEADER, cut: false };
+    let mut state = log.0.state();
+    seal::note(log, &mut state);
+    state.segments.push_back(segment);
+    state.rotate = false;
+    Ok(spot)
+}
