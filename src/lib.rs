@@ -16,6 +16,8 @@ pub mod cli;
 pub mod config;
 /// The running daemon: builds the parts from the configuration, connects them, and ends them in order.
 pub mod daemon;
+/// What the server tells of itself in its system account. Uses `account`, `protocol`.
+pub mod events;
 /// Streams, consumers and the JetStream API. Uses `store`, `account`.
 pub mod jetstream;
 /// The link to the hub, and leaf connections that others make to us. Uses `protocol`, `account`, `server::outbound`.
@@ -24,7 +26,7 @@ pub mod leaf;
 pub mod monitor;
 /// Wire grammar: parser, operations, headers, INFO and CONNECT. Uses nothing of ours and does no I/O.
 pub mod protocol;
-/// Listeners, client connections and outbound buffers. Uses `protocol`, `account`.
+/// Listeners, client connections and outbound buffers. Uses `protocol`, `account`, `events`.
 pub mod server;
 /// Segment log, commit thread, recovery, state log. Knows no NATS.
 pub mod store;

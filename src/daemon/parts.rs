@@ -7,9 +7,10 @@ use crate::auth::{Authenticator, Rules, RulesError, ServerKeys, system_account};
 use crate::config::shares::Subjects;
 use crate::config::tls::{HandshakeFirst, TlsConfig};
 use crate::config::{Config, LimitsConfig};
+use crate::events::{self, Events};
 use crate::jetstream::{self, JetStream};
 use crate::leaf::{Identity, Link, Listener};
-use crate::monitor::{Counters, Http, Sources};
+use crate::monitor::{Counters, Http, Sources, SystemAccount};
 use crate::protocol::Limits;
 use crate::server::tls::TlsPolicy;
 use crate::server::websocket::WebSocket;
@@ -35,6 +36,9 @@ pub(super) struct Parts {
     authenticator: Arc<Authenticator>,
     leafs: Option<Arc<Listener>>,
     http: Option<Http>,
+    sources: Arc<Sources>,
+    events: Arc<Events>,
+    system: SystemAccount,
     links: Vec<Arc<Link>>,
     uplinks: Vec<Arc<Uplink>>,
     ends: Ends,
@@ -74,11 +78,13 @@ impl Parts {
         let rules = Rules::new(config, &accounts)?;
         let authenticator = Authenticator::new(rules);
         Subjects::read(config).map_err(StartError::Subjects)?.put_in_force(&accounts);
+        let (events, changed) = Events::new(accounts.system().clone(), event_identity(config, &identity));
         let mut server = Server::bind(
-            server_options(config, &identity),
+            server_options(config, &identity, &keys),
             client_tls(config).map_err(server::StartError::from)?,
             accounts.clone(),
             authenticator.clone(),
+            events.clone(),
         )
         .await?;
         if let Some(websocket) = &config.websocket {
@@ -110,27 +116,26 @@ impl Parts {
             connections: ends.connections.subscribe(),
             lame_duck: ends.lame_duck.subscribe(),
         });
+        let sources = Arc::new(Sources {
+            server_id: identity.server_id.clone(),
+            server_name: identity.server_name.clone(),
+            started: SystemTime::now(),
+            since: Instant::now(),
+            clients: clients.view(),
+            registry: accounts.clone(),
+            jetstreams: jetstreams.clone(),
+            leafs: leafs.clone(),
+            links: links.clone(),
+            store: store.clone(),
+            asked,
+            config: RwLock::new((Arc::new(config.clone()), SystemTime::now())),
+            counters: Counters::default(),
+        });
         let http = match &config.http {
             None => None,
-            Some(http) => {
-                let sources = Sources {
-                    server_id: identity.server_id.clone(),
-                    server_name: identity.server_name.clone(),
-                    started: SystemTime::now(),
-                    since: Instant::now(),
-                    clients: clients.view(),
-                    registry: accounts.clone(),
-                    jetstreams: jetstreams.clone(),
-                    leafs: leafs.clone(),
-                    links: links.clone(),
-                    store: store.clone(),
-                    asked,
-                    config: RwLock::new((Arc::new(config.clone()), SystemTime::now())),
-                    counters: Counters::default(),
-                };
-                Some(Http::start(http, Arc::new(sources), ends.connections.subscribe()).await?)
-            }
+            Some(http) => Some(Http::start(http, sources.clone(), ends.connections.subscribe()).await?),
         };
+        let system = SystemAccount::start(sources.clone(), events.clone(), changed, ends.connections.subscribe());
         tracing::info!("Listening for client connections on {}", clients.status().address);
         if let Some(tls) = &config.tls {
             announce_tls(tls);
@@ -144,7 +149,22 @@ impl Parts {
         if let Some(leafs) = &leafs {
             tracing::info!("Listening for leafnode connections on {}", leafs.address());
         }
-        Ok(Parts { store, adapters, jetstreams, clients, accounts, authenticator, leafs, http, links, uplinks, ends })
+        Ok(Parts {
+            store,
+            adapters,
+            jetstreams,
+            clients,
+            accounts,
+            authenticator,
+            leafs,
+            http,
+            sources,
+            events,
+            system,
+            links,
+            uplinks,
+            ends,
+        })
     }
 
     /// Has the clients judged by the users of `config` from now on.
@@ -175,8 +195,9 @@ impl Parts {
         let monitoring = monitoring.map_err(|error| format!("[http.tls]: {error}"))?;
         self.clients.set_tls(clients);
         if let Some(http) = &self.http {
-            http.reload(config, monitoring);
+            http.set_tls(monitoring);
         }
+        self.sources.set_config(config);
         if let Some(websocket) = self.clients.websocket() {
             websocket.set_tls(browsers);
         }
@@ -216,6 +237,7 @@ impl Parts {
     /// Lets no more clients in, and those who are there go.
     pub fn lame_duck(&self, limits: &LimitsConfig) {
         tracing::info!("Entering lame duck mode, stop accepting new clients");
+        self.events.lame_duck();
         let clients = self.clients.status().connections;
         let duck = LameDuck::new(limits.lame_duck_duration.0, limits.lame_duck_grace_period.0, clients);
         self.ends.lame_duck.send_replace(Some(duck));
@@ -228,6 +250,7 @@ impl Parts {
 
     /// Ends everything, from the outside inwards: no intake, everything on disk, every answer out, then the connections.
     pub async fn end(mut self) {
+        self.events.shutdown();
         let _ = self.ends.intake.send(true);
         self.adapters.end().await;
         let _ = self.ends.uplinks.send(true);
@@ -249,6 +272,7 @@ impl Parts {
         if let Some(http) = self.http {
             http.stopped().await;
         }
+        self.system.stopped().await;
         let (jetstreams, store) = (self.jetstreams, self.store);
         let _ = tokio::task::spawn_blocking(move || {
             jetstreams.iter().for_each(|jetstream| jetstream.shutdown());
@@ -307,7 +331,17 @@ fn stream_status(stream: &jetstream::Stream) -> Value {
     })
 }
 
-fn server_options(config: &Config, identity: &Identity) -> ServerOptions {
+fn event_identity(config: &Config, identity: &Identity) -> events::Identity {
+    events::Identity {
+        name: identity.server_name.clone(),
+        host: config.listen.host.clone(),
+        id: identity.server_id.clone(),
+        domain: identity.domain.clone(),
+        jetstream: identity.jetstream,
+    }
+}
+
+fn server_options(config: &Config, identity: &Identity, keys: &ServerKeys) -> ServerOptions {
     let limits = &config.limits;
     ServerOptions {
         server_id: identity.server_id.clone(),
@@ -322,6 +356,7 @@ fn server_options(config: &Config, identity: &Identity) -> ServerOptions {
         ping_max: limits.ping_max,
         max_subscriptions: limits.max_subscriptions,
         jetstream_domain: identity.domain.clone(),
+        xkey: keys.xkey(),
     }
 }
 

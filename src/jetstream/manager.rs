@@ -228,7 +228,7 @@ impl JetStream {
             limits: AccountLimits::default(),
             domain: self.options.domain.clone(),
             api: ApiStats {
-                level: 5,
+                level: crate::protocol::JETSTREAM_API_LEVEL.into(),
                 total: self.requests.load(Ordering::Relaxed),
                 errors: self.errors.load(Ordering::Relaxed),
             },

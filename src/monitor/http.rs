@@ -2,7 +2,6 @@
 
 use super::pages;
 use super::sources::Sources;
-use crate::config::Config;
 use crate::config::http::HttpConfig;
 use crate::config::secret::SecretError;
 use crate::server::tls::{TlsPolicy, TlsSlot};
@@ -50,7 +49,6 @@ pub enum HttpError {
 pub struct Http {
     address: SocketAddr,
     tls: Arc<TlsSlot>,
-    sources: Arc<Sources>,
     task: JoinHandle<()>,
 }
 
@@ -87,7 +85,7 @@ impl Http {
         let base = config.base_path.trim_matches('/');
         let base = if base.is_empty() { String::new() } else { format!("/{base}") };
         let site = Arc::new(Site { sources: sources.clone(), base, authorization, tls: tls.clone() });
-        Ok(Http { address, tls, sources, task: tokio::spawn(accept(listener, site, ending)) })
+        Ok(Http { address, tls, task: tokio::spawn(accept(listener, site, ending)) })
     }
 
     /// Where it listens, as a URL.
@@ -95,10 +93,9 @@ impl Http {
         format!("{}://{}", if self.tls.current().is_some() { "https" } else { "http" }, self.address)
     }
 
-    /// Another configuration is in force: it is shown from now on, and its certificates are used for connections to come.
-    pub fn reload(&self, config: &Config, tls: Option<TlsPolicy>) {
+    /// TLS for connections to come.
+    pub fn set_tls(&self, tls: Option<TlsPolicy>) {
         self.tls.replace(tls);
-        self.sources.set_config(config);
     }
 
     /// Waits until the last connection has ended, after shutdown.

@@ -1,16 +1,19 @@
 //! The state of everything, as `leafd status` and monitoring over HTTP show it. Reads everybody's snapshots; nobody uses it.
 
+mod heartbeat;
 mod http;
 mod pages;
 mod process;
 mod query;
 mod render;
 mod sources;
+mod system_account;
 mod text;
 
 pub use http::{Http, HttpError};
 pub use render::render;
 pub use sources::{Counters, Sources};
+pub use system_account::SystemAccount;
 
 use serde::Serialize;
 use std::time::Instant;

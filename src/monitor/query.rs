@@ -33,12 +33,12 @@ impl Query {
         }
     }
 
-    /// A whole number; 0 if it is not there, and for negative ones, which mean the same to every page.
-    pub fn number(&self, name: &str) -> Result<usize, BadQuery> {
+    /// A whole number; 0 if it is not there.
+    pub fn number(&self, name: &str) -> Result<i64, BadQuery> {
         let text = self.text(name);
         match text.parse::<i64>() {
             _ if text.is_empty() => Ok(0),
-            Ok(number) => Ok(usize::try_from(number).unwrap_or(0)),
+            Ok(number) => Ok(number),
             Err(_) => Err(BadQuery(format!(
                 "Error decoding int for '{name}': strconv.Atoi: parsing {text:?}: invalid syntax"
             ))),
@@ -77,6 +77,11 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// `number`, or 0 for a negative one, which means the same to every page.
+pub(super) fn natural(number: i64) -> usize {
+    usize::try_from(number).unwrap_or(0)
+}
+
 /// The part of a list of `len` that `offset` and `limit` name; a `limit` of 0 is 1024, as nats-server's.
 pub(super) fn window(len: usize, offset: usize, limit: usize) -> std::ops::Range<usize> {
     let from = offset.min(len);
@@ -98,7 +103,7 @@ mod tests {
         let q = Query::parse("subs=1&acc=%24G&limit=-1&offset=7&cid=x&auth=maybe&name=a+b%2");
         assert_eq!((q.flag("subs"), q.flag("missing")), (Ok(true), Ok(false)));
         assert_eq!((q.text("acc"), q.text("name")), ("$G", "a b%2"));
-        assert_eq!((q.number("limit"), q.number("offset"), q.number("missing")), (Ok(0), Ok(7), Ok(0)));
+        assert_eq!((q.number("limit"), q.number("offset"), q.number("missing")), (Ok(-1), Ok(7), Ok(0)));
         let text = |e: BadQuery| e.to_string();
         assert_eq!(
             q.flag("auth").map_err(text),

@@ -65,7 +65,7 @@ pub(super) struct Crossed {
 
 impl Sources {
     /// Another configuration is in force from now on.
-    pub(super) fn set_config(&self, config: &Config) {
+    pub fn set_config(&self, config: &Config) {
         let now = (Arc::new(config.clone()), SystemTime::now());
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = now;
     }
@@ -73,6 +73,16 @@ impl Sources {
     /// All accounts.
     pub(super) fn accounts(&self) -> Vec<Arc<Account>> {
         self.registry.all()
+    }
+
+    /// Accounts that somebody is connected to.
+    pub(super) fn active_accounts(&self) -> usize {
+        let (clients, leafs) = (self.clients.accounts(), self.leaf_connections());
+        let is_active = |name: &str| {
+            clients.get(name).is_some_and(|clients| clients.connections > 0)
+                || leafs.iter().any(|leaf| leaf.account == name)
+        };
+        self.accounts().iter().filter(|account| is_active(account.name())).count()
     }
 
     /// Name of the system's account.

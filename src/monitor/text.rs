@@ -1,14 +1,7 @@
 //! Times as nats-server writes them.
 
+pub(super) use crate::events::timestamp as time;
 use std::time::Duration;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-
-/// A point in time, RFC 3339 in UTC.
-pub(super) fn time(at: std::time::SystemTime) -> String {
-    // Years beyond 9999 have no RFC 3339.
-    OffsetDateTime::from(at).format(&Rfc3339).unwrap_or_default()
-}
 
 /// A short duration as Go writes it: `499µs`, `1.5ms`, `2s`; from a minute on it is written in seconds.
 pub(super) fn duration(time: Duration) -> String {

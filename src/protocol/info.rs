@@ -64,12 +64,10 @@ pub struct Info {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ldm: bool,
     /// JetStream API level.
-    #[serde(skip_serializing_if = "is_zero")]
     pub api_lvl: u16,
-}
-
-fn is_zero(n: &u16) -> bool {
-    *n == 0
+    /// Public curve key of this process.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub xkey: String,
 }
 
 impl Info {

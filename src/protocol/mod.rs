@@ -13,5 +13,8 @@ pub use error::ProtocolError;
 pub use info::Info;
 pub use parser::{Limits, Op, Parser};
 
+/// Level of the JetStream API that is implemented.
+pub const JETSTREAM_API_LEVEL: u16 = 5;
+
 /// Version of nats-server whose behaviour is implemented; clients detect features by it.
 pub const NATS_VERSION: &str = "2.15.1";

@@ -68,9 +68,7 @@ pub(super) async fn serve(
                 reason = out.wait_closed() => break reason,
                 _ = ending.intake.wait_for(|end| *end) => break CloseReason::ServerShutdown,
                 duck = lame_duck::begun(&mut ending.lame_duck), if leave.is_none() => {
-                    let mut info = shared.info(id.get(), peer, "", required);
-                    (info.ldm, info.tls_required) = (true, client.tls.is_some());
-                    client.tell(&info.line());
+                    client.tell(&shared.farewell(&client).line());
                     leave = Some(tokio::time::Instant::now() + duck.turn());
                 }
                 () = until(leave) => break CloseReason::LameDuck,
@@ -95,6 +93,8 @@ pub(super) async fn serve(
         out.drained(DRAIN_LIMIT).await;
     }
     shared.registry.remove(&client, &reason);
+    connection.leave();
+    shared.tell_disconnected(&client, &reason);
     client.close();
     out.close(reason.clone());
     let _ = write.await;
@@ -316,6 +316,7 @@ impl Connection {
             Op::Ping => {
                 self.client.pongs.fetch_add(1, Ordering::Relaxed);
                 self.client.tell(b"PONG\r\n");
+                self.client.about.answered.store(true, Ordering::Relaxed);
                 self.connect_info();
             }
             Op::Pong => {
@@ -349,7 +350,6 @@ impl Connection {
             return Err(CloseReason::ProtocolViolation);
         }
         self.client.headers.store(connect.headers, Ordering::Relaxed);
-        self.client.about.connected(&connect);
         self.login.accepted = true;
         self.connect = connect;
         self.ok();

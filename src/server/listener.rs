@@ -1,5 +1,6 @@
 //! The client listener: accepts connections, and ends them in order.
 
+use super::client::Client;
 use super::connection;
 use super::greeting::Door;
 use super::lame_duck::{self, LameDuck};
@@ -12,7 +13,8 @@ use crate::account::Accounts;
 use crate::auth::Authenticator;
 use crate::config::origin::OriginError;
 use crate::config::websocket::WebSocketConfig;
-use crate::protocol::{Info, Limits, NATS_VERSION};
+use crate::events::Events;
+use crate::protocol::{Info, JETSTREAM_API_LEVEL, Limits, NATS_VERSION};
 use crate::system::tls::TlsError;
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -51,6 +53,8 @@ pub struct ServerOptions {
     pub max_subscriptions: usize,
     /// JetStream domain, if JetStream is on.
     pub jetstream_domain: Option<String>,
+    /// Public curve key of this process.
+    pub xkey: String,
 }
 
 /// What all connections share.
@@ -58,6 +62,7 @@ pub(super) struct Shared {
     pub options: ServerOptions,
     pub accounts: Arc<Accounts>,
     pub authenticator: Arc<Authenticator>,
+    pub events: Arc<Events>,
     pub tls: TlsSlot,
     pub registry: Registry,
     address: SocketAddr,
@@ -105,8 +110,16 @@ impl Shared {
             client_ip: peer.ip().to_string(),
             domain: options.jetstream_domain.clone().unwrap_or_default(),
             ldm: false,
-            api_lvl: 0,
+            api_lvl: JETSTREAM_API_LEVEL,
+            xkey: options.xkey.clone(),
         }
+    }
+
+    /// INFO that asks `client` to go elsewhere.
+    pub fn farewell(&self, client: &Client) -> Info {
+        let required = self.authenticator.watch().borrow().required();
+        let info = self.info(client.id.get(), client.about.address, "", required);
+        Info { ldm: true, tls_required: client.tls.is_some(), ..info }
     }
 }
 
@@ -195,6 +208,7 @@ impl Server {
         tls: Option<TlsPolicy>,
         accounts: Arc<Accounts>,
         authenticator: Arc<Authenticator>,
+        events: Arc<Events>,
     ) -> Result<Server, StartError> {
         let failed = |error| StartError::Bind { host: options.host.clone(), port: options.port, error };
         let listener = TcpListener::bind((options.host.as_str(), options.port)).await.map_err(failed)?;
@@ -203,6 +217,7 @@ impl Server {
             options,
             accounts,
             authenticator,
+            events,
             tls: TlsSlot::new(tls),
             registry: Registry::default(),
             address,
@@ -321,6 +336,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, door: Door, mut endi
 mod tests {
     use super::*;
     use crate::auth::Rules;
+    use crate::events::Identity;
     use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
     use tokio::net::TcpStream;
 
@@ -342,6 +358,7 @@ mod tests {
             ping_max: 2,
             max_subscriptions: 0,
             jetstream_domain: None,
+            xkey: String::new(),
         }
     }
 
@@ -349,7 +366,8 @@ mod tests {
         let (end, shutdown) = watch::channel(false);
         let accounts = Accounts::new(None);
         let rules = Authenticator::new(Rules::open(&accounts));
-        let server = Server::bind(options, None, accounts, rules).await.expect("bind");
+        let (events, _) = Events::new(accounts.system().clone(), Identity::default());
+        let server = Server::bind(options, None, accounts, rules, events).await.expect("bind");
         let (_, lame_duck) = watch::channel(None);
         (server.start(Ending { intake: shutdown.clone(), connections: shutdown, lame_duck }), end)
     }

@@ -91,6 +91,7 @@ impl Connection {
         if let Some(visitor) = &self.login.visitor {
             visitor.complete(&mut connect);
         }
+        self.client.about.connected(&connect);
         let rules = self.login.rules.borrow_and_update().clone();
         let certificate = self.client.certificate();
         let attempt = Attempt {
@@ -101,7 +102,10 @@ impl Connection {
             certificate,
         };
         match rules.authenticate(&attempt).await {
-            Ok(session) => self.become_user(session)?,
+            Ok(session) => {
+                self.become_user(session)?;
+                self.shared.tell_connected(&self.client);
+            }
             Err(refusal) => {
                 let user = connect.user.or(connect.nkey).unwrap_or_default();
                 return Err(self.violation(&format!("{user:?}: {refusal}")));
@@ -153,6 +157,7 @@ impl Connection {
         let session = Arc::new(session);
         let seated = self.login.seat.as_ref().is_some_and(|seat| Arc::ptr_eq(seat.account(), &session.account));
         if !seated {
+            self.leave();
             self.login.seat = session.account.enter(session.limits.connections);
             if self.login.seat.is_none() {
                 self.refuse("maximum account active connections exceeded");
@@ -170,6 +175,9 @@ impl Connection {
         self.limits = self.shared.options.limits;
         self.limits.payload = self.limits.payload.min(session.limits.payload.unwrap_or(usize::MAX));
         self.client.become_user(session.clone());
+        if !seated {
+            self.shared.events.changed(&session.account);
+        }
         self.session = session;
         match self.has_room() {
             true => Ok(()),
@@ -202,9 +210,19 @@ impl Connection {
         }
     }
 
+    /// Gives its place in its account back.
+    pub(super) fn leave(&mut self) {
+        if let Some(seat) = self.login.seat.take() {
+            let account = seat.account().clone();
+            drop(seat);
+            self.shared.events.changed(&account);
+        }
+    }
+
     fn violation(&self, why: &str) -> CloseReason {
         tracing::warn!("client {} is not let in: {why}", self.client.id.get());
         self.refuse("Authorization Violation");
+        self.shared.tell_refused(&self.client, &CloseReason::AuthenticationFailure);
         CloseReason::AuthenticationFailure
     }
 

@@ -5,6 +5,7 @@
 
 mod client;
 mod connection;
+mod events;
 mod greeting;
 mod lame_duck;
 mod listener;

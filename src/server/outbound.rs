@@ -67,6 +67,9 @@ pub enum CloseReason {
     /// The account has as many clients as it may.
     #[error("Maximum Account Connections Exceeded")]
     MaxAccountConnections,
+    /// An operator has sent it away.
+    #[error("Kicked")]
+    Kicked,
     /// More subscriptions than it may have.
     #[error("Maximum Subscriptions Exceeded")]
     MaxSubscriptions,

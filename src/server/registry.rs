@@ -65,6 +65,11 @@ impl Registry {
         past.closed.push_back(last);
     }
 
+    /// The one with the number `cid`, if it is connected.
+    pub fn client(&self, cid: u64) -> Option<Arc<Client>> {
+        self.open().get(&cid).cloned()
+    }
+
     /// Those connected now.
     pub fn clients(&self) -> Vec<Arc<Client>> {
         self.open().values().cloned().collect()

@@ -6,7 +6,7 @@ use super::tls::TlsSession;
 use crate::account::Subscription;
 use crate::protocol::Connect;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,13 +21,19 @@ pub(super) struct About {
     said: Mutex<Said>,
     /// When a PING went out whose PONG tells the round trip.
     pinged: Mutex<Option<Instant>>,
-    /// The last round trip in nanoseconds; 0 before the first.
+    /// The last round trip in nanoseconds; before the first, the time until CONNECT; 0 before that.
     rtt: AtomicU64,
+    /// Whether a PONG has told the round trip.
+    measured: AtomicBool,
+    /// Whether its first PING has been answered.
+    pub answered: AtomicBool,
     pub stalls: AtomicU64,
 }
 
 #[derive(Clone, Default)]
 struct Said {
+    user: String,
+    protocol: i32,
     name: String,
     lang: String,
     version: String,
@@ -45,6 +51,8 @@ impl About {
             said: Mutex::default(),
             pinged: Mutex::default(),
             rtt: AtomicU64::new(0),
+            measured: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
             stalls: AtomicU64::new(0),
         }
     }
@@ -54,9 +62,15 @@ impl About {
         self.last.store(self.since.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// It has said who it is.
+    /// It has said who it is, which is not believed yet.
     pub fn connected(&self, connect: &Connect) {
+        let first = (self.since.elapsed().as_nanos() as u64).max(1);
+        let _ = self.rtt.compare_exchange(0, first, Ordering::Relaxed, Ordering::Relaxed);
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let token = given(&connect.auth_token).map(|_| "[REDACTED]".to_owned());
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Said {
+            user: given(&connect.nkey).or(given(&connect.user)).or(token).unwrap_or_default(),
+            protocol: connect.protocol,
             name: connect.name.clone(),
             lang: connect.lang.clone(),
             version: connect.version.clone(),
@@ -73,13 +87,19 @@ impl About {
     pub fn ponged(&self) {
         if let Some(at) = self.pinged.lock().unwrap_or_else(PoisonError::into_inner).take() {
             self.rtt.store((at.elapsed().as_nanos() as u64).max(1), Ordering::Relaxed);
+            self.measured.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Whether it understands an INFO that comes unasked for, and has been served so far that one may come.
+    pub fn takes_info(&self) -> bool {
+        let protocol = self.said.lock().unwrap_or_else(PoisonError::into_inner).protocol;
+        protocol >= 1 && self.answered.load(Ordering::Relaxed)
     }
 
     /// Whether a PING has to go out to learn the round trip: not to those who say nothing of themselves.
     pub fn wants_ping(&self) -> bool {
-        let unknown = self.rtt.load(Ordering::Relaxed) == 0;
-        unknown
+        !self.measured.load(Ordering::Relaxed)
             && self.pinged.lock().unwrap_or_else(PoisonError::into_inner).is_none()
             && !self.said.lock().unwrap_or_else(PoisonError::into_inner).lang.is_empty()
     }
@@ -222,7 +242,7 @@ impl Client {
             lang: said.lang,
             version: said.version,
             tls: self.tls.clone(),
-            user: session.user.to_string(),
+            user: if session.user.is_empty() { said.user } else { session.user.to_string() },
             account: session.account.name().to_owned(),
             jwt: said.jwt,
             subscriptions: subs.len(),

@@ -1,6 +1,7 @@
 //! The client side as monitoring sees it.
 
 use super::listener::{ServerStatus, Shared};
+use super::outbound::CloseReason;
 use super::registry::AccountTotals;
 use super::snapshot::{ClientSnapshot, Totals};
 use super::websocket::WebSocket;
@@ -39,6 +40,23 @@ impl View {
             client.tell(b"PING\r\n");
         }
         clients.iter().map(|client| client.snapshot(list)).collect()
+    }
+
+    /// Ends the connection `cid`; whether there is one.
+    pub fn kick(&self, cid: u64) -> bool {
+        let client = self.shared.registry.client(cid);
+        client.iter().for_each(|client| client.out.close(CloseReason::Kicked));
+        client.is_some()
+    }
+
+    /// Asks the connection `cid` to go elsewhere. `None` if there is none, else whether it understands that.
+    pub fn lame_duck(&self, cid: u64) -> Option<bool> {
+        let client = self.shared.registry.client(cid)?;
+        let understands = client.about.takes_info();
+        if understands {
+            client.tell(&self.shared.farewell(&client).line());
+        }
+        Some(understands)
     }
 
     /// The last clients that ended.

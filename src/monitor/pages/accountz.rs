@@ -1,14 +1,19 @@
 //! `/accountz` and `/accstatz`: accounts, and what crossed in each.
 
 use super::subsz::Sublist;
+use crate::account::Account;
+use crate::events::{DataStats, Events, MsgBytes, ServerInfo, Typed};
 use crate::leaf::LeafConnection;
 use crate::monitor::query::{BadQuery, Query};
 use crate::monitor::sources::Sources;
 use crate::monitor::text;
-use serde::Serialize;
+use crate::server::AccountTotals;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 #[derive(Serialize)]
-pub(super) struct Accountz {
+pub(in crate::monitor) struct Accountz {
     server_id: String,
     now: String,
     system_account: String,
@@ -18,8 +23,9 @@ pub(super) struct Accountz {
     account_detail: Option<AccountDetail>,
 }
 
+/// One account (nats-server `AccountInfo`).
 #[derive(Serialize)]
-struct AccountDetail {
+pub(in crate::monitor) struct AccountDetail {
     account_name: String,
     update_time: String,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -34,27 +40,45 @@ struct AccountDetail {
     sublist_stats: Sublist,
 }
 
-/// Option `acc`.
-pub(super) fn page(query: &Query, sources: &Sources) -> Result<Accountz, BadQuery> {
-    let name = query.text("acc");
-    let system = sources.system_account();
-    let mut answer = Accountz {
+/// What is asked for (nats-server `AccountzOptions`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::monitor) struct Options {
+    /// Which account; empty: their names.
+    account: String,
+}
+
+impl Options {
+    /// That of a URL: `acc`.
+    pub fn read(query: &Query) -> Options {
+        Options { account: query.text("acc").to_owned() }
+    }
+}
+
+/// The accounts, or one in detail.
+pub(in crate::monitor) fn page(options: &Options, sources: &Sources) -> Result<Accountz, BadQuery> {
+    let (mut accounts, mut account_detail) = (Vec::new(), None);
+    match &*options.account {
+        "" => accounts = sources.accounts().iter().map(|account| account.name().to_owned()).collect(),
+        name => account_detail = Some(detail(name, sources)?),
+    }
+    Ok(Accountz {
         server_id: sources.server_id.clone(),
         now: sources.now(),
-        system_account: system.to_owned(),
-        accounts: Vec::new(),
-        account_detail: None,
-    };
-    if name.is_empty() {
-        answer.accounts = sources.accounts().iter().map(|account| account.name().to_owned()).collect();
-        return Ok(answer);
-    }
-    let account = sources.accounts().into_iter().find(|account| account.name() == name);
+        system_account: sources.system_account().to_owned(),
+        accounts,
+        account_detail,
+    })
+}
+
+/// The account of that name.
+pub(in crate::monitor) fn detail(name: &str, sources: &Sources) -> Result<AccountDetail, BadQuery> {
+    let account = sources.registry.get(name);
     let account = account.ok_or_else(|| BadQuery(format!("Account {name} does not exist")))?;
-    answer.account_detail = Some(AccountDetail {
+    Ok(AccountDetail {
         account_name: name.to_owned(),
         update_time: text::time(sources.started),
-        is_system: system == name,
+        is_system: sources.system_account() == name,
         expired: false,
         complete: true,
         jetstream_enabled: sources.jetstreams.iter().any(|jetstream| jetstream.account().name() == name),
@@ -63,86 +87,111 @@ pub(super) fn page(query: &Query, sources: &Sources) -> Result<Accountz, BadQuer
         subscriptions: account.subscriptions(),
         name_tag: name.to_owned(),
         sublist_stats: Sublist::of(&[account]),
-    });
-    Ok(answer)
+    })
+}
+
+/// What is asked of the statistics (nats-server `AccountStatzOptions`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::monitor) struct StatisticsOptions {
+    /// Only of these accounts; empty: of all.
+    pub accounts: Vec<String>,
+    /// Of those to which nobody is connected as well.
+    pub include_unused: bool,
+}
+
+impl StatisticsOptions {
+    /// Those of a URL: `unused`.
+    pub fn read(query: &Query) -> Result<StatisticsOptions, BadQuery> {
+        Ok(StatisticsOptions { accounts: Vec::new(), include_unused: query.flag("unused")? })
+    }
 }
 
 #[derive(Serialize)]
-pub(super) struct Accstatz {
+pub(in crate::monitor) struct Accstatz {
     server_id: String,
     now: String,
-    account_statz: Vec<AccountStat>,
+    pub account_statz: Vec<AccountStat>,
 }
 
+/// How much an account has and does (nats-server `AccountStat`).
 #[derive(Serialize)]
-struct AccountStat {
+pub(in crate::monitor) struct AccountStat {
     acc: String,
     name: String,
     conns: usize,
     leafnodes: usize,
-    total_conns: usize,
+    /// Clients and leafs.
+    pub total_conns: usize,
     num_subscriptions: usize,
     /// By the server, to clients and leafs.
-    sent: Traffic,
-    received: Traffic,
+    sent: DataStats,
+    received: DataStats,
     slow_consumers: u64,
 }
 
+/// How many connections an account has, as told in the system account (nats-server `AccountNumConns`).
 #[derive(Serialize)]
-struct Traffic {
-    msgs: u64,
-    bytes: u64,
-    gateways: Crossed,
-    routes: Crossed,
-    leafs: Crossed,
+pub(in crate::monitor) struct AccountConnections {
+    #[serde(flatten)]
+    typed: Typed,
+    server: ServerInfo,
+    #[serde(flatten)]
+    stat: AccountStat,
 }
 
-#[derive(Clone, Copy, Default, Serialize)]
-struct Crossed {
-    msgs: u64,
-    bytes: u64,
-}
-
-impl Traffic {
-    fn new(clients: Crossed, leafs: Crossed) -> Traffic {
-        let nothing = Crossed::default();
-        let (msgs, bytes) = (clients.msgs + leafs.msgs, clients.bytes + leafs.bytes);
-        Traffic { msgs, bytes, gateways: nothing, routes: nothing, leafs }
+impl AccountConnections {
+    /// Of now.
+    pub fn new(events: &Events, stat: AccountStat) -> AccountConnections {
+        let typed = Typed::new("io.nats.server.advisory.v1.account_connections", SystemTime::now());
+        AccountConnections { typed, server: events.server(), stat }
     }
 }
 
-/// Option `unused`: accounts without a connection as well.
-pub(super) fn statistics(query: &Query, sources: &Sources) -> Result<Accstatz, BadQuery> {
-    let unused = query.flag("unused")?;
+/// Messages and bytes that crossed, of leafs among them.
+fn traffic(clients: (u64, u64), leafs: (u64, u64)) -> DataStats {
+    let nothing = MsgBytes::default();
+    DataStats {
+        all: MsgBytes { msgs: clients.0 + leafs.0, bytes: clients.1 + leafs.1 },
+        gateways: Some(nothing),
+        routes: Some(nothing),
+        leafs: Some(MsgBytes { msgs: leafs.0, bytes: leafs.1 }),
+    }
+}
+
+/// Of `account` now.
+pub(in crate::monitor) fn stat(sources: &Sources, account: &Account) -> AccountStat {
+    stat_among(account, &sources.clients.accounts(), &sources.leaf_connections())
+}
+
+fn stat_among(account: &Account, clients: &BTreeMap<String, AccountTotals>, leafs: &[LeafConnection]) -> AccountStat {
+    let name = account.name();
+    let clients = clients.get(name).copied().unwrap_or_default();
+    let leafs: Vec<_> = leafs.iter().filter(|leaf| leaf.account == name).collect();
+    let sum = |value: fn(&LeafConnection) -> u64| leafs.iter().map(|leaf| value(leaf)).sum();
+    let totals = clients.totals;
+    AccountStat {
+        acc: name.to_owned(),
+        name: name.to_owned(),
+        conns: clients.connections,
+        leafnodes: leafs.len(),
+        total_conns: clients.connections + leafs.len(),
+        num_subscriptions: account.subscriptions(),
+        sent: traffic((totals.out_msgs, totals.out_bytes), (sum(|leaf| leaf.sent), sum(|leaf| leaf.sent_bytes))),
+        received: traffic(
+            (totals.in_msgs, totals.in_bytes),
+            (sum(|leaf| leaf.received), sum(|leaf| leaf.received_bytes)),
+        ),
+        slow_consumers: totals.slow,
+    }
+}
+
+/// Statistics of accounts.
+pub(in crate::monitor) fn statistics(options: &StatisticsOptions, sources: &Sources) -> Accstatz {
     let (clients, leafs) = (sources.clients.accounts(), sources.leaf_connections());
-    let mut account_statz = Vec::new();
-    for account in sources.accounts() {
-        let name = account.name();
-        let clients = clients.get(name).copied().unwrap_or_default();
-        let leafs: Vec<_> = leafs.iter().filter(|leaf| leaf.account == name).collect();
-        let connections = clients.connections + leafs.len();
-        if connections == 0 && !unused {
-            continue;
-        }
-        let sum = |value: fn(&LeafConnection) -> u64| leafs.iter().map(|leaf| value(leaf)).sum();
-        let totals = clients.totals;
-        account_statz.push(AccountStat {
-            acc: name.to_owned(),
-            name: name.to_owned(),
-            conns: clients.connections,
-            leafnodes: leafs.len(),
-            total_conns: connections,
-            num_subscriptions: account.subscriptions(),
-            sent: Traffic::new(
-                Crossed { msgs: totals.out_msgs, bytes: totals.out_bytes },
-                Crossed { msgs: sum(|leaf| leaf.sent), bytes: sum(|leaf| leaf.sent_bytes) },
-            ),
-            received: Traffic::new(
-                Crossed { msgs: totals.in_msgs, bytes: totals.in_bytes },
-                Crossed { msgs: sum(|leaf| leaf.received), bytes: sum(|leaf| leaf.received_bytes) },
-            ),
-            slow_consumers: totals.slow,
-        });
-    }
-    Ok(Accstatz { server_id: sources.server_id.clone(), now: sources.now(), account_statz })
+    let wanted = |name: &str| options.accounts.is_empty() || options.accounts.iter().any(|one| one == name);
+    let accounts = sources.accounts().into_iter().filter(|account| wanted(account.name()));
+    let all = accounts.map(|account| stat_among(&account, &clients, &leafs));
+    let account_statz = all.filter(|stat| options.include_unused || stat.total_conns > 0).collect();
+    Accstatz { server_id: sources.server_id.clone(), now: sources.now(), account_statz }
 }

@@ -2,25 +2,27 @@
 
 use super::subsz::SubscriptionDetail;
 use crate::account::GLOBAL_ACCOUNT;
-use crate::monitor::query::{BadQuery, Query, default_limit, window};
+use crate::monitor::query::{BadQuery, Query, default_limit, natural, window};
 use crate::monitor::sources::Sources;
 use crate::monitor::text;
 use crate::server::ClientSnapshot;
 use crate::server::tls::TlsSession;
+use crate::subject;
 use ring::digest;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::time::{Duration, SystemTime};
 
 #[derive(Serialize)]
-pub(super) struct Connz {
+pub(in crate::monitor) struct Connz {
     server_id: String,
     now: String,
     num_connections: usize,
     total: usize,
     offset: usize,
     limit: usize,
-    connections: Vec<Connection>,
+    /// `None` of an account that is not there.
+    connections: Option<Vec<Connection>>,
 }
 
 #[derive(Serialize)]
@@ -85,56 +87,109 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// What is shown of each client.
-struct Detail {
+/// What is asked for (nats-server `ConnzOptions`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::monitor) struct Options {
+    sort: String,
+    /// With users and accounts.
     auth: bool,
-    subjects: bool,
+    /// With subjects of subscriptions.
     subscriptions: bool,
+    /// With the subscriptions themselves.
+    subscriptions_detail: bool,
+    offset: i64,
+    limit: i64,
+    /// Only this one; 0: all.
+    cid: u64,
+    /// Only with this MQTT client identifier, of which leafd has none.
+    mqtt_client: String,
+    /// 0: open, 1: closed, 2: both.
+    state: u8,
+    user: String,
+    /// Only of this account.
+    pub acc: String,
+    /// Only those who subscribe to what this subject overlaps.
+    filter_subject: String,
 }
 
-/// Options `sort`, `auth`, `subs` (a flag or `detail`), `offset`, `limit`, `cid`, `state` (`open`, `closed`, `any`), `user`
-/// and `acc`.
-pub(super) fn page(query: &Query, sources: &Sources) -> Result<Connz, BadQuery> {
-    let sort = query.text("sort");
-    let subscriptions = query.text("subs").eq_ignore_ascii_case("detail");
-    let subjects = !subscriptions && query.flag("subs")?;
-    let detail = Detail { auth: query.flag("auth")?, subjects, subscriptions };
-    let list = if subjects || subscriptions { usize::MAX } else { 0 };
-    let (offset, limit, cid) = (query.number("offset")?, query.number("limit")?, query.id("cid")?);
-    let (open, closed) = match query.text("state").to_ascii_lowercase().as_str() {
-        "" | "open" => (true, false),
-        "closed" => (false, true),
-        "any" | "all" => (true, true),
-        _ => return Err(BadQuery(format!("Error decoding state for {}", query.text("state")))),
-    };
-    check_sort(sort, closed && !open)?;
-    let (user, account) = (query.text("user"), query.text("acc"));
-    let mut found = Vec::new();
-    if open {
-        found.extend(sources.clients.open(list));
+impl Options {
+    /// Those of a URL: `sort`, `auth`, `subs` (a flag or `detail`), `offset`, `limit`, `cid`, `state` (`open`, `closed`,
+    /// `any`), `user`, `acc`, `filter_subject` (which nats-server takes in requests only).
+    pub fn read(query: &Query) -> Result<Options, BadQuery> {
+        let subscriptions_detail = query.text("subs").eq_ignore_ascii_case("detail");
+        Ok(Options {
+            sort: query.text("sort").to_owned(),
+            auth: query.flag("auth")?,
+            subscriptions: !subscriptions_detail && query.flag("subs")?,
+            subscriptions_detail,
+            offset: query.number("offset")?,
+            limit: query.number("limit")?,
+            cid: query.id("cid")?.unwrap_or(0),
+            mqtt_client: query.text("mqtt_client").to_owned(),
+            state: match query.text("state").to_ascii_lowercase().as_str() {
+                "" | "open" => OPEN,
+                "closed" => CLOSED,
+                "any" | "all" => ANY,
+                _ => return Err(BadQuery(format!("Error decoding state for {}", query.text("state")))),
+            },
+            user: query.text("user").to_owned(),
+            acc: query.text("acc").to_owned(),
+            filter_subject: query.text("filter_subject").to_owned(),
+        })
     }
-    if closed {
-        found.extend(sources.clients.closed());
+}
+
+const OPEN: u8 = 0;
+const CLOSED: u8 = 1;
+const ANY: u8 = 2;
+
+/// Clients that are and were connected.
+pub(in crate::monitor) fn page(options: &Options, sources: &Sources) -> Result<Connz, BadQuery> {
+    check_sort(&options.sort, options.state == CLOSED)?;
+    let filter = Some(&*options.filter_subject).filter(|subject| !matches!(*subject, "" | ">"));
+    let account = &options.acc;
+    if filter.is_some() && account.is_empty() {
+        return Err(BadQuery("filter by subject only valid with account filtering".into()));
     }
-    let mut found: Vec<_> =
-        found.into_iter().filter(|client| account.is_empty() || client.account == account).collect();
-    let total = found.len();
-    found.retain(|client| cid.is_none_or(|cid| client.cid == cid));
-    found.retain(|client| user.is_empty() || client.user == user);
-    let now = SystemTime::now();
-    order(&mut found, sort, now);
-    let limit = if cid.is_some() { 1 } else { default_limit(limit) };
-    let shown = window(found.len(), offset, limit);
-    let connections: Vec<_> = found.drain(shown).map(|client| connection(client, &detail, now)).collect();
-    Ok(Connz {
-        server_id: sources.server_id.clone(),
+    let (offset, limit) = (natural(options.offset), natural(options.limit));
+    let limit = if options.cid > 0 { 1 } else { default_limit(limit) };
+    let nobody = |server_id: &str, connections| Connz {
+        server_id: server_id.to_owned(),
         now: sources.now(),
-        num_connections: connections.len(),
-        total,
+        num_connections: 0,
+        total: 0,
         offset,
         limit,
         connections,
-    })
+    };
+    if !account.is_empty() && sources.registry.get(account).is_none() {
+        // So does nats-server.
+        return Ok(nobody("", None));
+    }
+    let listed = options.subscriptions || options.subscriptions_detail || filter.is_some();
+    let mut found = Vec::new();
+    if matches!(options.state, OPEN | ANY) {
+        found.extend(sources.clients.open(if listed { usize::MAX } else { 0 }));
+    }
+    if matches!(options.state, CLOSED | ANY) {
+        found.extend(sources.clients.closed());
+    }
+    found.retain(|client| account.is_empty() || client.account == *account);
+    let total = found.len();
+    found.retain(|client| options.cid == 0 || client.cid == options.cid);
+    found.retain(|client| options.user.is_empty() || client.user == options.user);
+    found.retain(|_| options.mqtt_client.is_empty());
+    if let Some(filter) = filter {
+        let overlaps = |client: &ClientSnapshot| client.list.iter().any(|sub| subject::overlap(filter, &sub.subject));
+        found.retain(|client| client.stopped.is_some() || overlaps(client));
+    }
+    let now = SystemTime::now();
+    order(&mut found, &options.sort, now);
+    let shown = window(found.len(), offset, limit);
+    let connections: Vec<_> = found.drain(shown).map(|client| connection(client, options, now)).collect();
+    let all = nobody(&sources.server_id, None);
+    Ok(Connz { num_connections: connections.len(), total, connections: Some(connections), ..all })
 }
 
 fn check_sort(sort: &str, only_closed: bool) -> Result<(), BadQuery> {
@@ -172,17 +227,17 @@ fn between(from: SystemTime, to: SystemTime) -> Duration {
     to.duration_since(from).unwrap_or_default()
 }
 
-fn connection(client: ClientSnapshot, detail: &Detail, now: SystemTime) -> Connection {
+fn connection(client: ClientSnapshot, options: &Options, now: SystemTime) -> Connection {
     let stopped = client.stopped.as_ref();
     let until = stopped.map_or(now, |(at, _)| *at);
     let (mut subscriptions_list, mut subscriptions_list_detail) = (Vec::new(), Vec::new());
-    if detail.subscriptions {
+    if options.subscriptions_detail {
         subscriptions_list_detail = client.list.into_iter().map(|sub| SubscriptionDetail::of(sub, None)).collect();
-    } else if detail.subjects {
+    } else if options.subscriptions {
         subscriptions_list = client.list.into_iter().map(|sub| sub.subject).collect();
     }
     let tls = client.tls.as_ref();
-    let named = |text: String| Some(text).filter(|text| detail.auth && !text.is_empty());
+    let named = |text: String| Some(text).filter(|text| options.auth && !text.is_empty());
     Connection {
         cid: client.cid,
         kind: "Client",
@@ -208,13 +263,13 @@ fn connection(client: ClientSnapshot, detail: &Detail, now: SystemTime) -> Conne
         version: client.version,
         tls_version: tls.map(|tls| tls.version),
         tls_cipher_suite: tls.map(|tls| tls.cipher_suite.clone()),
-        tls_peer_certs: tls.filter(|_| detail.auth).map(certificates).unwrap_or_default(),
+        tls_peer_certs: tls.filter(|_| options.auth).map(certificates).unwrap_or_default(),
         tls_first: tls.is_some_and(|tls| tls.first),
         authorized_user: named(client.user),
         account: named(client.account.clone()).filter(|account| account != GLOBAL_ACCOUNT),
         subscriptions_list,
         subscriptions_list_detail,
-        jwt: client.jwt.filter(|_| detail.auth),
+        jwt: client.jwt.filter(|_| options.auth),
         name_tag: named(client.account),
     }
 }

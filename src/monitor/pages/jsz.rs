@@ -1,14 +1,15 @@
 //! `/jsz`: streams and consumers.
 
+use super::varz;
 use crate::jetstream::consumer::ConsumerInfo;
 use crate::jetstream::{JetStream, Stream};
-use crate::monitor::query::{BadQuery, Query, window};
+use crate::monitor::query::{BadQuery, Query, natural, window};
 use crate::monitor::sources::Sources;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 #[derive(Serialize)]
-pub(super) struct Jsz {
+pub(in crate::monitor) struct Jsz {
     #[serde(flatten)]
     stats: JetStreamStats,
     server_id: String,
@@ -61,8 +62,9 @@ pub(super) struct JetStreamConfig {
     strict: bool,
 }
 
+/// JetStream of one account.
 #[derive(Serialize)]
-struct AccountDetail {
+pub(in crate::monitor) struct AccountDetail {
     name: String,
     id: String,
     #[serde(flatten)]
@@ -88,22 +90,51 @@ struct StreamDetail {
     sources: Value,
 }
 
-/// What each account and stream is told with.
-struct Detail {
+/// What is asked for (nats-server `JSzOptions`); what is about clusters changes nothing.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::monitor) struct Options {
+    /// Only this one in detail.
+    pub account: String,
+    /// All accounts in detail.
+    accounts: bool,
+    /// With their streams.
     streams: bool,
-    consumers: bool,
+    /// With the consumers of these.
+    consumer: bool,
+    /// With the configurations of both.
     config: bool,
+    /// Of a cluster only its leader answers; we are our own.
+    leader_only: bool,
+    offset: i64,
+    limit: i64,
 }
 
-/// Options `acc`, `accounts`, `streams`, `consumers`, `config`, `offset` and `limit`; those about clusters change nothing.
-pub(super) fn page(query: &Query, sources: &Sources) -> Result<Jsz, BadQuery> {
-    let accounts = query.flag("accounts")?;
-    let detail =
-        Detail { streams: query.flag("streams")?, consumers: query.flag("consumers")?, config: query.flag("config")? };
-    for flag in ["direct-consumers", "leader-only", "raft", "stream-leader-only"] {
-        query.flag(flag)?;
+impl Options {
+    /// Those of a URL: `acc`, `accounts`, `streams`, `consumers`, `config`, `offset` and `limit`.
+    pub fn read(query: &Query) -> Result<Options, BadQuery> {
+        let options = Options {
+            account: query.text("acc").to_owned(),
+            accounts: query.flag("accounts")?,
+            streams: query.flag("streams")?,
+            consumer: query.flag("consumers")?,
+            config: query.flag("config")?,
+            leader_only: query.flag("leader-only")?,
+            offset: query.number("offset")?,
+            limit: query.number("limit")?,
+        };
+        for flag in ["direct-consumers", "raft", "stream-leader-only"] {
+            query.flag(flag)?;
+        }
+        Ok(options)
     }
-    let (offset, limit, account) = (query.number("offset")?, query.number("limit")?, query.text("acc"));
+}
+
+/// Streams and consumers. Reads from disk.
+pub(in crate::monitor) fn page(options: &Options, sources: &Sources) -> Result<Jsz, BadQuery> {
+    if sources.jetstreams.is_empty() && options.leader_only {
+        return Err(BadQuery("filtered response: not leader".into()));
+    }
     if sources.jetstreams.is_empty() {
         return Ok(Jsz {
             stats: JetStreamStats::default(),
@@ -121,17 +152,24 @@ pub(super) fn page(query: &Query, sources: &Sources) -> Result<Jsz, BadQuery> {
         });
     }
     // Asking for consumers asks for streams, and that for accounts unless one is named.
-    let detail = Detail { streams: detail.streams || detail.consumers, ..detail };
-    let named = sources.jetstreams.iter().find(|jetstream| jetstream.account().name() == account);
-    let all = accounts || detail.streams && account.is_empty();
+    let options = &Options { streams: options.streams || options.consumer, ..options.clone() };
+    let named = sources.jetstreams.iter().find(|jetstream| jetstream.account().name() == options.account);
+    let all = options.accounts || options.streams && options.account.is_empty();
     let listed = match named {
         Some(jetstream) => vec![jetstream.clone()],
-        None if all => sources.jetstreams[window(sources.jetstreams.len(), offset, limit)].to_vec(),
+        None if all => {
+            let mut all = sources.jetstreams.clone();
+            all.sort_by(|a, b| a.account().name().cmp(b.account().name()));
+            match options.limit {
+                ..0 => all,
+                limit => all[window(all.len(), natural(options.offset), natural(limit))].to_vec(),
+            }
+        }
         None => Vec::new(),
     };
     let streams: Vec<_> = sources.jetstreams.iter().flat_map(|jetstream| jetstream.streams()).collect();
     let states: Vec<_> = streams.iter().map(|stream| stream.log().state()).collect();
-    let details: Vec<_> = listed.iter().map(|jetstream| account_detail(jetstream, &detail)).collect();
+    let details: Vec<_> = listed.iter().map(|jetstream| account_detail(jetstream, options)).collect();
     Ok(Jsz {
         stats: stats(sources),
         server_id: sources.server_id.clone(),
@@ -191,38 +229,48 @@ pub(super) fn config(sources: &Sources) -> JetStreamConfig {
     }
 }
 
-fn account_detail(jetstream: &JetStream, detail: &Detail) -> AccountDetail {
+/// As configured, without where it lies, which is nobody's business elsewhere.
+pub(super) fn config_without_folder(sources: &Sources) -> JetStreamConfig {
+    JetStreamConfig { store_dir: String::new(), ..config(sources) }
+}
+
+/// Its part of `/varz` and STATSZ. Reads from disk.
+pub(super) fn varz(sources: &Sources, config: JetStreamConfig) -> varz::JetStream {
+    varz::JetStream { config: Some(config), stats: Some(stats(sources)), limits: Some(varz::Nothing {}) }
+}
+
+fn account_detail(jetstream: &JetStream, options: &Options) -> AccountDetail {
     let name = jetstream.account().name().to_owned();
-    let streams = if detail.streams { jetstream.streams() } else { Vec::new() };
+    let streams = if options.streams || options.consumer { jetstream.streams() } else { Vec::new() };
     AccountDetail {
         id: name.clone(),
         name,
         stats: account_stats(jetstream),
-        stream_detail: streams.iter().map(|stream| stream_detail(jetstream, stream, detail)).collect(),
+        stream_detail: streams.iter().map(|stream| stream_detail(jetstream, stream, options)).collect(),
     }
 }
 
-fn stream_detail(jetstream: &JetStream, stream: &Stream, detail: &Detail) -> StreamDetail {
+fn stream_detail(jetstream: &JetStream, stream: &Stream, options: &Options) -> StreamDetail {
     // As STREAM.INFO tells it, so that the two never differ.
     let mut info = json(&jetstream.info(stream));
     let mut take = |key: &str| info.get_mut(key).map(Value::take).unwrap_or_default();
-    let consumers = if detail.consumers { stream.consumers().list() } else { Vec::new() };
+    let consumers = if options.consumer { stream.consumers().list() } else { Vec::new() };
     StreamDetail {
         name: stream.name().to_owned(),
         created: take("created"),
         cluster: json!({ "leader": jetstream.options().server_name }),
-        config: if detail.config { take("config") } else { Value::Null },
+        config: if options.config { take("config") } else { Value::Null },
         state: take("state"),
-        consumer_detail: consumers.iter().map(|consumer| consumer_detail(&consumer.info(), detail)).collect(),
+        consumer_detail: consumers.iter().map(|consumer| consumer_detail(&consumer.info(), options)).collect(),
         mirror: take("mirror"),
         sources: take("sources"),
     }
 }
 
-fn consumer_detail(info: &ConsumerInfo, detail: &Detail) -> Value {
+fn consumer_detail(info: &ConsumerInfo, options: &Options) -> Value {
     let mut info = json(info);
     let Value::Object(fields) = &mut info else { return info };
-    if !detail.config {
+    if !options.config {
         fields.remove("config");
     } else if let Some(Value::Object(metadata)) = fields.get_mut("config").and_then(|config| config.get_mut("metadata"))
     {

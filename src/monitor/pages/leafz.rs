@@ -3,11 +3,11 @@
 use crate::monitor::query::{BadQuery, Query};
 use crate::monitor::sources::Sources;
 use crate::monitor::text::duration;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 #[derive(Serialize)]
-pub(super) struct Leafz {
+pub(in crate::monitor) struct Leafz {
     server_id: String,
     now: String,
     leafnodes: usize,
@@ -34,9 +34,26 @@ struct Leaf {
     subscriptions_list: Option<Vec<String>>,
 }
 
-/// Options `subs` and `acc`.
-pub(super) fn page(query: &Query, sources: &Sources) -> Result<Leafz, BadQuery> {
-    let (subs, account) = (query.flag("subs")?, query.text("acc"));
+/// What is asked for (nats-server `LeafzOptions`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::monitor) struct Options {
+    /// With what they subscribe to.
+    subscriptions: bool,
+    /// Only of this account.
+    pub account: String,
+}
+
+impl Options {
+    /// Those of a URL: `subs` and `acc`.
+    pub fn read(query: &Query) -> Result<Options, BadQuery> {
+        Ok(Options { subscriptions: query.flag("subs")?, account: query.text("acc").to_owned() })
+    }
+}
+
+/// Leaf connections of all accounts, or of one.
+pub(in crate::monitor) fn page(options: &Options, sources: &Sources) -> Leafz {
+    let (subs, account) = (options.subscriptions, &*options.account);
     let leafs: Vec<Leaf> = sources
         .leaf_connections()
         .into_iter()
@@ -58,5 +75,5 @@ pub(super) fn page(query: &Query, sources: &Sources) -> Result<Leafz, BadQuery> 
             subscriptions_list: (subs && !leaf.subscriptions.is_empty()).then_some(leaf.subscriptions),
         })
         .collect();
-    Ok(Leafz { server_id: sources.server_id.clone(), now: sources.now(), leafnodes: leafs.len(), leafs })
+    Leafz { server_id: sources.server_id.clone(), now: sources.now(), leafnodes: leafs.len(), leafs }
 }

@@ -1,13 +1,17 @@
 //! The pages of monitoring, one file each, with nats-server's options and JSON (`server/monitor.go`).
 
-mod accountz;
-mod connz;
-mod healthz;
-mod jsz;
-mod leafz;
+pub(super) mod accountz;
+pub(super) mod connz;
+pub(super) mod healthz;
+pub(super) mod jsz;
+pub(super) mod leafz;
 mod metrics;
-mod subsz;
-mod varz;
+mod statsz;
+pub(super) mod subsz;
+pub(super) mod varz;
+
+pub(super) use accountz::{AccountConnections, stat as account_stat};
+pub(super) use statsz::page as statsz;
 
 use super::query::{BadQuery, Query};
 use super::sources::Sources;
@@ -43,15 +47,17 @@ pub(super) async fn page(path: &str, request: &Request, sources: &Sources) -> Re
         }
         "/healthz" => {
             sources.count("/healthz");
-            return healthz::page(&query, sources).unwrap_or_else(bad);
+            return healthz::Options::read(&query).map(|options| health(&options, sources)).unwrap_or_else(bad);
         }
         "/varz" => tell(sources, "/varz", |s| Ok(varz::page(s))),
-        "/connz" => tell(sources, "/connz", |s| connz::page(&query, s)),
-        "/subsz" | "/subscriptionsz" => tell(sources, "/subsz", |s| subsz::page(&query, s)),
-        "/leafz" => tell(sources, "/leafz", |s| leafz::page(&query, s)),
-        "/accountz" => tell(sources, "/accountz", |s| accountz::page(&query, s)),
-        "/accstatz" => tell(sources, "/accstatz", |s| accountz::statistics(&query, s)),
-        "/jsz" => tell(sources, "/jsz", |s| jsz::page(&query, s)),
+        "/connz" => tell(sources, "/connz", |s| connz::page(&connz::Options::read(&query)?, s)),
+        "/subsz" | "/subscriptionsz" => tell(sources, "/subsz", |s| subsz::page(&subsz::Options::read(&query)?, s)),
+        "/leafz" => tell(sources, "/leafz", |s| Ok(leafz::page(&leafz::Options::read(&query)?, s))),
+        "/accountz" => tell(sources, "/accountz", |s| accountz::page(&accountz::Options::read(&query), s)),
+        "/accstatz" => {
+            tell(sources, "/accstatz", |s| Ok(accountz::statistics(&accountz::StatisticsOptions::read(&query)?, s)))
+        }
+        "/jsz" => tell(sources, "/jsz", |s| jsz::page(&jsz::Options::read(&query)?, s)),
         // leafd is in no cluster and behind no gateway: what nats-server says in that case.
         "/routez" => tell(sources, "/routez", |s| {
             let (id, name) = (&s.server_id, &s.server_name);
@@ -63,6 +69,12 @@ pub(super) async fn page(path: &str, request: &Request, sources: &Sources) -> Re
         _ => return Response { body: b"404 page not found\n".to_vec(), ..Response::status(404) },
     };
     answer.unwrap_or_else(bad)
+}
+
+/// Its status is the answer's, in which it is left out.
+fn health(options: &healthz::Options, sources: &Sources) -> Response {
+    let mut health = healthz::page(options, sources);
+    json_response(health.status_code.take().unwrap_or(200), &health)
 }
 
 /// Counts the request and writes what `page` says as JSON.

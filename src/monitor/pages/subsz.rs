@@ -1,15 +1,15 @@
 //! `/subsz`: subscriptions.
 
 use crate::account::{Account, Subscription};
-use crate::monitor::query::{BadQuery, Query, default_limit, window};
+use crate::monitor::query::{BadQuery, Query, default_limit, natural, window};
 use crate::monitor::sources::Sources;
 use crate::server::SubscriptionSnapshot;
 use crate::subject;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 #[derive(Serialize)]
-pub(super) struct Subsz {
+pub(in crate::monitor) struct Subsz {
     server_id: String,
     now: String,
     #[serde(flatten)]
@@ -81,10 +81,37 @@ impl Sublist {
     }
 }
 
-/// Options `subs`, `test` (a subject that they match), `acc`, `offset` and `limit`.
-pub(super) fn page(query: &Query, sources: &Sources) -> Result<Subsz, BadQuery> {
-    let (list, offset, limit) = (query.flag("subs")?, query.number("offset")?, query.number("limit")?);
-    let (test, name) = (query.text("test"), query.text("acc"));
+/// What is asked for (nats-server `SubszOptions`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::monitor) struct Options {
+    offset: i64,
+    limit: i64,
+    /// With the subscriptions themselves.
+    pub subscriptions: bool,
+    /// Only of this account.
+    pub account: String,
+    /// Only those that match this subject.
+    test: String,
+}
+
+impl Options {
+    /// Those of a URL: `subs`, `test`, `acc`, `offset` and `limit`.
+    pub fn read(query: &Query) -> Result<Options, BadQuery> {
+        Ok(Options {
+            offset: query.number("offset")?,
+            limit: query.number("limit")?,
+            subscriptions: query.flag("subs")?,
+            account: query.text("acc").to_owned(),
+            test: query.text("test").to_owned(),
+        })
+    }
+}
+
+/// Subscriptions of all accounts, or of one.
+pub(in crate::monitor) fn page(options: &Options, sources: &Sources) -> Result<Subsz, BadQuery> {
+    let (offset, limit) = (natural(options.offset), natural(options.limit));
+    let (test, name) = (&*options.test, &*options.account);
     if !test.is_empty() && !subject::is_valid_literal(test) {
         return Err(BadQuery(format!("invalid test subject, must be valid publish subject: {test}")));
     }
@@ -99,7 +126,7 @@ pub(super) fn page(query: &Query, sources: &Sources) -> Result<Subsz, BadQuery> 
         limit: default_limit(limit),
         subscriptions_list: None,
     };
-    if list {
+    if options.subscriptions {
         // Only those that are shown are copied.
         let mut found: Vec<(&Arc<Account>, Arc<Subscription>)> = Vec::new();
         for account in &accounts {
@@ -112,7 +139,7 @@ pub(super) fn page(query: &Query, sources: &Sources) -> Result<Subsz, BadQuery> 
         let info = |(account, sub): &(&Arc<Account>, Arc<Subscription>)| {
             SubscriptionDetail::of(SubscriptionSnapshot::of(sub), Some(account.name()))
         };
-        answer.subscriptions_list = Some(shown.iter().map(info).collect());
+        answer.subscriptions_list = Some(shown.iter().map(info).collect()).filter(|list: &Vec<_>| !list.is_empty());
     }
     Ok(answer)
 }

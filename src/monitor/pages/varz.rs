@@ -88,7 +88,7 @@ pub(super) struct Varz {
 
 /// What leafd does not have: a cluster, gateways, an MQTT listener.
 #[derive(Default, Serialize)]
-struct Nothing {}
+pub(super) struct Nothing {}
 
 #[derive(Default, Serialize)]
 struct Leaf {
@@ -133,22 +133,34 @@ struct WebSocket {
 }
 
 #[derive(Default, Serialize)]
-struct JetStream {
+pub(super) struct JetStream {
     #[serde(skip_serializing_if = "Option::is_none")]
-    config: Option<jsz::JetStreamConfig>,
+    pub config: Option<jsz::JetStreamConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    stats: Option<JetStreamStats>,
+    pub stats: Option<JetStreamStats>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    limits: Option<Nothing>,
+    pub limits: Option<Nothing>,
 }
 
 /// A count by kind of connection.
 #[derive(Serialize)]
-struct ByKind {
+pub(super) struct ByKind {
     clients: u64,
     routes: u64,
     gateways: u64,
     leafs: u64,
+}
+
+impl ByKind {
+    /// Only of clients.
+    pub fn clients(clients: u64) -> ByKind {
+        ByKind { clients, routes: 0, gateways: 0, leafs: 0 }
+    }
+
+    /// Whether there was none.
+    pub fn is_zero(&self) -> bool {
+        self.clients + self.routes + self.gateways + self.leafs == 0
+    }
 }
 
 /// Of nats-server's disk semaphore; leafd has none.
@@ -246,8 +258,8 @@ pub(super) fn page(sources: &Sources) -> Varz {
         config_load_time: text::time(loaded),
         config_digest: String::new(),
         system_account: sources.system_account().to_owned(),
-        slow_consumer_stats: ByKind { clients: clients.slow_consumers, routes: 0, gateways: 0, leafs: 0 },
-        stale_connection_stats: ByKind { clients: totals.stale, routes: 0, gateways: 0, leafs: 0 },
+        slow_consumer_stats: ByKind::clients(clients.slow_consumers),
+        stale_connection_stats: ByKind::clients(totals.stale),
         disk_io_wait_stats: DiskWaits::default(),
     }
 }
@@ -286,5 +298,5 @@ fn jetstream(sources: &Sources) -> JetStream {
     if sources.jetstreams.is_empty() {
         return JetStream::default();
     }
-    JetStream { config: Some(jsz::config(sources)), stats: Some(jsz::stats(sources)), limits: Some(Nothing {}) }
+    jsz::varz(sources, jsz::config(sources))
 }

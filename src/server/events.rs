@@ -1,0 +1,57 @@
+//! What the system account is told of clients.
+
+use super::client::Client;
+use super::listener::Shared;
+use super::outbound::CloseReason;
+use super::snapshot::ClientSnapshot;
+use crate::events::{ClientInfo, Ended, MsgBytes};
+use std::time::SystemTime;
+
+impl Shared {
+    /// `client` was let in.
+    pub fn tell_connected(&self, client: &Client) {
+        let account = client.session().account.clone();
+        self.events.connected(account.name(), || ClientInfo { rtt: None, ..info(&client.snapshot(0)) });
+    }
+
+    /// `client` is turned away for `reason`; it has no account yet.
+    pub fn tell_refused(&self, client: &Client, reason: &CloseReason) {
+        self.events.refused(self.accounts.global(), || ended(client, reason));
+    }
+
+    /// `client` has ended, or is about to.
+    pub fn tell_disconnected(&self, client: &Client, reason: &CloseReason) {
+        let account = client.session().account.clone();
+        self.events.disconnected(account.name(), || ended(client, reason));
+    }
+}
+
+fn info(client: &ClientSnapshot) -> ClientInfo {
+    ClientInfo {
+        start: Some(client.started),
+        host: client.address.ip().to_string(),
+        id: client.cid,
+        acc: client.account.clone(),
+        user: client.user.clone(),
+        name: client.name.clone(),
+        lang: client.lang.clone(),
+        version: client.version.clone(),
+        rtt: client.rtt,
+        stop: None,
+        jwt: client.jwt.clone(),
+        name_tag: client.account.clone(),
+        kind: "Client",
+        client_type: if client.websocket { "websocket" } else { "nats" },
+    }
+}
+
+fn ended(client: &Client, reason: &CloseReason) -> Ended {
+    let client = client.snapshot(0);
+    let totals = client.totals;
+    Ended {
+        client: ClientInfo { stop: Some(SystemTime::now()), ..info(&client) },
+        sent: MsgBytes { msgs: totals.in_msgs, bytes: totals.in_bytes },
+        received: MsgBytes { msgs: totals.out_msgs, bytes: totals.out_bytes },
+        reason: reason.to_string(),
+    }
+}
