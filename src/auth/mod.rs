@@ -4,6 +4,7 @@
 //! asks them once, at CONNECT, and gets a [`Session`]: its account and its [`Permissions`]. The rules are those of
 //! nats-server's `auth.go` and `client.go`. A client without permissions costs nothing here.
 
+mod callout;
 mod certificate;
 mod distinguished_name;
 mod jwt;
@@ -17,11 +18,12 @@ mod session;
 mod trust;
 mod users;
 
+pub use callout::{CalloutError, ConfiguredError};
 pub use keys::ServerKeys;
 pub use nkey::nonce;
 pub use permissions::{PermissionLists, Permissions, PublishGate, ResponseLimit, SubjectPermission, bare};
 pub use replies::Replies;
-pub use rules::{Attempt, Refusal, Rules, RulesError};
+pub use rules::{Attempt, Handshake, Refusal, Rules, RulesError};
 pub use session::{Ending, Limits, Session};
 pub use trust::{TrustError, system_account};
 pub use users::UsersError;

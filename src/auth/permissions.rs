@@ -66,6 +66,7 @@ pub struct PermissionLists {
 }
 
 /// Permissions made ready for checks.
+#[derive(Clone)]
 pub struct Permissions {
     publish_allow: Option<SubjectList>,
     publish_deny: SubjectList,
@@ -100,6 +101,25 @@ impl Permissions {
             subscribe_deny: SubjectList::new(subscribe.deny.as_deref().unwrap_or_default())?,
             responses: lists.responses,
         }))
+    }
+
+    /// As `base`, which allows everything if it is `None`, but nothing may be published on `subject`.
+    ///
+    /// # Errors
+    /// `subject` is none.
+    pub fn without_publish(base: Option<&Permissions>, subject: &str) -> Result<Arc<Self>, InvalidEntry> {
+        let mut permissions = match base {
+            Some(base) => base.clone(),
+            None => Permissions {
+                publish_allow: None,
+                publish_deny: SubjectList::default(),
+                subscribe_allow: None,
+                subscribe_deny: SubjectList::default(),
+                responses: None,
+            },
+        };
+        permissions.publish_deny.add(subject)?;
+        Ok(Arc::new(permissions))
     }
 
     /// Whether the lists allow a publish on `subject`; answers to requests come on top of it.

@@ -1,7 +1,9 @@
 //! Who is let in (nats-server `auth.go`, `processClientOrLeafAuthentication`).
 
+use super::callout::{Asker, CalloutError, Configured, ConfiguredError};
 use super::certificate::Names;
 use super::jwt::JwtError;
+use super::keys::ServerKeys;
 use super::nkey;
 use super::password::{self, Hashing};
 use super::session::{Session, Source};
@@ -12,6 +14,7 @@ use crate::config::Config;
 use crate::config::auth::{AuthorizationConfig, ConnectionType};
 use crate::config::tls::TlsConfig;
 use crate::protocol::Connect;
+use rustls::pki_types::CertificateDer;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -29,8 +32,37 @@ pub struct Attempt<'a> {
     pub kind: ConnectionType,
     /// From where.
     pub from: IpAddr,
-    /// The certificate that it showed, verified, in DER.
-    pub certificate: Option<&'a [u8]>,
+    /// The server's number of the connection; 0 where it has none.
+    pub client: u64,
+    /// TLS, if there is any.
+    pub tls: Option<Handshake<'a>>,
+}
+
+/// What a TLS handshake came to.
+pub struct Handshake<'a> {
+    /// `1.2` or `1.3`.
+    pub version: &'a str,
+    /// In IANA's spelling.
+    pub cipher_suite: &'a str,
+    /// What the client showed, verified, its own certificate first.
+    pub certificates: &'a [CertificateDer<'static>],
+}
+
+impl Attempt<'_> {
+    /// Whether one of the ways `allowed` is the client's; none stand for all. Ways that nobody knows do not count, but
+    /// are no reason to allow all.
+    pub(super) fn may_come_by(&self, allowed: &[String]) -> bool {
+        let own = match self.kind {
+            ConnectionType::Standard => "STANDARD",
+            ConnectionType::Websocket => "WEBSOCKET",
+            ConnectionType::Leafnode => "LEAFNODE",
+            ConnectionType::LeafnodeWs => "LEAFNODE_WS",
+            ConnectionType::Mqtt => "MQTT",
+            ConnectionType::MqttWs => "MQTT_WS",
+            ConnectionType::InProcess => "IN_PROCESS",
+        };
+        allowed.is_empty() || allowed.iter().any(|way| way.eq_ignore_ascii_case(own))
+    }
 }
 
 /// Why a client is not let in; for the log, as it is told no more than `Authorization Violation`.
@@ -75,6 +107,9 @@ pub enum Refusal {
     /// Networks and hours of a JWT.
     #[error("the user may not connect from this address or at this time")]
     Place,
+    /// The service that is asked who somebody is.
+    #[error(transparent)]
+    Callout(#[from] CalloutError),
 }
 
 /// Rules that cannot be applied.
@@ -89,6 +124,9 @@ pub enum RulesError {
     /// Operators and accounts by JWT.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// The service that says who somebody is.
+    #[error(transparent)]
+    Callout(#[from] ConfiguredError),
     /// Two ways at once, of which one would be ignored.
     #[error("[authorization]: {0} and {1} cannot be used together; list the user in users instead")]
     Both(&'static str, &'static str),
@@ -101,6 +139,7 @@ pub struct Rules {
     single: Option<Single>,
     no_auth_user: Option<Arc<User>>,
     trust: Option<Trust>,
+    callout: Option<Configured>,
     /// Whether certificates name the users, on the ordinary port and on that for WebSocket.
     maps_clients: bool,
     maps_browsers: bool,
@@ -114,11 +153,11 @@ enum Single {
 }
 
 impl Rules {
-    /// Reads the rules; accounts with users that are not there yet are made.
+    /// Reads the rules; accounts with users that are not there yet are made. Who is asked about clients gets to see `keys`.
     ///
     /// # Errors
     /// What does not fit together, by name.
-    pub fn new(config: &Config, accounts: &Accounts) -> Result<Rules, RulesError> {
+    pub fn new(config: &Config, accounts: &Accounts, keys: &Arc<ServerKeys>) -> Result<Rules, RulesError> {
         let (authorization, configured) = (config.authorization.as_ref(), &config.accounts);
         let maps = |tls: Option<&TlsConfig>| tls.is_some_and(|tls| tls.verify_and_map);
         let users = Users::new(authorization, configured, accounts)?;
@@ -135,19 +174,25 @@ impl Rules {
                 Some(user.cloned().ok_or_else(|| RulesError::NoAuthUser(name.clone()))?)
             }
         };
-        let trust = authorization.map(|a| Trust::new(a, accounts)).transpose()?.flatten();
+        let timeout = authorization.and_then(|a| a.timeout).map_or(TIMEOUT, |timeout| timeout.0);
+        let (name, host) = (config.server_name.clone(), config.listen.host.clone());
+        let asker = Asker { keys: keys.clone(), name, host, timeout };
+        let trust = authorization.map(|a| Trust::new(a, accounts, &asker)).transpose()?.flatten();
         if trust.is_some() && !users.is_empty() {
             return Err(TrustError::Both("users of [accounts]").into());
         }
+        let callout = authorization.and_then(|a| a.auth_callout.as_ref());
+        let callout = callout.map(|callout| Configured::new(callout, accounts, &users, asker)).transpose()?;
         Ok(Rules {
             global: accounts.global().clone(),
             users,
             single,
             no_auth_user,
             trust,
+            callout,
             maps_clients: maps(config.tls.as_ref()),
             maps_browsers: maps(config.websocket.as_ref().and_then(|websocket| websocket.tls.as_ref())),
-            timeout: authorization.and_then(|a| a.timeout).map_or(TIMEOUT, |timeout| timeout.0),
+            timeout,
             hashing: Hashing::default(),
         })
     }
@@ -160,6 +205,7 @@ impl Rules {
             single: None,
             no_auth_user: None,
             trust: None,
+            callout: None,
             maps_clients: false,
             maps_browsers: false,
             timeout: TIMEOUT,
@@ -169,7 +215,7 @@ impl Rules {
 
     /// Whether clients must say who they are; `auth_required` in INFO.
     pub fn required(&self) -> bool {
-        self.trust.is_some() || self.single.is_some() || !self.users.is_empty()
+        self.trust.is_some() || self.callout.is_some() || self.single.is_some() || !self.users.is_empty()
     }
 
     /// Whether INFO carries a nonce to be signed.
@@ -189,7 +235,9 @@ impl Rules {
         }
         // nats-server takes an nkey for it only in CONNECT.
         let user = self.no_auth_user.as_ref().filter(|user| self.users.named.contains_key(&user.name))?;
-        user.may_connect_by(kind).then(|| Session::of(user))
+        // The service might say no: it is asked about what stands in CONNECT.
+        let asked_about = self.callout.as_ref().is_some_and(|callout| !callout.is_auth_user(&user.name));
+        (user.may_connect_by(kind) && !asked_about).then(|| Session::of(user))
     }
 
     /// Finds out who a client is.
@@ -201,8 +249,38 @@ impl Rules {
             return Ok(Session::anybody(&self.global));
         }
         if let Some(trust) = &self.trust {
-            return trust.authenticate(attempt, SystemTime::now());
+            return trust.authenticate(attempt, SystemTime::now()).await;
         }
+        let own = self.find(attempt).await;
+        let Some(callout) = &self.callout else { return own };
+        let connect = self.as_asked_about(attempt.connect);
+        let said = |text: &'_ Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(str::to_owned);
+        let known_as = match &own {
+            Ok(session) if !session.user.is_empty() => session.user.to_string(),
+            _ => said(&connect.nkey)
+                .or_else(|| said(&connect.user))
+                .or_else(|| said(&connect.auth_token).map(|_| "[REDACTED]".to_owned()))
+                .unwrap_or_default(),
+        };
+        callout.decide(own, attempt, &connect, &known_as).await
+    }
+
+    /// What the client said, with name and password of `no_auth_user` where it said nothing of who it is. A JWT is nothing
+    /// where there is no operator.
+    fn as_asked_about(&self, connect: &Connect) -> Connect {
+        let empty = |text: &Option<String>| text.as_ref().is_none_or(String::is_empty);
+        let silent = [&connect.user, &connect.pass, &connect.auth_token, &connect.nkey].into_iter().all(empty);
+        match self.no_auth_user.as_ref().filter(|user| silent && self.users.named.contains_key(&user.name)) {
+            None => Connect { jwt: None, ..connect.clone() },
+            Some(user) => {
+                let (name, password) = (Some(user.name.to_string()), Some(user.password.to_string()));
+                Connect { user: name, pass: password, jwt: None, ..connect.clone() }
+            }
+        }
+    }
+
+    /// Which of the users of the configuration a client is.
+    async fn find(&self, attempt: &Attempt<'_>) -> Result<Session, Refusal> {
         let Attempt { connect, nonce, kind, .. } = *attempt;
         let given = |text: &'_ Option<String>| text.as_deref().filter(|t| !t.is_empty()).map(str::to_owned);
         let (user, password) = (given(&connect.user), given(&connect.pass));
@@ -273,7 +351,7 @@ impl Rules {
 
     /// The user whom the certificate names.
     fn named_by(&self, attempt: &Attempt<'_>) -> Option<&Arc<User>> {
-        let names = Names::read(attempt.certificate?)?;
+        let names = Names::read(attempt.tls.as_ref()?.certificates.first()?)?;
         let may = |user: &&Arc<User>| user.may_connect_by(attempt.kind);
         let users = self.users.named.iter().map(|(name, user)| (&**name, user)).filter(|(_, user)| may(user));
         names.find(|name| self.users.named.get(name).filter(may), users)
@@ -291,6 +369,11 @@ impl Rules {
             if now.password == before.password && now.may_connect_by(attempt.kind) {
                 return Ok(Session::of(now));
             }
+        }
+        if let (Source::Callout { config, until }, Some(callout)) = (&session.source, &self.callout)
+            && callout.is_still(config)
+        {
+            return Ok(session.with_end(*until));
         }
         self.authenticate(attempt).await
     }

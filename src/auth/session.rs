@@ -3,10 +3,12 @@
 use super::Permissions;
 use super::users::User;
 use crate::account::Account;
+use crate::config::auth::AuthCalloutConfig;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What authentication has come to; it holds until the next CONNECT.
+#[derive(Clone)]
 pub struct Session {
     /// Whose subjects it uses.
     pub account: Arc<Account>,
@@ -52,6 +54,7 @@ impl Ending {
 }
 
 /// By what a client was let in, to see after a reload whether it still would be.
+#[derive(Clone)]
 pub(super) enum Source {
     /// No credentials are needed.
     Anybody,
@@ -61,6 +64,8 @@ pub(super) enum Source {
     User(Arc<User>),
     /// A JWT.
     Jwt,
+    /// The service that this configuration names; what it said holds until then.
+    Callout { config: Arc<AuthCalloutConfig>, until: Option<(Instant, Ending)> },
 }
 
 impl Session {
@@ -89,6 +94,26 @@ impl Session {
         ends: Option<(Duration, Ending)>,
     ) -> Session {
         Session { permissions, limits, ends, ..Session::new(account, user, Source::Jwt) }
+    }
+
+    /// A user that the service of `config` has named.
+    pub(super) fn by_callout(
+        account: &Arc<Account>,
+        permissions: Option<Arc<Permissions>>,
+        user: &str,
+        limits: Limits,
+        ends: Option<(Duration, Ending)>,
+        config: Arc<AuthCalloutConfig>,
+    ) -> Session {
+        let until = ends.map(|(left, ending)| (Instant::now() + left, ending));
+        let source = Source::Callout { config, until };
+        Session { permissions, limits, ends, ..Session::new(account, user, source) }
+    }
+
+    /// The same, as it is now with that end.
+    pub(super) fn with_end(&self, until: Option<(Instant, Ending)>) -> Session {
+        let left = |end: Instant| end.saturating_duration_since(Instant::now());
+        Session { ends: until.map(|(end, ending)| (left(end), ending)), ..self.clone() }
     }
 
     fn new(account: &Arc<Account>, user: &str, source: Source) -> Session {

@@ -1,15 +1,16 @@
 //! Operator mode: accounts and users by JWT (nats-server `auth.go`, `jwt.go`, `accounts.go`). An operator signs accounts,
 //! an account signs users; the server knows the operators and the accounts' JWTs, a user brings its own.
 
+use super::callout::{Asker, CalloutError, Service, without_requests};
 use super::jwt::{AccountClaims, Claims, JwtError, Names, OperatorClaims, UNLIMITED, UserClaims, UserLimits};
 use super::jwt::{fill_in, valid_for};
 use super::rules::{Attempt, Refusal};
 use super::session::{Ending, Limits, Session};
 use super::{Permissions, nkey};
 use crate::account::{Account, Accounts};
-use crate::config::auth::{AuthorizationConfig, ConnectionType};
+use crate::config::auth::AuthorizationConfig;
 use crate::subject::InvalidEntry;
-use nkeys::KeyPairType;
+use nkeys::{KeyPairType, XKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,12 +21,15 @@ pub struct Trust {
     keys: BTreeSet<String>,
     strict: bool,
     accounts: BTreeMap<String, TrustedAccount>,
+    asker: Asker,
 }
 
 struct TrustedAccount {
     claims: Claims<AccountClaims>,
     account: Arc<Account>,
     default_permissions: Option<Arc<Permissions>>,
+    /// Of the service that says who its users are.
+    xkey: Option<XKey>,
 }
 
 /// What is wrong with operators, keys or account JWTs.
@@ -57,6 +61,9 @@ pub enum TrustError {
     /// Its default permissions.
     #[error("[authorization] resolver_preload {0:?}: default_permissions: {1}")]
     Permissions(String, InvalidEntry),
+    /// The key of its auth callout.
+    #[error("[authorization] resolver_preload {0:?}: authorization.xkey: {1:?} is not a public curve key")]
+    Xkey(String, String),
     /// Things of another mode.
     #[error("[authorization]: with operator or trusted_keys, {0} cannot be used: accounts and users come by JWT")]
     Both(&'static str),
@@ -95,7 +102,7 @@ impl Trust {
     ///
     /// # Errors
     /// What is wrong, by name.
-    pub fn new(config: &AuthorizationConfig, accounts: &Accounts) -> Result<Option<Trust>, TrustError> {
+    pub fn new(config: &AuthorizationConfig, accounts: &Accounts, asker: &Asker) -> Result<Option<Trust>, TrustError> {
         let operators = operators(config)?;
         let mut keys = BTreeSet::new();
         for operator in &operators {
@@ -132,7 +139,7 @@ impl Trust {
             }
         }
         let strict = operators.iter().any(|operator| operator.nats.strict_signing_key_usage);
-        let mut trust = Trust { keys, strict, accounts: BTreeMap::new() };
+        let mut trust = Trust { keys, strict, accounts: BTreeMap::new(), asker: asker.clone() };
         for (key, token) in &config.resolver_preload {
             trust.add(key, token, accounts)?;
         }
@@ -163,8 +170,11 @@ impl Trust {
         if !self.keys.contains(&claims.issuer) {
             tracing::warn!("account {key} ({}) is signed by no operator that is trusted", claims.name);
         }
+        let xkey = Some(&*claims.nats.authorization.xkey).filter(|xkey| !xkey.is_empty());
+        let xkey = xkey.map(XKey::from_public_key).transpose();
+        let xkey = xkey.map_err(|_| TrustError::Xkey(key.to_owned(), claims.nats.authorization.xkey.clone()))?;
         let account = accounts.get_or_create(key);
-        self.accounts.insert(key.to_owned(), TrustedAccount { claims, account, default_permissions });
+        self.accounts.insert(key.to_owned(), TrustedAccount { claims, account, default_permissions, xkey });
         Ok(())
     }
 
@@ -172,25 +182,20 @@ impl Trust {
     ///
     /// # Errors
     /// Why it is not let in.
-    pub fn authenticate(&self, attempt: &Attempt<'_>, now: SystemTime) -> Result<Session, Refusal> {
+    pub async fn authenticate(&self, attempt: &Attempt<'_>, now: SystemTime) -> Result<Session, Refusal> {
         let token = attempt.connect.jwt.as_deref().unwrap_or_default();
         let user = Claims::<UserClaims>::decode(token).map_err(Refusal::Jwt)?;
         if !user.is_current(now) {
             return Err(Refusal::Expired);
         }
-        let by_signing_key = !user.nats.issuer_account.is_empty();
-        let issuer = if by_signing_key { &user.nats.issuer_account } else { &user.issuer };
-        let known = self.accounts.get(issuer).ok_or(Refusal::Account)?;
-        if !self.keys.contains(&known.claims.issuer) || !known.claims.is_current(now) {
-            return Err(Refusal::Account);
-        }
+        let known = self.account(issuer(&user), now).ok_or(Refusal::Account)?;
         // What holds for it: its own, or what its scoped signing key gives to all.
         let limits = self.limits(known, &user)?;
         let account = &known.claims.nats;
         if limits.bearer_token && account.limits.disallow_bearer {
             return Err(Refusal::Bearer);
         }
-        if !may_connect(&limits.allowed_connection_types, attempt.kind) {
+        if !attempt.may_come_by(&limits.allowed_connection_types) {
             return Err(Refusal::ConnectionType);
         }
         let signature = attempt.connect.sig.as_deref().unwrap_or_default();
@@ -201,28 +206,60 @@ impl Trust {
         if revoked(&user.subject) || revoked("*") {
             return Err(Refusal::Revoked);
         }
-        // leafd has no trusted proxies to come by.
-        if limits.proxy_required {
+        let own = (limits.subs, limits.payload);
+        let session = admit(known, &user, &limits, own, attempt, now)?;
+        let service = &account.authorization;
+        if service.auth_users.is_empty() {
+            return Ok(session);
+        }
+        let session = match service.auth_users.contains(&user.subject) {
+            true => session,
+            false => self.ask(known, &user, attempt, now).await?,
+        };
+        match Arc::ptr_eq(&session.account, &known.account) {
+            true => without_requests(session),
+            false => Ok(session),
+        }
+    }
+
+    /// The account of that key, if it is one to be trusted now.
+    fn account(&self, key: &str, now: SystemTime) -> Option<&TrustedAccount> {
+        let known = self.accounts.get(key)?;
+        (self.keys.contains(&known.claims.issuer) && known.claims.is_current(now)).then_some(known)
+    }
+
+    /// Has the service of `asked` say who `bearer` is.
+    async fn ask(
+        &self,
+        asked: &TrustedAccount,
+        bearer: &Claims<UserClaims>,
+        attempt: &Attempt<'_>,
+        now: SystemTime,
+    ) -> Result<Session, Refusal> {
+        let (own, nats) = (&asked.claims.subject, &asked.claims.nats);
+        let service = Service { account: &asked.account, subject: own, xkey: asked.xkey.as_ref() };
+        let answer = self.asker.ask(&service, attempt, attempt.connect, &bearer.subject).await?;
+        if !answer.sealed && answer.issuer != *own && !nats.signing_keys.iter().any(|key| key.key == answer.issuer) {
+            return Err(CalloutError::UnknownKey.into());
+        }
+        let user = answer.user;
+        let into = issuer(&user);
+        let allowed = &nats.authorization.allowed_accounts;
+        if into != own && !allowed.iter().any(|account| account == into || account == "*") {
+            return Err(CalloutError::NotAllowed(into.to_owned(), own.clone()).into());
+        }
+        let missing = || CalloutError::NoAccount(into.to_owned(), own.clone());
+        let known = self.account(into, now).ok_or_else(missing)?;
+        let limits = self.limits(known, &user)?;
+        if !attempt.may_come_by(&limits.allowed_connection_types) {
             return Err(Refusal::ConnectionType);
         }
-        let hours = valid_for(&limits, attempt.from, now).ok_or(Refusal::Place)?;
-        let permissions = match limits.permissions.lists() {
-            None => known.default_permissions.clone(),
-            Some(lists) => Some(Permissions::new(&lists).map_err(|_| Refusal::Permissions)?),
-        };
-        let mut ends = [(user.remaining(now), Ending::User), (hours, Ending::User)].into_iter().collect::<Vec<_>>();
-        ends.push((known.claims.remaining(now), Ending::Account));
-        Ok(Session::jwt(
-            &known.account,
-            permissions,
-            &user.subject,
-            Limits {
-                subscriptions: least(limits.subs, account.limits.subs),
-                payload: least(limits.payload, account.limits.payload),
-                connections: least(account.limits.conn, UNLIMITED),
-            },
-            ends.into_iter().filter_map(|(left, ending)| Some((left?, ending))).min_by_key(|(left, _)| *left),
-        ))
+        // As in nats-server, subscriptions and payload are bound by the account alone.
+        let mut session = admit(known, &user, &limits, (UNLIMITED, UNLIMITED), attempt, now)?;
+        if !user.name.is_empty() {
+            session.user = user.name.into();
+        }
+        Ok(session)
     }
 
     fn limits(&self, known: &TrustedAccount, user: &Claims<UserClaims>) -> Result<UserLimits, Refusal> {
@@ -252,18 +289,43 @@ fn least(a: i64, b: i64) -> Option<usize> {
     [a, b].into_iter().filter_map(|limit| usize::try_from(limit).ok()).min()
 }
 
-/// Whether one of `allowed` is `kind`. Ways that nobody knows do not count, but are no reason to allow all.
-fn may_connect(allowed: &[String], kind: ConnectionType) -> bool {
-    let own = match kind {
-        ConnectionType::Standard => "STANDARD",
-        ConnectionType::Websocket => "WEBSOCKET",
-        ConnectionType::Leafnode => "LEAFNODE",
-        ConnectionType::LeafnodeWs => "LEAFNODE_WS",
-        ConnectionType::Mqtt => "MQTT",
-        ConnectionType::MqttWs => "MQTT_WS",
-        ConnectionType::InProcess => "IN_PROCESS",
+/// The account that answers for `user`.
+fn issuer(user: &Claims<UserClaims>) -> &String {
+    if user.nats.issuer_account.is_empty() { &user.issuer } else { &user.nats.issuer_account }
+}
+
+/// The session of a user of `known` who is who it says; `own` are its limits of subscriptions and payload.
+fn admit(
+    known: &TrustedAccount,
+    user: &Claims<UserClaims>,
+    limits: &UserLimits,
+    own: (i64, i64),
+    attempt: &Attempt<'_>,
+    now: SystemTime,
+) -> Result<Session, Refusal> {
+    // leafd has no trusted proxies to come by.
+    if limits.proxy_required {
+        return Err(Refusal::ConnectionType);
+    }
+    let hours = valid_for(limits, attempt.from, now).ok_or(Refusal::Place)?;
+    let permissions = match limits.permissions.lists() {
+        None => known.default_permissions.clone(),
+        Some(lists) => Some(Permissions::new(&lists).map_err(|_| Refusal::Permissions)?),
     };
-    allowed.is_empty() || allowed.iter().any(|way| way.eq_ignore_ascii_case(own))
+    let account = &known.claims.nats.limits;
+    let mut ends = vec![(user.remaining(now), Ending::User), (hours, Ending::User)];
+    ends.push((known.claims.remaining(now), Ending::Account));
+    Ok(Session::jwt(
+        &known.account,
+        permissions,
+        &user.subject,
+        Limits {
+            subscriptions: least(own.0, account.subs),
+            payload: least(own.1, account.payload),
+            connections: least(account.conn, UNLIMITED),
+        },
+        ends.into_iter().filter_map(|(left, ending)| Some((left?, ending))).min_by_key(|(left, _)| *left),
+    ))
 }
 
 /// `2.10.1` as numbers.

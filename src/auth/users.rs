@@ -42,6 +42,17 @@ pub struct Users {
     pub named: HashMap<Box<str>, Arc<User>>,
     /// By public nkey.
     pub nkeys: HashMap<Box<str>, Arc<User>>,
+    /// What users of each account are bound to, by its name.
+    pub places: BTreeMap<String, Place>,
+}
+
+/// An account as one for users that are not listed.
+#[derive(Clone)]
+pub struct Place {
+    /// The account.
+    pub account: Arc<Account>,
+    /// Its bounds.
+    pub limits: Limits,
 }
 
 /// What is wrong with the users of a configuration.
@@ -99,6 +110,10 @@ impl Users {
             let default = authorization.default_permissions.as_ref();
             users.add_all("[authorization]", &authorization.users, default, accounts.global(), Limits::default())?;
         }
+        for account in [accounts.global(), accounts.system()] {
+            let place = Place { account: account.clone(), limits: Limits::default() };
+            users.places.insert(account.name().to_owned(), place);
+        }
         for (name, account) in configured {
             let default = account.default_permissions.as_ref();
             let bound = if name == GLOBAL_ACCOUNT { accounts.global().clone() } else { accounts.get_or_create(name) };
@@ -109,8 +124,14 @@ impl Users {
                 connections: number(account.limits.max_connections),
             };
             users.add_all(&format!("[accounts.{name}]"), &account.users, default, &bound, limits)?;
+            users.places.insert(name.clone(), Place { account: bound, limits });
         }
         Ok(users)
+    }
+
+    /// The user of that name or nkey.
+    pub fn get(&self, name: &str) -> Option<&Arc<User>> {
+        self.named.get(name).or_else(|| self.nkeys.get(name))
     }
 
     /// Whether there is nobody.

@@ -34,6 +34,7 @@ pub(super) struct Parts {
     clients: Listening,
     accounts: Arc<Accounts>,
     authenticator: Arc<Authenticator>,
+    keys: Arc<ServerKeys>,
     leafs: Option<Arc<Listener>>,
     http: Option<Http>,
     sources: Arc<Sources>,
@@ -63,7 +64,7 @@ impl Parts {
             connections: watch::Sender::new(false),
             lame_duck: watch::Sender::new(None),
         };
-        let keys = ServerKeys::generate();
+        let keys = Arc::new(ServerKeys::generate());
         let identity = Identity {
             server_name: config.server_name.clone(),
             server_id: keys.id(),
@@ -75,7 +76,7 @@ impl Parts {
         let system = config.authorization.as_ref().and_then(system_account);
         let accounts = Accounts::new(system.as_deref());
         let account = accounts.global().clone();
-        let rules = Rules::new(config, &accounts)?;
+        let rules = Rules::new(config, &accounts, &keys)?;
         let authenticator = Authenticator::new(rules);
         Subjects::read(config).map_err(StartError::Subjects)?.put_in_force(&accounts);
         let (events, changed) = Events::new(accounts.system().clone(), event_identity(config, &identity));
@@ -156,6 +157,7 @@ impl Parts {
             clients,
             accounts,
             authenticator,
+            keys,
             leafs,
             http,
             sources,
@@ -172,7 +174,7 @@ impl Parts {
     /// # Errors
     /// Those are not right; the old ones stay.
     pub fn reload_users(&self, config: &Config) -> Result<(), RulesError> {
-        let rules = Rules::new(config, &self.accounts)?;
+        let rules = Rules::new(config, &self.accounts, &self.keys)?;
         self.authenticator.replace(rules);
         Ok(())
     }

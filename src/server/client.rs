@@ -144,11 +144,6 @@ impl Client {
         }
     }
 
-    /// The certificate that it showed, in DER.
-    pub fn certificate(&self) -> Option<&[u8]> {
-        self.tls.as_ref()?.certificates.first().map(|certificate| certificate.as_ref())
-    }
-
     /// How many subscriptions it has.
     pub fn subscriptions(&self) -> usize {
         self.subs().len()

@@ -5,7 +5,7 @@ use super::listener::Shared;
 use super::outbound::CloseReason;
 use super::websocket::Visitor;
 use crate::account::{RouteCache, Seat};
-use crate::auth::{self, Attempt, PublishGate, Refusal, Rules, Session, nonce};
+use crate::auth::{self, Attempt, Handshake, PublishGate, Refusal, Rules, Session, nonce};
 use crate::config::auth::ConnectionType;
 use crate::protocol::Connect;
 use std::net::IpAddr;
@@ -93,14 +93,7 @@ impl Connection {
         }
         self.client.about.connected(&connect);
         let rules = self.login.rules.borrow_and_update().clone();
-        let certificate = self.client.certificate();
-        let attempt = Attempt {
-            connect: &connect,
-            nonce: &self.login.nonce,
-            kind: self.login.kind,
-            from: self.login.peer,
-            certificate,
-        };
+        let attempt = self.attempt(&connect);
         match rules.authenticate(&attempt).await {
             Ok(session) => {
                 self.become_user(session)?;
@@ -117,20 +110,24 @@ impl Connection {
         self.connected(connect)
     }
 
+    fn attempt<'a>(&'a self, connect: &'a Connect) -> Attempt<'a> {
+        let tls = self.client.tls.as_ref().map(|tls| Handshake {
+            version: tls.version,
+            cipher_suite: &tls.cipher_suite,
+            certificates: &tls.certificates,
+        });
+        let login = &self.login;
+        let (nonce, kind, from) = (&*login.nonce, login.kind, login.peer);
+        Attempt { connect, nonce, kind, from, client: self.client.id.get(), tls }
+    }
+
     /// The rules have changed: the client stays if it would be let in again, and with what it may do by now.
     pub(super) async fn renew(&mut self) -> Result<(), CloseReason> {
         if self.login.waiting {
             return Ok(());
         }
         let rules = self.login.rules.borrow_and_update().clone();
-        let certificate = self.client.certificate();
-        let attempt = Attempt {
-            connect: &self.connect,
-            nonce: &self.login.nonce,
-            kind: self.login.kind,
-            from: self.login.peer,
-            certificate,
-        };
+        let attempt = self.attempt(&self.connect);
         let session = match rules.renew(&self.session, &attempt).await {
             Ok(session) => session,
             // nats-server lets those go without a word.

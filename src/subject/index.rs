@@ -9,12 +9,14 @@ use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
 /// An index from subjects to entries of type `T`, each known by a key that is unique within the index.
+#[derive(Clone)]
 pub struct Index<T> {
     root: Node<T>,
     hasher: RandomState,
     len: usize,
 }
 
+#[derive(Clone)]
 struct Node<T> {
     literal: HashTable<(Box<str>, Box<Node<T>>)>,
     star: Option<Box<Node<T>>>,

@@ -6,7 +6,7 @@ use super::{Index, is_subset, is_valid, matches, overlap};
 ///
 /// A subject that is looked up may have wildcards itself; it is selected by an entry as nats-server's sublist does it:
 /// a wildcard token only by a wildcard.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct SubjectList {
     index: Index<Option<Box<str>>>,
     entries: Vec<(Box<str>, Option<Box<str>>)>,

@@ -27,7 +27,7 @@ pub fn sign(by: &KeyPair, subject: &str, kind: &str, claims: Value) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-fn merge(into: &mut Value, from: &Value) {
+pub fn merge(into: &mut Value, from: &Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             from.iter().for_each(|(key, value)| merge(into.entry(key).or_insert(Value::Null), value));
@@ -36,7 +36,7 @@ fn merge(into: &mut Value, from: &Value) {
     }
 }
 
-fn now() -> u64 {
+pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
 }
 

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod callout;
 mod clients;
 mod jwt;
 mod permissions;

@@ -83,8 +83,14 @@ pub struct AccountLimits {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ExternalAuthorization {
-    /// Users that nobody is asked about.
+    /// Users that nobody is asked about; none: there is no service.
+    #[serde(deserialize_with = "null_as_default")]
     pub auth_users: Vec<String>,
+    /// Accounts into which the service may put users beside its own; `*` for all.
+    #[serde(deserialize_with = "null_as_default")]
+    pub allowed_accounts: Vec<String>,
+    /// Public curve key of the service; empty: requests are not sealed.
+    pub xkey: String,
 }
 
 /// A key with which an account signs users.

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nkeys::{KeyPair, KeyPairType};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Longest token that is read, as in nats-io/jwt.
@@ -27,6 +28,9 @@ pub struct Claims<T> {
     /// Public nkey of whom it is about.
     #[serde(rename = "sub", default)]
     pub subject: String,
+    /// For whom it is: a server, an account.
+    #[serde(rename = "aud", default)]
+    pub audience: String,
     /// Name of the subject, for people.
     #[serde(default)]
     pub name: String,
@@ -74,6 +78,9 @@ pub enum JwtError {
     /// The signature is not the issuer's.
     #[error("the signature is not that of its issuer")]
     Signature,
+    /// It cannot be signed.
+    #[error("it cannot be signed: {0}")]
+    Unsigned(String),
 }
 
 #[derive(Deserialize)]
@@ -152,7 +159,22 @@ impl<T> Claims<T> {
     }
 }
 
-fn seconds(time: SystemTime) -> i64 {
+/// The token of `claims`, signed with `key`, with issuer and id filled in.
+///
+/// # Errors
+/// The key cannot sign.
+pub fn sign(key: &KeyPair, mut claims: Value) -> Result<String, JwtError> {
+    claims["iss"] = key.public_key().into();
+    let digest = ring::digest::digest(&ring::digest::SHA512_256, claims.to_string().as_bytes());
+    claims["jti"] = URL_SAFE_NO_PAD.encode(digest).into();
+    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let signed = format!("{}.{}", part(r#"{"typ":"JWT","alg":"ed25519-nkey"}"#), part(&claims.to_string()));
+    let signature = key.sign(signed.as_bytes()).map_err(|error| JwtError::Unsigned(error.to_string()))?;
+    Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+/// Seconds since 1970, as in JWTs.
+pub fn seconds(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or(0);
     i64::try_from(since).unwrap_or(i64::MAX)
 }
@@ -160,16 +182,12 @@ fn seconds(time: SystemTime) -> i64 {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
-    /// A token for `claims` with `iss` and `nats.version` filled in.
+    /// A token for `claims` with `nats.version` filled in.
     pub fn sign(key: &KeyPair, mut claims: Value) -> String {
-        claims["iss"] = json!(key.public_key());
         claims["nats"]["version"] = json!(2);
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", part(&json!({"typ": "JWT", "alg": "ed25519-nkey"})), part(&claims));
-        let signature = key.sign(signed.as_bytes()).expect("signs");
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+        super::sign(key, claims).expect("signs")
     }
 
     #[test]

@@ -10,8 +10,9 @@ use super::Config;
 use super::accounts::JetStreamLimits;
 use super::shares::Subjects;
 use crate::account::Accounts;
-use crate::auth::Rules;
+use crate::auth::{Rules, ServerKeys};
 use crate::subject;
+use std::sync::Arc;
 
 /// Everything that is wrong.
 pub(super) fn all(config: &Config) -> Vec<String> {
@@ -37,7 +38,7 @@ pub(super) fn all(config: &Config) -> Vec<String> {
             errors.push(format!("[accounts.{name:?}] jetstream: the name of an account with streams has no slash"));
         }
     }
-    let rules = Rules::new(config, &Accounts::new(None));
+    let rules = Rules::new(config, &Accounts::new(None), &Arc::new(ServerKeys::generate()));
     errors.extend(rules.err().map(|error| error.to_string()));
     errors.extend(Subjects::read(config).err().into_iter().flatten());
     check_uplinks(config, &mut errors);
@@ -52,7 +53,6 @@ fn not_built_yet(config: &Config, errors: &mut Vec<String>) {
             config.websocket.as_ref().is_some_and(|websocket| websocket.no_auth_user.is_some()),
             "websocket.no_auth_user: a user for those without credentials",
         ),
-        (config.authorization.as_ref().is_some_and(|a| a.auth_callout.is_some()), "[authorization] auth_callout"),
         (config.accounts.values().any(|a| a.limits.max_leafnodes.is_some()), "[accounts] limits.max_leafnodes"),
         (
             config.accounts.values().filter_map(|a| a.jetstream.limits.as_ref()).any(has_more_than_sizes),
