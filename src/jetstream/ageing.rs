@@ -3,6 +3,7 @@
 //! subject's last message (ADR-43, ADR-48).
 
 use super::config::{StreamConfig, limit};
+use super::consumer::config::Timestamp;
 use super::desk::Verdict;
 use super::expiry::{Deadline, Deadlines};
 use super::headers::{self, Ttl};
@@ -12,8 +13,17 @@ use crate::protocol;
 use crate::protocol::headers::HeadersBuilder;
 use crate::store::{StoreError, Stored};
 use std::sync::Arc;
+use std::time::Duration;
 
 const SECOND: i64 = 1_000_000_000;
+
+/// The clock is looked at this often while something is to become due, in case it is set.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// How long to wait for a time, at most.
+fn until(at: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(at.saturating_sub(Timestamp::now().0)).unwrap_or(0)).min(LOOK)
+}
 
 /// What a stream knows of the times of its messages.
 #[derive(Default)]
@@ -55,13 +65,21 @@ impl Stream {
     fn arm(self: &Arc<Self>, ageing: &mut Ageing, at: i64) {
         if ageing.armed.is_none_or(|armed| at < armed) {
             // If the queue is full the next commit tries again.
-            ageing.armed = self.upkeep().wake(at, Arc::downgrade(self)).then_some(at);
+            let called = self.upkeep().call(until(at), Arc::downgrade(self), Stream::expire);
+            ageing.armed = called.then_some(at);
         }
     }
 
-    /// Removes what is due at `now`; says when there will be something again. Reads from disk.
-    pub(super) fn expire(self: &Arc<Self>, now: i64) -> Option<i64> {
-        self.ageing().armed = None;
+    /// Removes what is due; says after how long to look again. Reads from disk.
+    fn expire(self: &Arc<Self>) -> Option<Duration> {
+        let now = Timestamp::now().0;
+        {
+            let mut ageing = self.ageing();
+            match ageing.armed {
+                Some(at) if at > now => return Some(until(at)),
+                _ => ageing.armed = None,
+            }
+        }
         let next = match self.try_expire(now) {
             Ok(next) => next?,
             Err(error) => {
@@ -74,7 +92,7 @@ impl Stream {
             return None;
         }
         ageing.armed = Some(next);
-        Some(next)
+        Some(until(next))
     }
 
     fn try_expire(self: &Arc<Self>, now: i64) -> Result<Option<i64>, StoreError> {

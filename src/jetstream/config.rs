@@ -198,10 +198,10 @@ pub struct StreamConfig {
     /// How long a marker stays that tells of a subject's last message having aged out; 0: none is left.
     #[serde(skip_serializing_if = "is_default")]
     pub subject_delete_marker_ttl: i64,
-    /// Refused for now.
+    /// Messages are counters.
     #[serde(skip_serializing_if = "is_default")]
     pub allow_msg_counter: bool,
-    /// Refused for now.
+    /// Messages may come in batches that are stored as one.
     #[serde(skip_serializing_if = "is_default")]
     pub allow_atomic: bool,
     /// Refused for now.

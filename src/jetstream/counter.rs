@@ -25,19 +25,29 @@ pub(super) fn parse(text: &str) -> Option<i128> {
 
 /// Adds `increment` to what the subject holds.
 pub(super) fn count(subject: &str, increment: &str, log: &Log) -> Result<Counted, ApiError> {
+    let sum = add(value(subject, log)?, increment)?;
+    Ok(Counted { payload: body(sum), answer: format!(",\"val\":\"{sum}\"").into() })
+}
+
+/// What the subject holds; 0 if there is nothing yet.
+pub(super) fn value(subject: &str, log: &Log) -> Result<i128, ApiError> {
     let broken = || ApiError::new(400, 10172, "message counter is broken");
-    let invalid = || ApiError::new(400, 10171, "message counter increment is invalid");
     let last = match log.last_for(subject) {
         Some(seq) => log.read(seq).map_err(ApiError::store_failed)?,
         None => None,
     };
-    let before = match last {
-        Some(stored) => {
-            let value: Value = serde_json::from_slice(&stored.payload).map_err(|_| broken())?;
-            value.val.parse().map_err(|_| broken())?
-        }
-        None => 0,
-    };
-    let sum = parse(increment).and_then(|n| n.checked_add(before)).ok_or_else(invalid)?;
-    Ok(Counted { payload: format!("{{\"val\":\"{sum}\"}}"), answer: format!(",\"val\":\"{sum}\"").into() })
+    let Some(stored) = last else { return Ok(0) };
+    let value: Value = serde_json::from_slice(&stored.payload).map_err(|_| broken())?;
+    value.val.parse().map_err(|_| broken())
+}
+
+/// The sum of both.
+pub(super) fn add(before: i128, increment: &str) -> Result<i128, ApiError> {
+    let invalid = || ApiError::new(400, 10171, "message counter increment is invalid");
+    parse(increment).and_then(|n| n.checked_add(before)).ok_or_else(invalid)
+}
+
+/// The body of a message that holds `sum`.
+pub(super) fn body(sum: i128) -> String {
+    format!("{{\"val\":\"{sum}\"}}")
 }

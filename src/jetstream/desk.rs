@@ -1,6 +1,7 @@
 //! Where a stream takes in messages: its state, and the queue of those who wait for the commit. What is done with one
 //! message is in `publish`. Everything happens under the stream's one lock and never waits.
 
+use super::batch::Batches;
 use super::config::StreamConfig;
 use super::dedup::{Dedup, MAX_IDS};
 use super::error::ApiError;
@@ -27,12 +28,13 @@ pub(super) struct Desk {
     pub(super) pending: VecDeque<Pending>,
     /// Reply subjects of `pending`, one after the other.
     replies: VecDeque<u8>,
-    /// Copies for elsewhere, with the sequences whose commit they wait for.
+    /// Messages for elsewhere, with the sequences whose commit they wait for.
     pub(super) copies: VecDeque<(u64, OwnedMessage)>,
     /// Messages with a time to live, until their commit.
     pub(super) deadlines: VecDeque<Deadline>,
     pub(super) transform: Option<Transform>,
     pub(super) republisher: Option<Republisher>,
+    pub(super) batches: Batches,
     /// A failed commit was noticed here before the store told of it.
     pub(super) undone: bool,
     pub closed: bool,
@@ -42,6 +44,8 @@ pub(super) struct Desk {
 pub(super) struct Pending {
     pub seq: u64,
     pub reply_len: usize,
+    /// What the answer says beside the sequence, as `,"val":"3"`.
+    pub answer: Box<str>,
     pub kind: Kind,
 }
 
@@ -49,14 +53,14 @@ pub(super) struct Pending {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Stored,
-    /// Stored, and the answer says more: `,"val":"3"`.
-    StoredWith(Box<str>),
     /// It was stored before, under this sequence.
     Duplicate(u64),
     /// Everything before it goes: on this subject, or on all.
     Rollup(Option<Box<str>>),
     /// No consumer is interested: it goes at once.
     Unwanted,
+    /// The last message of a batch, answered when what the others replace is gone.
+    Last,
 }
 
 /// What the publisher is told at once.
@@ -65,6 +69,8 @@ pub(super) enum Verdict {
     Waits,
     Duplicate(u64),
     Refused(ApiError),
+    /// Part of a batch: it is in hand, and stored when the batch is committed.
+    InHand,
 }
 
 /// Answers that are due, in their order.
@@ -79,7 +85,8 @@ pub(super) struct Due {
 /// What surrounds the desk.
 pub(super) struct Surroundings<'a> {
     pub log: &'a Log,
-    pub usage: &'a Usage,
+    pub usage: &'a Arc<Usage>,
+    pub domain: Option<&'a str>,
     /// Nanoseconds on a clock that never goes back.
     pub now: i64,
     /// Whether some consumer wants messages on a subject (asked for retention by interest).
@@ -102,6 +109,7 @@ impl Desk {
             bytes: u64::MAX,
             pending: VecDeque::new(),
             replies: VecDeque::new(),
+            batches: Batches::default(),
             undone: false,
             closed: false,
         };
@@ -124,13 +132,13 @@ impl Desk {
         if self.pending.is_empty() || log.committed() >= seq {
             return Verdict::Duplicate(seq);
         }
-        self.wait(self.last_seq, reply, Kind::Duplicate(seq));
+        self.wait(self.last_seq, reply, Box::default(), Kind::Duplicate(seq));
         Verdict::Waits
     }
 
-    pub(super) fn wait(&mut self, seq: u64, reply: &str, kind: Kind) {
+    pub(super) fn wait(&mut self, seq: u64, reply: &str, answer: Box<str>, kind: Kind) {
         self.replies.extend(reply.as_bytes());
-        self.pending.push_back(Pending { seq, reply_len: reply.len(), kind });
+        self.pending.push_back(Pending { seq, reply_len: reply.len(), answer, kind });
     }
 
     /// Takes out those whose commit has come.
@@ -168,6 +176,7 @@ impl Desk {
     /// Ends the intake; those who still wait are handed out.
     pub fn close(&mut self, due: &mut Due) {
         self.closed = true;
+        self.batches = Batches::default();
         self.take_back(0, due);
     }
 }

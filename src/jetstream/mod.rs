@@ -7,6 +7,7 @@
 mod ageing;
 /// The JetStream API.
 pub mod api;
+mod batch;
 mod catalogue;
 pub mod config;
 /// Consumers.

@@ -15,8 +15,21 @@ use crate::store::{Log, Record};
 const MAX_PENDING: usize = 1 << 18;
 const MAX_HEADERS: usize = u16::MAX as usize;
 
-fn bad(code: u16, text: impl Into<String>) -> ApiError {
+pub(super) fn bad(code: u16, text: impl Into<String>) -> ApiError {
     ApiError::new(400, code, text)
+}
+
+/// What is known of a message that is about to be stored.
+pub(super) struct Ready {
+    pub ttl: Ttl,
+    /// Its headers, if they are to be others than those it came with.
+    pub headers: Option<Vec<u8>>,
+    /// Some consumer wants it.
+    pub wanted: bool,
+    /// The last sequence of its subject, if it is to be published again.
+    pub before: u64,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// A message that has passed the checks.
@@ -25,7 +38,7 @@ struct Order<'a> {
     reply: &'a str,
     wishes: &'a Wishes<'a>,
     /// What the answer says beside the sequence.
-    answer: Option<Box<str>>,
+    answer: Box<str>,
     /// Sequence and time, if they are given.
     place: Option<(u64, i64)>,
 }
@@ -56,7 +69,7 @@ impl Desk {
         let reply = if config.no_ack { "" } else { message.reply };
         let wishes = if message.headers.is_empty() { Wishes::default() } else { headers::parse(message.headers) };
         if !wishes.batch_id.is_empty() {
-            return Err(bad(10174, "atomic publish is disabled"));
+            return self.publish_atomic(wishes.batch_id, message, around, failed);
         }
         if config.sealed {
             return Err(bad(10109, "invalid operation on sealed stream"));
@@ -73,7 +86,7 @@ impl Desk {
             self.check_last_id_and_rollup(&wishes)?;
         }
         if !config.allow_msg_counter {
-            let order = Order { message, reply, wishes: &wishes, answer: None, place: None };
+            let order = Order { message, reply, wishes: &wishes, answer: Box::default(), place: None };
             return self.store(order, around, failed);
         }
         if wishes.incr.is_empty() {
@@ -82,7 +95,7 @@ impl Desk {
         let counted = counter::count(message.subject, wishes.incr, around.log)?;
         let message = Message { payload: counted.payload.as_bytes(), ..*message };
         check_size(&config, &message)?;
-        let order = Order { message: &message, reply, wishes: &wishes, answer: Some(counted.answer), place: None };
+        let order = Order { message: &message, reply, wishes: &wishes, answer: counted.answer, place: None };
         self.store(order, around, failed)
     }
 
@@ -98,7 +111,7 @@ impl Desk {
             return Verdict::Duplicate(place.0);
         }
         let wishes = self.wishes_from_elsewhere(message.headers);
-        let order = Order { message, reply: "", wishes: &wishes, answer: None, place: Some(place) };
+        let order = Order { message, reply: "", wishes: &wishes, answer: Box::default(), place: Some(place) };
         self.store(order, around, failed).unwrap_or_else(Verdict::Refused)
     }
 
@@ -110,7 +123,7 @@ impl Desk {
         }
         let transformed = self.transform.as_ref().and_then(|transform| transform.apply(message.subject));
         let message = Message { subject: transformed.as_deref().unwrap_or(message.subject), ..*message };
-        let order = Order { message: &message, reply: "", wishes: &wishes, answer: None, place: None };
+        let order = Order { message: &message, reply: "", wishes: &wishes, answer: Box::default(), place: None };
         check_size(&self.config, &message)
             .and_then(|()| self.store(order, around, failed))
             .unwrap_or_else(Verdict::Refused)
@@ -131,7 +144,31 @@ impl Desk {
     /// Checks whether there is room, and hands the message to the log.
     fn store(&mut self, order: Order<'_>, around: &Surroundings<'_>, failed: &mut Due) -> Result<Verdict, ApiError> {
         let Order { message, reply, wishes, answer, place } = order;
-        let config = self.config.clone();
+        let ready = self.make_ready(message, wishes, around)?;
+        if self.config.discard == Discard::New {
+            self.check_room(message.subject, ready.size, around.log)?;
+        }
+        let headers = ready.headers.as_deref().unwrap_or(message.headers);
+        let record = Record { subject: message.subject, headers, payload: message.payload };
+        let stored = match place {
+            Some((seq, time)) => around.log.append_at(seq, time, &record),
+            None => around.log.append(&record),
+        };
+        let seq = stored.map_err(ApiError::store_failed)?;
+        self.notice_failure(seq, failed);
+        let kind = self.note(seq, &record, wishes, &ready, around);
+        self.wait(seq, reply, answer, kind);
+        Ok(Verdict::Waits)
+    }
+
+    /// Checks whether the account has room for a message, and looks up what is to be known of it before it is stored.
+    pub(super) fn make_ready(
+        &self,
+        message: &Message<'_>,
+        wishes: &Wishes<'_>,
+        around: &Surroundings<'_>,
+    ) -> Result<Ready, ApiError> {
+        let config = &self.config;
         let size = (message.size() + message.subject.len() + 32) as u64;
         if !around.usage.admits(config.storage, size) {
             return Err(ApiError::new(503, 10023, "insufficient resources"));
@@ -139,48 +176,50 @@ impl Desk {
         if self.pending.len() >= MAX_PENDING {
             return Err(ApiError::new(429, 10167, "too many requests"));
         }
-        let ttl = headers::ttl(wishes.ttl)?;
-        let (ttl, longer) = at_least_as_long_as_markers(&config, ttl, message.headers);
-        let headers = longer.as_deref().unwrap_or(message.headers);
-        if config.discard == Discard::New {
-            self.check_room(message.subject, size, around.log)?;
-        }
+        let (ttl, headers) = at_least_as_long_as_markers(config, headers::ttl(wishes.ttl)?, message.headers);
         let wanted = config.retention != Retention::Interest || (around.wanted)(message.subject);
         let before = self.republisher.as_ref().and_then(|_| around.log.subject_info(message.subject));
-        let record = Record { subject: message.subject, headers, payload: message.payload };
-        let stored = match place {
-            Some((seq, time)) => around.log.append_at(seq, time, &record),
-            None => around.log.append(&record),
-        };
-        let seq = stored.map_err(ApiError::store_failed)?;
+        Ok(Ready { ttl, headers, wanted, before: before.map_or(0, |info| info.last), size })
+    }
+
+    /// If the log went back after a failed commit, the message got a sequence that others were waiting for.
+    pub(super) fn notice_failure(&mut self, seq: u64, failed: &mut Due) {
         if seq <= self.last_seq {
-            // The log went back after a failed commit, and this message got a sequence that others were waiting for.
             self.take_back(seq, failed);
             self.undone = true;
         }
+    }
+
+    /// Takes note of a message that the log has staged as `seq`; says what is to be done at its commit.
+    pub(super) fn note(
+        &mut self,
+        seq: u64,
+        record: &Record<'_>,
+        wishes: &Wishes<'_>,
+        ready: &Ready,
+        around: &Surroundings<'_>,
+    ) -> Kind {
         self.last_seq = seq;
         self.msgs = self.msgs.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(size);
-        around.usage.add(config.storage, size);
+        self.bytes = self.bytes.saturating_add(ready.size);
+        around.usage.add(self.config.storage, ready.size);
         wishes.msg_id.clone_into(&mut self.last_msg_id);
         if !wishes.msg_id.is_empty() {
             self.dedup.insert(wishes.msg_id, seq, around.now);
         }
-        if let Some(republisher) = self.republisher.as_ref().filter(|_| wanted) {
-            let copy = republisher.copy(&record, seq, before.map_or(0, |info| info.last));
+        if let Some(republisher) = self.republisher.as_ref().filter(|_| ready.wanted) {
+            let copy = republisher.copy(record, seq, ready.before);
             self.copies.extend(copy.map(|copy| (seq, copy)));
         }
-        if let Ttl::Seconds(seconds) = ttl {
+        if let Ttl::Seconds(seconds) = ready.ttl {
             self.deadlines.push_back(Deadline::after(seq, seconds));
         }
-        let kind = match wishes.rollup {
-            _ if !wanted => Kind::Unwanted,
-            "" => answer.map_or(Kind::Stored, Kind::StoredWith),
-            sub if sub.eq_ignore_ascii_case("sub") => Kind::Rollup(Some(message.subject.into())),
+        match wishes.rollup {
+            _ if !ready.wanted => Kind::Unwanted,
+            "" => Kind::Stored,
+            sub if sub.eq_ignore_ascii_case("sub") => Kind::Rollup(Some(record.subject.into())),
             _ => Kind::Rollup(None),
-        };
-        self.wait(seq, reply, kind);
-        Ok(Verdict::Waits)
+        }
     }
 
     fn check_expectations(
@@ -258,7 +297,7 @@ impl Desk {
     }
 }
 
-fn check_size(config: &StreamConfig, message: &Message<'_>) -> Result<(), ApiError> {
+pub(super) fn check_size(config: &StreamConfig, message: &Message<'_>) -> Result<(), ApiError> {
     if limit(config.max_msg_size).is_some_and(|most| message.size() as u64 > most) {
         return Err(bad(10054, "message size exceeds maximum allowed"));
     }
@@ -268,7 +307,7 @@ fn check_size(config: &StreamConfig, message: &Message<'_>) -> Result<(), ApiErr
     Ok(())
 }
 
-fn check_counter(config: &StreamConfig, wishes: &Wishes<'_>, message: &Message<'_>) -> Result<(), ApiError> {
+pub(super) fn check_counter(config: &StreamConfig, wishes: &Wishes<'_>, message: &Message<'_>) -> Result<(), ApiError> {
     if wishes.incr.is_empty() {
         return Ok(());
     }
@@ -291,7 +330,7 @@ fn check_counter(config: &StreamConfig, wishes: &Wishes<'_>, message: &Message<'
     if others.iter().any(|other| !other.is_empty()) { Err(invalid()) } else { Ok(()) }
 }
 
-fn check_schedule(config: &StreamConfig, wishes: &Wishes<'_>, subject: &str) -> Result<(), ApiError> {
+pub(super) fn check_schedule(config: &StreamConfig, wishes: &Wishes<'_>, subject: &str) -> Result<(), ApiError> {
     let disabled = || bad(10188, "message schedules is disabled");
     if !wishes.schedule.is_empty() {
         return Err(disabled());

@@ -5,20 +5,23 @@
 //!                └─> refused: answered at once                              └─> failed ─> errors
 //! ```
 
+mod answers;
+
+use self::answers::Outgoing;
 use super::ageing::{self, Ageing};
+use super::batch;
 use super::catalogue::Entry;
 use super::config::{Discard, StorageType, StreamConfig, limit};
 use super::consumer::config::Timestamp;
 use super::consumer::{self, Consumers, Engine, StreamRules};
-use super::desk::{Desk, Due, Kind, Pending, Surroundings, Verdict};
+use super::desk::{Desk, Due, Surroundings, Verdict};
 use super::error::ApiError;
 use super::follow::Followers;
-use super::upkeep::{Job, Upkeep};
+use super::upkeep::Upkeep;
 use super::usage::Usage;
 use crate::account::{Account, Batch, Message, Origin, RouteCache, Subscription, Target, TargetId, TargetKind};
 use crate::protocol::headers;
 use crate::store::{CommitObserver, Limits, Log, LogOptions, Purge, Storage, StoreError, Sync};
-use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -35,6 +38,7 @@ pub(super) struct Shared {
 /// A stream.
 pub struct Stream {
     id: TargetId,
+    me: Weak<Stream>,
     shared: Arc<Shared>,
     name: Box<str>,
     entry: Entry,
@@ -42,7 +46,6 @@ pub struct Stream {
     log: Log,
     consumers: Arc<Consumers>,
     desk: Mutex<Desk>,
-    /// The commit thread's own buffers.
     outgoing: Mutex<Outgoing>,
     /// `{"stream":"NAME","domain":"D","seq":`
     ack_prefix: String,
@@ -50,21 +53,6 @@ pub struct Stream {
     captures: Mutex<Vec<Arc<Subscription>>>,
     ageing: Mutex<Ageing>,
     followers: Mutex<Followers>,
-}
-
-#[derive(Default)]
-struct Outgoing {
-    due: Due,
-    json: String,
-    cache: RouteCache,
-}
-
-/// The answer to a publish that was not stored.
-#[derive(serde::Serialize)]
-struct Refused<'a> {
-    error: &'a ApiError,
-    stream: &'a str,
-    seq: u64,
 }
 
 struct Observer(Weak<Stream>);
@@ -134,8 +122,9 @@ impl Stream {
             shared.domain.as_ref().map(|domain| format!("\"domain\":{},", serde_json::Value::from(domain.as_str())));
         let consumers =
             Consumers::open(shared.engine.clone(), &config.name, shared.domain.clone(), log.clone(), rules(&config));
-        let stream = Arc::new(Stream {
+        let stream = Arc::new_cyclic(|me| Stream {
             id: TargetId::next(),
+            me: me.clone(),
             name: config.name.as_str().into(),
             ack_prefix: format!("{{\"stream\":{json_name},{}\"seq\":", domain.unwrap_or_default()),
             committed: watch::Sender::new(log.committed()),
@@ -288,75 +277,6 @@ impl Stream {
         Origin { id: self.id, echo: true }
     }
 
-    fn on_committed(self: &Arc<Self>, upto: u64) {
-        let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Outgoing { due, json, cache } = &mut *outgoing;
-        due.entries.clear();
-        due.replies.clear();
-        self.desk().take_committed(upto, due);
-        let mut batch = Batch::default();
-        let mut at = 0;
-        for Pending { seq, reply_len, kind } in due.entries.drain(..) {
-            let reply = std::str::from_utf8(&due.replies[at..at + reply_len]).unwrap_or_default();
-            at += reply_len;
-            let purge = match kind {
-                Kind::Stored => {
-                    self.ack(reply, seq, false, json, cache, &mut batch);
-                    continue;
-                }
-                Kind::StoredWith(more) => {
-                    self.ack_with(reply, seq, &more, json, cache, &mut batch);
-                    continue;
-                }
-                Kind::Duplicate(original) => {
-                    self.ack(reply, original, true, json, cache, &mut batch);
-                    continue;
-                }
-                Kind::Rollup(filter) => {
-                    Some(Purge { filter: filter.map(String::from), below_seq: Some(seq), keep: None })
-                }
-                Kind::Unwanted => None,
-            };
-            self.shared.upkeep.run(Job { stream: self.clone(), seq, reply: reply.into(), purge });
-        }
-        for copy in due.copies.drain(..) {
-            self.shared.account.route(self.origin(), &copy.borrow(), cache, &mut batch);
-        }
-        batch.flush();
-        self.note_deadlines(&due.deadlines);
-        due.deadlines.clear();
-        drop(outgoing);
-        self.consumers.on_committed(upto);
-        self.committed.send_replace(upto);
-    }
-
-    /// Removes what a committed message replaces, or itself if nobody wants it, and acknowledges it.
-    pub(super) fn finish(&self, seq: u64, reply: &str, purge: Option<&Purge>) {
-        let outcome = match purge {
-            Some(purge) => self.purge(purge).map(|_| ()),
-            None => self.log.remove(&[seq]).map(|_| ()),
-        };
-        if let Err(error) = outcome {
-            tracing::error!(%error, stream = %self.name, seq, "what a message replaces could not be removed");
-        }
-        let (mut json, mut cache) = (String::new(), RouteCache::default());
-        self.ack(reply, seq, false, &mut json, &mut cache, &mut Batch::default());
-    }
-
-    fn on_failed(&self, from: u64, error: &StoreError) {
-        let mut due = Due::default();
-        if self.desk().take_failed(from, &mut due) {
-            let last = self.log.read(from.saturating_sub(1)).ok().flatten();
-            let id = last.as_ref().and_then(|last| headers::get(&last.headers, "Nats-Msg-Id")).unwrap_or_default();
-            let mut desk = self.desk();
-            if desk.last_seq + 1 == from {
-                id.clone_into(&mut desk.last_msg_id);
-            }
-        }
-        tracing::error!(%error, stream = %self.name, from, refused = due.entries.len(), "messages could not be stored");
-        self.answer_all(&due, &ApiError::store_failed(error));
-    }
-
     /// Has `work` done under the intake's lock with what surrounds it; `None` if the stream is closed.
     pub(super) fn take_in(
         &self,
@@ -368,65 +288,27 @@ impl Stream {
             return None;
         }
         let wanted = |subject: &str| self.consumers.want(subject);
-        let around = Surroundings { log: &self.log, usage: &self.shared.usage, now: monotonic(), wanted: &wanted };
+        let around = Surroundings {
+            log: &self.log,
+            usage: &self.shared.usage,
+            domain: self.shared.domain.as_deref(),
+            now: monotonic(),
+            wanted: &wanted,
+        };
         let verdict = work(&mut desk, &around, &mut failed);
+        let watch = desk.batches.wants_watch();
         drop(desk);
+        if watch {
+            self.shared.upkeep.call(batch::TIMEOUT, self.me.clone(), Stream::give_up_batches);
+        }
         if !failed.entries.is_empty() {
             self.answer_all(&failed, &ApiError::store_failed("the disk did not take the message"));
         }
+        for message in failed.copies {
+            let (mut cache, mut batch) = (RouteCache::default(), Batch::default());
+            self.shared.account.route(self.origin(), &message.borrow(), &mut cache, &mut batch);
+        }
         Some(verdict)
-    }
-
-    fn answer_all(&self, due: &Due, error: &ApiError) {
-        let (mut cache, mut batch) = (RouteCache::default(), Batch::default());
-        let mut at = 0;
-        for entry in &due.entries {
-            let reply = std::str::from_utf8(&due.replies[at..at + entry.reply_len]).unwrap_or_default();
-            at += entry.reply_len;
-            self.refuse(reply, error, &mut cache, &mut batch);
-        }
-    }
-
-    fn ack(
-        &self,
-        reply: &str,
-        seq: u64,
-        duplicate: bool,
-        json: &mut String,
-        cache: &mut RouteCache,
-        batch: &mut Batch,
-    ) {
-        let more = if duplicate { ",\"duplicate\": true" } else { "" };
-        self.ack_with(reply, seq, more, json, cache, batch);
-    }
-
-    fn ack_with(
-        &self,
-        reply: &str,
-        seq: u64,
-        more: &str,
-        json: &mut String,
-        cache: &mut RouteCache,
-        batch: &mut Batch,
-    ) {
-        if reply.is_empty() {
-            return;
-        }
-        json.clear();
-        json.push_str(&self.ack_prefix);
-        // Writing to a string cannot fail.
-        let _ = write!(json, "{seq}{more}}}");
-        let message = Message { subject: reply, reply: "", headers: &[], payload: json.as_bytes() };
-        self.shared.account.route(self.origin(), &message, cache, batch);
-    }
-
-    fn refuse(&self, reply: &str, error: &ApiError, cache: &mut RouteCache, batch: &mut Batch) {
-        if reply.is_empty() {
-            return;
-        }
-        let json = serde_json::to_string(&Refused { error, stream: &self.name, seq: 0 }).unwrap_or_default();
-        let message = Message { subject: reply, reply: "", headers: &[], payload: json.as_bytes() };
-        self.shared.account.route(self.origin(), &message, cache, batch);
     }
 }
 
@@ -450,6 +332,7 @@ impl Target for Stream {
         let Some(verdict) = verdict else { return };
         match verdict {
             Verdict::Waits => {}
+            Verdict::InHand => self.confirm(reply, batch),
             Verdict::Duplicate(seq) => {
                 self.ack(reply, seq, true, &mut String::new(), &mut RouteCache::default(), batch)
             }

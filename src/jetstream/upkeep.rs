@@ -1,33 +1,50 @@
 //! The thread that removes what rollups replace and what is due: it reads from disk, which the commit thread must not
 //! wait for.
 
-use super::consumer::config::Timestamp;
 use super::stream::Stream;
 use crate::store::Purge;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Jobs that may wait; beyond that the commit thread does them itself.
 const QUEUE: usize = 1024;
-/// The clock is looked at this often while something is to become due, in case it is set.
-const LOOK: Duration = Duration::from_secs(10);
 
 /// What is left to do for a committed message before it is acknowledged.
 pub(super) struct Job {
     pub stream: Arc<Stream>,
     pub seq: u64,
     pub reply: Box<str>,
-    /// What goes; `None`: the message itself.
-    pub purge: Option<Purge>,
+    /// What the answer says beside the sequence.
+    pub answer: Box<str>,
+    pub removes: Removes,
 }
+
+/// What goes with a message that was committed.
+pub(super) enum Removes {
+    /// What it replaces.
+    Purged(Purge),
+    /// The message itself.
+    Itself,
+    /// Nothing: its answer waits for those before it.
+    Nothing,
+}
+
+/// What is to be done for a stream; says after how long again.
+pub(super) type Task = fn(&Arc<Stream>) -> Option<Duration>;
 
 enum Work {
     Finish(Job),
-    /// The stream has something that is due at this time (nanoseconds since 1970).
-    Due(i64, Weak<Stream>),
+    Call(Call),
+}
+
+/// A task and its time.
+struct Call {
+    at: Instant,
+    stream: Weak<Stream>,
+    task: Task,
 }
 
 /// A handle on the thread, which ends with the last handle.
@@ -48,65 +65,57 @@ impl Upkeep {
         }
     }
 
-    /// Has [`Stream::expire`] called at `at`; `false` if the queue is full.
-    pub fn wake(&self, at: i64, stream: Weak<Stream>) -> bool {
-        self.0.try_send(Work::Due(at, stream)).is_ok()
+    /// Has `task` done after `delay`; `false` if the queue is full.
+    pub fn call(&self, delay: Duration, stream: Weak<Stream>, task: Task) -> bool {
+        self.0.try_send(Work::Call(Call { at: Instant::now() + delay, stream, task })).is_ok()
     }
-}
-
-/// When to look at a stream.
-struct Alarm {
-    at: i64,
-    stream: Weak<Stream>,
 }
 
 fn run(works: &Receiver<Work>) {
-    let mut alarms: BinaryHeap<Alarm> = BinaryHeap::new();
+    let mut calls: BinaryHeap<Call> = BinaryHeap::new();
     loop {
-        let left = alarms.peek().map(|alarm| alarm.at.saturating_sub(Timestamp::now().0));
-        let work = match left {
+        let work = match calls.peek() {
             None => works.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(left) => works.recv_timeout(Duration::from_nanos(u64::try_from(left).unwrap_or(0)).min(LOOK)),
+            Some(call) => works.recv_timeout(call.at.saturating_duration_since(Instant::now())),
         };
         match work {
             Ok(Work::Finish(job)) => job.finish(),
-            Ok(Work::Due(at, stream)) => alarms.push(Alarm { at, stream }),
+            Ok(Work::Call(call)) => calls.push(call),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        let now = Timestamp::now().0;
-        while alarms.peek().is_some_and(|alarm| alarm.at <= now) {
-            let Some(stream) = alarms.pop().and_then(|alarm| alarm.stream.upgrade()) else { continue };
-            if let Some(at) = stream.expire(now) {
-                alarms.push(Alarm { at, stream: Arc::downgrade(&stream) });
-            }
+        let now = Instant::now();
+        while calls.peek().is_some_and(|call| call.at <= now) {
+            let Some(call) = calls.pop() else { break };
+            let again = call.stream.upgrade().and_then(|stream| (call.task)(&stream));
+            calls.extend(again.map(|delay| Call { at: Instant::now() + delay, ..call }));
         }
     }
 }
 
-impl Ord for Alarm {
+impl Ord for Call {
     /// Earliest first in a heap that gives the greatest first.
     fn cmp(&self, other: &Self) -> Ordering {
         other.at.cmp(&self.at)
     }
 }
 
-impl PartialOrd for Alarm {
+impl PartialOrd for Call {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Alarm {
+impl PartialEq for Call {
     fn eq(&self, other: &Self) -> bool {
         self.at == other.at
     }
 }
 
-impl Eq for Alarm {}
+impl Eq for Call {}
 
 impl Job {
     fn finish(self) {
-        self.stream.finish(self.seq, &self.reply, self.purge.as_ref());
+        self.stream.finish(self.seq, &self.reply, &self.answer, &self.removes);
     }
 }

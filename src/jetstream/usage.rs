@@ -1,6 +1,7 @@
 //! How much an account's streams store, against what they may. Counted up at each publish and set right from the logs
 //! when a limit seems to be reached, so that the publish path adds one number.
 
+use super::batch::Inflight;
 use super::config::StorageType;
 use crate::store::Log;
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ pub struct Usage {
     within: Option<Arc<Usage>>,
     logs: Mutex<BTreeMap<String, (StorageType, Log)>>,
     counted: Mutex<Option<Instant>>,
+    inflight: Arc<Inflight>,
 }
 
 struct Meter {
@@ -30,7 +32,13 @@ impl Usage {
     pub fn new(max_file: u64, max_memory: u64, within: Option<Arc<Usage>>) -> Self {
         let meter = |most| Meter { most, used: AtomicU64::new(0) };
         let (file, memory) = (meter(max_file), meter(max_memory));
-        Usage { file, memory, within, logs: Mutex::default(), counted: Mutex::default() }
+        let inflight = within.as_ref().map(|within| within.inflight.clone()).unwrap_or_default();
+        Usage { file, memory, within, logs: Mutex::default(), counted: Mutex::default(), inflight }
+    }
+
+    /// What is in hand in batches.
+    pub(super) fn inflight(&self) -> &Arc<Inflight> {
+        &self.inflight
     }
 
     fn meter(&self, storage: StorageType) -> &Meter {

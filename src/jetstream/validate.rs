@@ -237,7 +237,6 @@ fn check_supported(config: &StreamConfig) -> Result<(), ApiError> {
     for (wanted, what) in [
         (origins().any(|origin| origin.consumer.is_some()), "a source's consumer"),
         (config.compression != Compression::None, "compression s2"),
-        (config.allow_atomic, "allow_atomic"),
         (config.allow_msg_schedules, "allow_msg_schedules"),
         (config.allow_batched, "allow_batched"),
     ] {

@@ -35,7 +35,7 @@ pub fn records(data: &[u8]) {
         if let Some(view) = record::parse(bytes) {
             let mut again = Vec::new();
             let record = Record { subject: view.subject, headers: view.headers, payload: view.payload };
-            record.push(&mut again, view.seq, view.time);
+            record.push(&mut again, view.seq, view.time, view.part);
             assert_eq!(again, bytes[..view.used]);
             assert_eq!(record::subject_of(bytes), Some(view.subject));
         }
@@ -110,7 +110,7 @@ impl<'a> Script<'a> {
                     let mut out = Vec::new();
                     let record =
                         Record { subject: ["a", "b.c"][usize::from(step / 8 % 2)], headers: b"", payload: &payload };
-                    record.push(&mut out, self.seq, time);
+                    record.push(&mut out, self.seq, time, record::Part::default());
                     append(&segment, &out);
                     self.written.insert(self.seq, payload);
                 }

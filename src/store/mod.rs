@@ -9,6 +9,7 @@
 //! (`<first sequence>.seg`) and `tombstones`; and hints that can be made again: an index of each sealed segment
 //! (`<first sequence>.idx`) and `checkpoint`.
 
+mod batch;
 mod bits;
 mod checkpoint;
 mod clock;

@@ -1,11 +1,15 @@
 //! One stored message as bytes: kind (u8), subject length (u16), headers length (u32), sequence (u64), time (i64), then
-//! subject, headers and payload; in a frame.
+//! subject, headers and payload; in a frame. The kind also says which records are a batch: all of it is there, or none.
 
 use super::StoreError;
 use super::frame::{self, Parsed, u16_at, u32_at, u64_at};
 use bytes::Bytes;
 
 const KIND: u8 = 1;
+/// Beside the kind: the record before is of the same batch.
+const JOINS: u8 = 2;
+/// Beside the kind: so is the one behind.
+const GOES_ON: u8 = 4;
 /// Body bytes before the subject.
 const FIXED: usize = 23;
 /// What a record costs beyond subject, headers and payload.
@@ -20,6 +24,15 @@ pub struct Record<'a> {
     pub headers: &'a [u8],
     /// The body.
     pub payload: &'a [u8],
+}
+
+/// Where a record stands in a batch; by itself unless something else is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Part {
+    /// The record before it belongs to the same batch.
+    pub joins: bool,
+    /// So does the one behind it.
+    pub goes_on: bool,
 }
 
 /// A record as it is read back.
@@ -45,6 +58,7 @@ pub(super) struct View<'a> {
     pub subject: &'a str,
     pub headers: &'a [u8],
     pub payload: &'a [u8],
+    pub part: Part,
     /// Length on disk.
     pub used: usize,
 }
@@ -64,10 +78,10 @@ impl Record<'_> {
     }
 
     /// Appends the frame.
-    pub(super) fn push(&self, out: &mut Vec<u8>, seq: u64, time: i64) {
+    pub(super) fn push(&self, out: &mut Vec<u8>, seq: u64, time: i64, part: Part) {
         frame::push(out, |out| {
             let mut fixed = [0; FIXED];
-            fixed[0] = KIND;
+            fixed[0] = KIND | if part.joins { JOINS } else { 0 } | if part.goes_on { GOES_ON } else { 0 };
             fixed[1..3].copy_from_slice(&(self.subject.len() as u16).to_le_bytes());
             fixed[3..7].copy_from_slice(&(self.headers.len() as u32).to_le_bytes());
             fixed[7..15].copy_from_slice(&seq.to_le_bytes());
@@ -101,9 +115,11 @@ pub(super) fn parse(bytes: &[u8]) -> Option<View<'_>> {
 
 /// The record in the body of a frame that takes `used` bytes.
 pub(super) fn view(body: &[u8], used: usize) -> Option<View<'_>> {
-    if *body.first()? != KIND {
+    let kind = *body.first()?;
+    if !is_kind(kind) {
         return None;
     }
+    let part = Part { joins: kind & JOINS > 0, goes_on: kind & GOES_ON > 0 };
     let subject_len = usize::from(u16_at(body, 1)?);
     let headers_len = u32_at(body, 3)? as usize;
     let seq = u64_at(body, 7)?;
@@ -111,7 +127,11 @@ pub(super) fn view(body: &[u8], used: usize) -> Option<View<'_>> {
     let subject = std::str::from_utf8(body.get(FIXED..FIXED + subject_len)?).ok()?;
     let rest = &body[FIXED + subject_len..];
     let (headers, payload) = rest.split_at_checked(headers_len)?;
-    Some(View { seq, time, subject, headers, payload, used })
+    Some(View { seq, time, subject, headers, payload, part, used })
+}
+
+fn is_kind(byte: u8) -> bool {
+    byte & !(JOINS | GOES_ON) == KIND
 }
 
 /// Searches behind damage: the offset of the first whole record in `bytes` whose sequence is above `after`.
@@ -122,7 +142,7 @@ pub(super) fn view(body: &[u8], used: usize) -> Option<View<'_>> {
 pub(super) fn find(bytes: &[u8], after: u64) -> Option<usize> {
     (0..bytes.len().saturating_sub(OVERHEAD)).find(|&at| {
         // The cheap tests first, as nearly every offset fails them.
-        bytes[at + frame::PREFIX] == KIND
+        is_kind(bytes[at + frame::PREFIX])
             && u64_at(bytes, at + frame::PREFIX + 7).is_some_and(|seq| seq > after && seq - after < 1 << 32)
             && parse(&bytes[at..]).is_some()
     })

@@ -2,6 +2,7 @@
 //! end, and applies the removals.
 
 use super::StoreError;
+use super::batch::Batches;
 use super::checkpoint::{self, Checkpoint, Due};
 use super::clock::{Ages, Reading};
 use super::index;
@@ -32,15 +33,16 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions, now: Reading) 
         bases
     };
     let (tombstones, removals) = Tombstones::open(place)?;
-    let mut opening =
-        Opening { place, id, state: State::new(options), mend: Vec::new(), damaged: Vec::new(), tombs: Vec::new() };
+    let (state, mend, damaged) = (State::new(options), Vec::new(), Vec::new());
+    let mut opening = Opening { place, id, state, mend, damaged, tombs: Vec::new(), broken: Vec::new() };
     let mut segments = opening.segments(&bases(|name| name.strip_suffix(".seg")?.parse().ok()))?;
     // First of all, as it says what was removed since the one before was sealed.
     let last = match segments.last_mut() {
         Some((segment, _)) => Some(opening.scan(segment, u64::MAX)?),
         None => None,
     };
-    let journaled = std::mem::take(&mut opening.tombs);
+    let mut journaled = std::mem::take(&mut opening.tombs);
+    journaled.append(&mut opening.broken);
     let start = Start::find(place, &segments, &tombstones, &removals);
     opening.state.tombstones = tombstones;
     let known = start.known.iter().flat_map(Checkpoint::removals);
@@ -123,6 +125,8 @@ struct Opening<'a> {
     damaged: Vec<(u64, u64)>,
     /// Removals that were come across.
     tombs: Vec<Tomb>,
+    /// Records of batches that are not whole.
+    broken: Vec<Tomb>,
 }
 
 impl Opening<'_> {
@@ -179,10 +183,13 @@ impl Opening<'_> {
         let nexts: Vec<u64> = segments.iter().skip(1).map(|(s, _)| s.base).chain([u64::MAX]).collect();
         for ((mut segment, last), next) in segments.into_iter().zip(nexts) {
             // A segment whose index was not written, or cut back by the loss of what followed, is read.
-            let mut table = table_of_last.take_if(|_| last);
+            let (mut table, mut broken) = (table_of_last.take_if(|_| last), Removed::default());
             if !last && (!segment.indexed || segment.last >= next) {
                 segment.indexed = false;
                 let found = self.scan(&mut segment, next)?;
+                let parts = std::mem::take(&mut self.broken);
+                self.remove(&parts)?;
+                broken = Removed::new(parts.into_iter());
                 // One of which nothing was kept has no index to speak of.
                 if segment.records > 0 {
                     segment.indexed = index::write(self.place, &segment.summary(), &found).is_ok();
@@ -195,10 +202,11 @@ impl Opening<'_> {
             }
             match &table {
                 Some(table) => {
-                    let removed = table.rows.iter().filter(|row| gone.contains(row.seq));
+                    let is_gone = |seq| gone.contains(seq) || broken.contains(seq);
+                    let removed = table.rows.iter().filter(|row| is_gone(row.seq));
                     removed.for_each(|row| segment.remove(row.seq));
                     match segment.base > counted {
-                        true => self.count_in(table, gone),
+                        true => self.count_in(table, is_gone),
                         false => self.count_out(table, |seq| gone.contains(seq) && !before.contains(seq)),
                     }
                 }
@@ -214,8 +222,17 @@ impl Opening<'_> {
         Ok(())
     }
 
-    fn count_in(&mut self, table: &Table, gone: &Removed) {
-        for (subject, info, bytes) in table.summarize(|seq| !gone.contains(seq)) {
+    /// Notes that records are no more, before an index says that they are there.
+    fn remove(&mut self, tombs: &[Tomb]) -> Result<(), StoreError> {
+        if tombs.is_empty() {
+            return Ok(());
+        }
+        self.state.tombstones.write(self.place, tombs)?;
+        self.state.tombstones.sync(self.place).map_err(|(error, _)| error)
+    }
+
+    fn count_in(&mut self, table: &Table, is_gone: impl Fn(u64) -> bool) {
+        for (subject, info, bytes) in table.summarize(|seq| !is_gone(seq)) {
             self.state.msgs += info.count;
             self.state.bytes += bytes;
             self.state.subjects.merge(subject, info);
@@ -233,13 +250,14 @@ impl Opening<'_> {
         }
     }
 
-    /// Reads a segment up to the record that `next` begins with, and cuts what follows its last whole record.
+    /// Reads a segment up to the record that `next` begins with, and cuts what follows its last whole record or batch.
     fn scan(&mut self, segment: &mut Segment, next: u64) -> Result<Table, StoreError> {
         let path = segment.path.clone();
         let failed = |e| StoreError::io("read", &path, e);
         let len = segment.file.size().map_err(failed)?;
         let mut scanner = Scanner::new(segment.file.clone(), HEADER, len, segment.base - 1, CHUNK);
         let mut table = Builder::default();
+        let mut batches = Batches::default();
         let (mut cut, mut damage) = (None, false);
         let id = self.id;
         segment.forget();
@@ -251,6 +269,8 @@ impl Opening<'_> {
                     cut = Some(from);
                 }
                 Item::Removals(body) => {
+                    // Nothing in front of removals is cut off.
+                    batches.give_up();
                     self.tombs.extend(tombstones::in_frame(body).into_iter().flatten());
                     segment.len = scanner.position();
                 }
@@ -264,6 +284,7 @@ impl Opening<'_> {
                         self.damaged.push((segment.last + 1, view.seq - 1));
                     }
                     segment.note(view.seq, view.time, offset, view.used);
+                    batches.record(view.seq, view.part, offset);
                     let size = OVERHEAD + view.subject.len() + view.headers.len() + view.payload.len();
                     table.push(view.seq, view.subject, size);
                 }
@@ -273,13 +294,25 @@ impl Opening<'_> {
             self.damaged.push((segment.last + 1, next - 1));
         }
         segment.filled = segment.len;
-        if let Some(from) = cut {
+        let unfinished = batches.unfinished().filter(|_| next == u64::MAX);
+        if let Some(from) = unfinished.or(cut) {
             if !segment.is_blank(from).map_err(failed)? {
                 tracing::info!("{id}: cut {} bytes of an unfinished write", len - from);
             }
             segment.file.truncate(from).and_then(|()| segment.file.sync()).map_err(failed)?;
         }
-        Ok(table.finish())
+        match unfinished {
+            // Once more, without it.
+            Some(_) => self.scan(segment, next),
+            None => {
+                batches.give_up();
+                if !batches.broken.is_empty() {
+                    tracing::warn!("{id}: a batch is not whole: what is left of it is removed");
+                }
+                self.broken.append(&mut batches.broken);
+                Ok(table.finish())
+            }
+        }
     }
 }
 

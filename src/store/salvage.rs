@@ -66,7 +66,7 @@ fn copy_segment(from: &Place, to: &Place, base: u64, next: Option<u64>) -> Resul
             break;
         }
         let record = Record { subject: view.subject, headers: view.headers, payload: view.payload };
-        record.push(&mut bytes, view.seq, view.time);
+        record.push(&mut bytes, view.seq, view.time, view.part);
         if bytes.len() >= PIECE {
             new.file.write_at(&bytes, at).map_err(write)?;
             at += bytes.len() as u64;

@@ -1,6 +1,7 @@
 //! The JetStream API of leafd beside that of a real nats-server: the same requests go to both, and the answers are the
 //! same but for times, for sizes as stored, and for what `known.rs` lists with its reason.
 
+mod batches;
 #[path = "../common/mod.rs"]
 mod common;
 mod compare;
@@ -38,5 +39,14 @@ async fn messages_are_taken_in_and_given_out_as_by_nats_server() {
     messages::publishes(&mut peers).await;
     messages::gets(&mut peers).await;
     messages::removals(&mut peers).await;
+    peers.finish();
+}
+
+#[tokio::test]
+async fn batches_are_stored_as_by_nats_server() {
+    let Some(mut peers) = Peers::start().await else { return };
+    batches::contents(&mut peers).await;
+    batches::ends(&mut peers).await;
+    batches::sizes(&mut peers).await;
     peers.finish();
 }

@@ -2,7 +2,7 @@
 
 use super::state::State;
 use super::{Inner, Log};
-use crate::store::record::{self, View};
+use crate::store::record::{self, Part, View};
 use crate::store::tombstones::{self, Tomb};
 use crate::store::{Record, StoreError, Stored};
 use std::sync::MutexGuard;
@@ -103,6 +103,26 @@ impl Log {
         self.stage(state, seq, time, record)
     }
 
+    /// Stages records that are all committed or none, also through a power cut, under sequences that follow each other.
+    /// Returns the first of them.
+    ///
+    /// # Errors
+    /// As [`Log::append`]; then none is staged.
+    pub fn append_batch(&self, records: &[Record<'_>]) -> Result<u64, StoreError> {
+        records.iter().try_for_each(Record::check)?;
+        let now = self.0.shared.now();
+        let mut guard = self.0.state();
+        let state = &mut *guard;
+        self.check_open(state)?;
+        state.ages.stamp(now);
+        let (first, time) = (state.next, now.wall.max(state.last_time));
+        for (n, record) in records.iter().enumerate() {
+            state.stage(state.next, time, record, Part { joins: n > 0, goes_on: n + 1 < records.len() });
+        }
+        self.queue(state);
+        Ok(first)
+    }
+
     fn stage(
         &self,
         mut guard: MutexGuard<'_, State>,
@@ -112,21 +132,29 @@ impl Log {
     ) -> Result<u64, StoreError> {
         record.check()?;
         let state = &mut *guard;
-        if state.deleted || self.0.shared.is_closed() {
-            return Err(StoreError::Closed);
-        }
-        if state.msgs == 0 {
-            state.first = seq;
-        }
-        state.next = seq + 1;
-        state.last_time = time;
-        state.msgs += 1;
-        state.bytes += record.size() as u64;
-        let before = state.subjects.append(record.subject, seq).map(|info| info.last);
-        let at = state.staged.buffer.len();
-        record.push(&mut state.staged.buffer, seq, time);
-        state.staged.entries.push(Entry { seq, time, at, used: record.size(), before });
+        self.check_open(state)?;
+        state.stage(seq, time, record, Part::default());
         self.queue(state);
         Ok(seq)
+    }
+
+    fn check_open(&self, state: &State) -> Result<(), StoreError> {
+        if state.deleted || self.0.shared.is_closed() { Err(StoreError::Closed) } else { Ok(()) }
+    }
+}
+
+impl State {
+    fn stage(&mut self, seq: u64, time: i64, record: &Record<'_>, part: Part) {
+        if self.msgs == 0 {
+            self.first = seq;
+        }
+        self.next = seq + 1;
+        self.last_time = time;
+        self.msgs += 1;
+        self.bytes += record.size() as u64;
+        let before = self.subjects.append(record.subject, seq).map(|info| info.last);
+        let at = self.staged.buffer.len();
+        record.push(&mut self.staged.buffer, seq, time, part);
+        self.staged.entries.push(Entry { seq, time, at, used: record.size(), before });
     }
 }

@@ -1,0 +1,156 @@
+//! What publishers are told: when their message is on disk, or why it is not.
+
+use super::Stream;
+use crate::account::{Batch, Message, RouteCache};
+use crate::jetstream::desk::{Due, Kind, Pending};
+use crate::jetstream::error::ApiError;
+use crate::jetstream::upkeep::{Job, Removes};
+use crate::protocol::headers;
+use crate::store::{Purge, StoreError};
+use std::fmt::Write;
+use std::sync::{Arc, PoisonError};
+
+/// The commit thread's own buffers.
+#[derive(Default)]
+pub(super) struct Outgoing {
+    due: Due,
+    json: String,
+    cache: RouteCache,
+}
+
+/// The answer to a publish that was not stored.
+#[derive(serde::Serialize)]
+struct Refused<'a> {
+    error: &'a ApiError,
+    stream: &'a str,
+    seq: u64,
+}
+
+impl Stream {
+    pub(super) fn on_committed(self: &Arc<Self>, upto: u64) {
+        let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Outgoing { due, json, cache } = &mut *outgoing;
+        due.entries.clear();
+        due.replies.clear();
+        self.desk().take_committed(upto, due);
+        let mut batch = Batch::default();
+        let mut at = 0;
+        for Pending { seq, reply_len, answer, kind } in due.entries.drain(..) {
+            let reply = std::str::from_utf8(&due.replies[at..at + reply_len]).unwrap_or_default();
+            at += reply_len;
+            let removes = match kind {
+                Kind::Stored => {
+                    self.ack_with(reply, seq, &answer, json, cache, &mut batch);
+                    continue;
+                }
+                Kind::Duplicate(original) => {
+                    self.ack(reply, original, true, json, cache, &mut batch);
+                    continue;
+                }
+                Kind::Rollup(filter) => {
+                    Removes::Purged(Purge { filter: filter.map(String::from), below_seq: Some(seq), keep: None })
+                }
+                Kind::Unwanted => Removes::Itself,
+                Kind::Last => Removes::Nothing,
+            };
+            self.shared.upkeep.run(Job { stream: self.clone(), seq, reply: reply.into(), answer, removes });
+        }
+        for copy in due.copies.drain(..) {
+            self.shared.account.route(self.origin(), &copy.borrow(), cache, &mut batch);
+        }
+        batch.flush();
+        self.note_deadlines(&due.deadlines);
+        due.deadlines.clear();
+        drop(outgoing);
+        self.consumers.on_committed(upto);
+        self.committed.send_replace(upto);
+    }
+
+    /// Removes what a committed message replaces, or itself if nobody wants it, and acknowledges it.
+    pub(in crate::jetstream) fn finish(&self, seq: u64, reply: &str, answer: &str, removes: &Removes) {
+        let outcome = match removes {
+            Removes::Purged(purge) => self.purge(purge).map(|_| ()),
+            Removes::Itself => self.log.remove(&[seq]).map(|_| ()),
+            Removes::Nothing => Ok(()),
+        };
+        if let Err(error) = outcome {
+            tracing::error!(%error, stream = %self.name, seq, "what a message replaces could not be removed");
+        }
+        let (mut json, mut cache) = (String::new(), RouteCache::default());
+        self.ack_with(reply, seq, answer, &mut json, &mut cache, &mut Batch::default());
+    }
+
+    pub(super) fn on_failed(&self, from: u64, error: &StoreError) {
+        let mut due = Due::default();
+        if self.desk().take_failed(from, &mut due) {
+            let last = self.log.read(from.saturating_sub(1)).ok().flatten();
+            let id = last.as_ref().and_then(|last| headers::get(&last.headers, "Nats-Msg-Id")).unwrap_or_default();
+            let mut desk = self.desk();
+            if desk.last_seq + 1 == from {
+                id.clone_into(&mut desk.last_msg_id);
+            }
+        }
+        tracing::error!(%error, stream = %self.name, from, refused = due.entries.len(), "messages could not be stored");
+        self.answer_all(&due, &ApiError::store_failed(error));
+    }
+
+    pub(super) fn answer_all(&self, due: &Due, error: &ApiError) {
+        let (mut cache, mut batch) = (RouteCache::default(), Batch::default());
+        let mut at = 0;
+        for entry in &due.entries {
+            let reply = std::str::from_utf8(&due.replies[at..at + entry.reply_len]).unwrap_or_default();
+            at += entry.reply_len;
+            self.refuse(reply, error, &mut cache, &mut batch);
+        }
+    }
+
+    pub(super) fn ack(
+        &self,
+        reply: &str,
+        seq: u64,
+        duplicate: bool,
+        json: &mut String,
+        cache: &mut RouteCache,
+        batch: &mut Batch,
+    ) {
+        let more = if duplicate { ",\"duplicate\": true" } else { "" };
+        self.ack_with(reply, seq, more, json, cache, batch);
+    }
+
+    fn ack_with(
+        &self,
+        reply: &str,
+        seq: u64,
+        more: &str,
+        json: &mut String,
+        cache: &mut RouteCache,
+        batch: &mut Batch,
+    ) {
+        if reply.is_empty() {
+            return;
+        }
+        json.clear();
+        json.push_str(&self.ack_prefix);
+        // Writing to a string cannot fail.
+        let _ = write!(json, "{seq}{more}}}");
+        let message = Message { subject: reply, reply: "", headers: &[], payload: json.as_bytes() };
+        self.shared.account.route(self.origin(), &message, cache, batch);
+    }
+
+    pub(super) fn refuse(&self, reply: &str, error: &ApiError, cache: &mut RouteCache, batch: &mut Batch) {
+        if reply.is_empty() {
+            return;
+        }
+        let json = serde_json::to_string(&Refused { error, stream: &self.name, seq: 0 }).unwrap_or_default();
+        let message = Message { subject: reply, reply: "", headers: &[], payload: json.as_bytes() };
+        self.shared.account.route(self.origin(), &message, cache, batch);
+    }
+
+    /// Sends an empty message: what came is in hand, and nothing more is promised.
+    pub(super) fn confirm(&self, reply: &str, batch: &mut Batch) {
+        if !reply.is_empty() {
+            let message = Message { subject: reply, reply: "", headers: &[], payload: &[] };
+            self.shared.account.route(self.origin(), &message, &mut RouteCache::default(), batch);
+        }
+    }
+}
