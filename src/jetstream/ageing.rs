@@ -113,7 +113,7 @@ impl Stream {
         };
         due.sort_unstable();
         for seq in due {
-            if let Some(stored) = self.log().read(seq)? {
+            if let Some(stored) = self.log().read_sound(seq)? {
                 self.let_go(&config, &stored)?;
             }
         }

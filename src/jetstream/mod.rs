@@ -13,6 +13,7 @@ pub mod config;
 /// Consumers.
 pub mod consumer;
 mod counter;
+mod damage;
 mod dedup;
 mod desk;
 mod error;
@@ -20,6 +21,7 @@ mod expiry;
 mod follow;
 mod headers;
 mod info;
+mod log_options;
 mod manager;
 /// Where the messages of mirrors and of streams with sources come from.
 pub mod origin;

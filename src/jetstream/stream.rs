@@ -8,22 +8,24 @@
 mod answers;
 
 use self::answers::Outgoing;
-use super::ageing::{self, Ageing};
+use super::ageing::Ageing;
 use super::batch;
 use super::catalogue::Entry;
-use super::config::{Discard, StorageType, StreamConfig, limit};
+use super::config::StreamConfig;
 use super::consumer::config::Timestamp;
 use super::consumer::{self, Consumers, Engine, StreamRules};
+use super::damage::Gap;
 use super::desk::{Desk, Due, Surroundings, Verdict};
 use super::error::ApiError;
 use super::follow::Followers;
+use super::log_options::limits;
 use super::upkeep::Upkeep;
 use super::usage::Usage;
 use crate::account::{Account, Batch, Message, Origin, RouteCache, Subscription, Target, TargetId, TargetKind};
 use crate::protocol::headers;
-use crate::store::{CommitObserver, Limits, Log, LogOptions, Purge, Storage, StoreError, Sync};
+use crate::store::{CommitObserver, Log, Purge, StoreError};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// What the streams of an account share.
@@ -69,32 +71,18 @@ impl CommitObserver for Observer {
             stream.on_failed(from, error);
         }
     }
+
+    fn damaged(&self, first: u64, last: u64) {
+        if let Some(stream) = self.0.upgrade() {
+            stream.shared.upkeep.declare(Gap { first, last }, self.0.clone());
+        }
+    }
 }
 
 /// Nanoseconds since this process first asked; never goes back.
 fn monotonic() -> i64 {
     static START: OnceLock<Instant> = OnceLock::new();
     i64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(i64::MAX)
-}
-
-/// How the log of a stream with `config` is to be kept.
-pub(super) fn log_options(config: &StreamConfig) -> LogOptions {
-    let storage = match config.storage {
-        StorageType::File => Storage::File,
-        StorageType::Memory => Storage::Memory,
-    };
-    LogOptions { storage, sync: Sync::Durable, limits: limits(config), first_seq: config.first_seq.max(1) }
-}
-
-/// Where new messages give way, the desk refuses them and the log must not drop old ones.
-fn limits(config: &StreamConfig) -> Limits {
-    let drops = config.discard == Discard::Old;
-    Limits {
-        max_msgs: limit(config.max_msgs).filter(|_| drops),
-        max_bytes: limit(config.max_bytes).filter(|_| drops),
-        max_age: limit(config.max_age).filter(|_| !ageing::is_own(config)).map(Duration::from_nanos),
-        max_msgs_per_subject: limit(config.max_msgs_per_subject).filter(|_| !config.discard_new_per_subject),
-    }
 }
 
 fn rules(config: &StreamConfig) -> StreamRules {
@@ -273,7 +261,11 @@ impl Stream {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn origin(&self) -> Origin {
+    pub(super) fn domain(&self) -> Option<&str> {
+        self.shared.domain.as_deref()
+    }
+
+    pub(super) fn origin(&self) -> Origin {
         Origin { id: self.id, echo: true }
     }
 

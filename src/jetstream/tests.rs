@@ -179,6 +179,33 @@ async fn what_was_acknowledged_is_there_after_a_restart_and_duplicates_are_known
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_message_is_a_declared_gap() {
+    let bench = Bench::new();
+    bench.api("STREAM.CREATE.S", json!({"name": "S", "subjects": ["s"]})).await;
+    for n in 1..=3 {
+        bench.publish("s", &[], &format!("payload {n}")).await;
+    }
+    let mut advisories = bench.client.subscribe("$JS.EVENT.ADVISORY.STREAM.DAMAGED.S", 10);
+    let id = bench.store.log_ids().expect("listed").remove(0);
+    let segment = bench.dir.path().join("streams").join(id).join("00000000000000000001.seg");
+    let mut bytes = std::fs::read(&segment).expect("readable");
+    let at = bytes.windows(9).position(|part| part == b"payload 2").expect("stored");
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).expect("written");
+    for _ in 0..2 {
+        assert!(bench.api("STREAM.MSG.GET.S", json!({"seq": 2})).await["error"].is_object());
+    }
+    let advisory = advisories.next().await.expect("declared");
+    let advisory: Value = serde_json::from_slice(&advisory.payload).expect("JSON");
+    assert_eq!(advisory["type"], "io.leafd.jetstream.advisory.v1.stream_damaged");
+    assert_eq!(
+        (&advisory["first_seq"], &advisory["last_seq"], &advisory["damaged"]),
+        (&json!(2), &json!(2), &json!(1))
+    );
+    assert_eq!(bench.api("STREAM.MSG.GET.S", json!({"seq": 3})).await["message"]["seq"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn direct_gets_answer_as_stored() {
     let bench = Bench::new();
     bench.api("STREAM.CREATE.KV", json!({"name": "KV", "subjects": ["$KV.b.>"], "allow_direct": true})).await;

@@ -1,6 +1,7 @@
 //! The thread that removes what rollups replace and what is due: it reads from disk, which the commit thread must not
 //! wait for.
 
+use super::damage::Gap;
 use super::stream::Stream;
 use crate::store::Purge;
 use std::cmp::Ordering;
@@ -37,6 +38,8 @@ pub(super) type Task = fn(&Arc<Stream>) -> Option<Duration>;
 
 enum Work {
     Finish(Job),
+    /// The stream has lost messages to damage.
+    Declare(Gap, Weak<Stream>),
     Call(Call),
 }
 
@@ -65,6 +68,11 @@ impl Upkeep {
         }
     }
 
+    /// Has the gap declared; if the queue is full, the log's own line has to do.
+    pub fn declare(&self, gap: Gap, stream: Weak<Stream>) {
+        let _ = self.0.try_send(Work::Declare(gap, stream));
+    }
+
     /// Has `task` done after `delay`; `false` if the queue is full.
     pub fn call(&self, delay: Duration, stream: Weak<Stream>, task: Task) -> bool {
         self.0.try_send(Work::Call(Call { at: Instant::now() + delay, stream, task })).is_ok()
@@ -81,6 +89,7 @@ fn run(works: &Receiver<Work>) {
         match work {
             Ok(Work::Finish(job)) => job.finish(),
             Ok(Work::Call(call)) => calls.push(call),
+            Ok(Work::Declare(gap, stream)) => stream.upgrade().into_iter().for_each(|stream| stream.declare(gap)),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }

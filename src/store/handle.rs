@@ -99,7 +99,7 @@ impl Store {
         let Opened { state, mend, damaged } = recovery::open(&place, id, &options, shared.now())?;
         let inner = Inner::new(id, place, options.storage, shared.clone(), state);
         shared.logs().insert(id.to_owned(), Arc::downgrade(&inner));
-        damaged.into_iter().for_each(|(first, last)| inner.quarantine.add(id, first, last));
+        damaged.into_iter().for_each(|(first, last)| inner.declare_damage(first, last));
         let log = Log(inner);
         mend.iter().for_each(|subject| log.mend_last(subject));
         // The limits may have changed, or a power cut may have come before a removal was written.

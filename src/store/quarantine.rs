@@ -11,17 +11,18 @@ const MAX_RANGES: usize = 1024;
 pub(super) struct Quarantine(Mutex<Vec<(u64, u64)>>);
 
 impl Quarantine {
-    /// The sequences from `first` to `last`, if there are any, cannot be read.
-    pub fn add(&self, id: &str, first: u64, last: u64) {
+    /// The sequences from `first` to `last`, if there are any, cannot be read; whether that was not known of all of them.
+    pub fn add(&self, id: &str, first: u64, last: u64) -> bool {
         let mut ranges = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if first > last || ranges.iter().any(|(from, to)| *from <= first && last <= *to) || ranges.len() == MAX_RANGES {
-            return;
+            return false;
         }
         tracing::error!("{id}: sequences {first} to {last} are damaged and are left out; the rest is served");
         let begin = ranges.partition_point(|(_, to)| to.saturating_add(1) < first);
         let end = ranges.partition_point(|(from, _)| *from <= last.saturating_add(1));
         let merged = ranges[begin..end].iter().fold((first, last), |all, one| (all.0.min(one.0), all.1.max(one.1)));
         ranges.splice(begin..end, [merged]);
+        true
     }
 
     pub fn ranges(&self) -> Vec<RangeInclusive<u64>> {

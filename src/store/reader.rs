@@ -63,7 +63,7 @@ impl Reader {
             match found {
                 Ok(Some((seq, stored))) => {
                     if damaged {
-                        self.log.quarantine.add(&self.log.id, self.position, seq - 1);
+                        self.log.declare_damage(self.position, seq - 1);
                     }
                     self.position = self.position.max(seq + 1);
                     if let Some(stored) = stored
@@ -76,14 +76,14 @@ impl Reader {
                 Ok(None) => match self.end_of(base) {
                     (last, Some(next)) => {
                         if damaged {
-                            self.log.quarantine.add(&self.log.id, self.position, last);
+                            self.log.declare_damage(self.position, last);
                         }
                         self.position = self.position.max(next);
                         self.open = None;
                     }
                     (last, None) => {
                         if damaged {
-                            self.log.quarantine.add(&self.log.id, self.position, last);
+                            self.log.declare_damage(self.position, last);
                         }
                         return Ok(None);
                     }

@@ -78,7 +78,7 @@ impl Consumer {
         let log = &self.context.log;
         let mut bytes = 0;
         for seq in &buffers.due {
-            let stored = log.read(*seq)?;
+            let stored = log.read_sound(*seq)?;
             bytes += stored.as_ref().map_or(0, |s| s.headers.len() + s.payload.len());
             buffers.items.push(Item { seq: *seq, redelivery: true, stored });
             if bytes >= MAX_BYTES {
@@ -90,7 +90,7 @@ impl Consumer {
         }
         if plan.picks_left > 0 {
             for seq in &plan.picks {
-                let stored = log.read(*seq)?;
+                let stored = log.read_sound(*seq)?;
                 bytes += stored.as_ref().map_or(0, |s| s.headers.len() + s.payload.len());
                 buffers.items.push(Item { seq: *seq, redelivery: false, stored });
                 if bytes >= MAX_BYTES {

@@ -4,7 +4,7 @@
 use super::context::StreamContext;
 use super::live::Consumer;
 use super::validate::Retention;
-use crate::store::StoreError;
+use crate::store::{StoreError, Stored};
 use std::sync::Arc;
 
 /// The durable acks of `consumer` cover `seqs`: those that nobody needs any more leave the stream.
@@ -58,11 +58,10 @@ fn remove_unneeded(consumer: &Arc<Consumer>, seqs: &[u64]) -> Result<(), StoreEr
     let others = context.others(consumer.name());
     let mut unneeded = Vec::with_capacity(seqs.len());
     for seq in seqs {
-        let needed = match (others.is_empty(), context.log.read(*seq)?) {
-            (_, None) | (true, _) => false,
-            (false, Some(message)) => others.iter().any(|other| other.needs(*seq, &message.subject)),
-        };
-        if !needed {
+        // Where nobody else is, nothing has to be read.
+        let message = if others.is_empty() { None } else { context.log.read_sound(*seq)? };
+        let needed = |message: Stored| others.iter().any(|other| other.needs(*seq, &message.subject));
+        if !message.is_some_and(needed) {
             unneeded.push(*seq);
         }
     }

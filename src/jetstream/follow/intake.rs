@@ -50,7 +50,7 @@ impl Stream {
             return Ok(state.last_seq + 1);
         }
         for seq in (state.first_seq..=state.last_seq).rev() {
-            let Some(stored) = self.log().read(seq)? else { continue };
+            let Some(stored) = self.log().read_sound(seq)? else { continue };
             if let Some(seq) = source_header(&stored.headers, source) {
                 return Ok(seq + 1);
             }

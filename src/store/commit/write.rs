@@ -6,6 +6,7 @@ use crate::store::io::DiskFile;
 use crate::store::log::{Log, Staged, State, Storage, Sync};
 use crate::store::segment::{HEADER, Segment};
 use crate::store::tombstones::Tomb;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -159,7 +160,7 @@ fn put(shared: &Shared, log: &Log, staged: &Arc<Staged>, spot: Option<Spot>) -> 
         // What a failed write left behind would be read as records after the next power cut.
         file.truncate(offset).map_err(|e| StoreError::io("cut", &path, e))?;
     }
-    let mut written = file.write_at(&staged.buffer, offset).map_err(failed);
+    let mut written = write_blocks(&*file, staged, offset).map_err(failed);
     if let Err(error) = &written {
         // What there was room for is of no use, and in the way of others.
         let _ = file.truncate(offset);
@@ -172,6 +173,20 @@ fn put(shared: &Shared, log: &Log, staged: &Arc<Staged>, spot: Option<Spot>) -> 
     }
     written?;
     Ok(Round { log: log.clone(), staged: staged.clone(), file })
+}
+
+/// Writes records and removals at once, and the zeros behind them block by block: as one write they would share pages so large that
+/// the system counts all of it as written with each later commit.
+fn write_blocks(file: &dyn DiskFile, staged: &Staged, offset: u64) -> io::Result<()> {
+    let end = offset + staged.buffer.len() as u64;
+    let mut at = offset;
+    while at < end {
+        let used = offset + staged.used as u64;
+        let next = used.max(at + 1).next_multiple_of(BLOCK).min(end);
+        file.write_at(&staged.buffer[(at - offset) as usize..(next - offset) as usize], at)?;
+        at = next;
+    }
+    Ok(())
 }
 
 /// A new segment whose first record is to be `base`, or the next one. It is in the books before anything is written to it: should

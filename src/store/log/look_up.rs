@@ -62,6 +62,17 @@ impl Log {
         self.scan_to(&mut scanner, seq)
     }
 
+    /// The same for whom a damaged record is one that is no more: it is declared, and must not be in the way of those behind it.
+    ///
+    /// # Errors
+    /// The disk cannot be read.
+    pub fn read_sound(&self, seq: u64) -> Result<Option<Stored>, StoreError> {
+        match self.read(seq) {
+            Err(StoreError::Damaged { .. }) => Ok(None),
+            read => read,
+        }
+    }
+
     fn scan_to(&self, scanner: &mut Scanner, seq: u64) -> Result<Option<Stored>, StoreError> {
         let mut damaged = false;
         loop {
@@ -73,7 +84,7 @@ impl Log {
                 // A gap left by `append_at` is no damage.
                 Some(Item::Record(..)) | None if !damaged => return Ok(None),
                 Some(Item::Record(..)) | None => {
-                    self.0.quarantine.add(&self.0.id, seq, seq);
+                    self.0.declare_damage(seq, seq);
                     return Err(StoreError::Damaged { log: self.0.id.clone(), seq });
                 }
             }

@@ -59,6 +59,15 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The sequences from `first` to `last`, if there are any, turned out damaged: whoever observes the log is told once.
+    pub fn declare_damage(&self, first: u64, last: u64) {
+        if self.quarantine.add(&self.id, first, last)
+            && let Some(observer) = self.observer.get()
+        {
+            observer.damaged(first, last);
+        }
+    }
+
     /// Has the commit thread look at this log; call without the state's lock.
     pub fn queue(self: &Arc<Self>) {
         self.shared.enqueue(self.clone());
@@ -66,9 +75,11 @@ impl Inner {
 }
 
 impl Log {
-    /// Sets who is told of commits; the first one stays.
+    /// Sets who is told of commits, and of damage, also of what was found before; the first one stays.
     pub fn observe(&self, observer: Arc<dyn CommitObserver>) {
-        let _ = self.0.observer.set(observer);
+        if self.0.observer.set(observer.clone()).is_ok() {
+            self.damaged().iter().for_each(|range| observer.damaged(*range.start(), *range.end()));
+        }
     }
 
     /// Has the commit thread look at the log. Under its lock, so that a barrier asked for later comes behind it.

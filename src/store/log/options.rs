@@ -53,12 +53,15 @@ impl Default for LogOptions {
     }
 }
 
-/// Told what became of staged records, on the commit thread, in order. Must not wait for a commit.
+/// Told what became of staged records, on the commit thread, in order (and of damage). Must not wait for a commit.
 pub trait CommitObserver: Send + std::marker::Sync {
     /// Every sequence up to `upto` is committed.
     fn committed(&self, upto: u64);
     /// The staged sequences from `from` on were dropped; the log goes on from `from`.
     fn failed(&self, from: u64, error: &StoreError);
+    /// The committed sequences from `first` to `last` turned out damaged, and are left out from now on. Comes from whichever
+    /// thread read them, so it must not wait.
+    fn damaged(&self, _first: u64, _last: u64) {}
 }
 
 /// Numbers of a log, staged records included.

@@ -89,3 +89,28 @@ async fn wait_for(done: impl Fn() -> bool) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+#[tokio::test]
+async fn a_redelivery_that_is_damaged_is_passed_over() {
+    let bench = Bench::new();
+    bench.fill(&["a.1", "a.2", "a.3"]).await;
+    bench.create(ConsumerConfig { ack_wait: 50 * MS, ..pulled("c") });
+    let mut inbox = bench.pull("c", "2");
+    next(&mut inbox).await;
+    next(&mut inbox).await;
+    damage(bench.dir.path(), b"m1");
+    let mut inbox = bench.pull("c", "2");
+    let mut got = [text(&next(&mut inbox).await), text(&next(&mut inbox).await)];
+    got.sort_unstable();
+    assert_eq!(got, ["m2", "m3"]);
+    assert_eq!(bench.log.damaged(), [1..=1]);
+}
+
+/// Flips a bit of the payload in the only segment.
+fn damage(dir: &std::path::Path, payload: &[u8]) {
+    let segment = dir.join("streams/s/00000000000000000001.seg");
+    let mut bytes = std::fs::read(&segment).expect("readable");
+    let at = bytes.windows(payload.len()).position(|part| part == payload).expect("stored");
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).expect("written");
+}

@@ -1,0 +1,26 @@
+//! How the log of a stream is kept.
+
+use super::ageing;
+use super::config::{Discard, StorageType, StreamConfig, limit};
+use crate::store::{Limits, LogOptions, Storage, Sync};
+use std::time::Duration;
+
+/// How the log of a stream with `config` is to be kept.
+pub(super) fn log_options(config: &StreamConfig) -> LogOptions {
+    let storage = match config.storage {
+        StorageType::File => Storage::File,
+        StorageType::Memory => Storage::Memory,
+    };
+    LogOptions { storage, sync: Sync::Durable, limits: limits(config), first_seq: config.first_seq.max(1) }
+}
+
+/// Where new messages give way, the desk refuses them and the log must not drop old ones.
+pub(super) fn limits(config: &StreamConfig) -> Limits {
+    let drops = config.discard == Discard::Old;
+    Limits {
+        max_msgs: limit(config.max_msgs).filter(|_| drops),
+        max_bytes: limit(config.max_bytes).filter(|_| drops),
+        max_age: limit(config.max_age).filter(|_| !ageing::is_own(config)).map(Duration::from_nanos),
+        max_msgs_per_subject: limit(config.max_msgs_per_subject).filter(|_| !config.discard_new_per_subject),
+    }
+}
