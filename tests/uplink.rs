@@ -5,10 +5,12 @@ mod common;
 
 use common::{Hub, have, hub, wait_for};
 use leafd::account::{Account, LocalClient, Message};
+use leafd::config::traffic::{Class, TimeZone};
 use leafd::store::{CommitObserver, Log, LogOptions, Record, Store, StoreError, StoreOptions};
 use leafd::uplink::link::{HubLink, SendError, Session};
 use leafd::uplink::machine::Settings;
 use leafd::uplink::stored::StoredStream;
+use leafd::uplink::traffic::{Limits, Member, Spent, Traffic};
 use leafd::uplink::{Options, Uplink, UplinkStatus};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -21,6 +23,11 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A part in traffic without limits.
+fn member() -> Member {
+    Traffic::new(Limits::default(), TimeZone::Utc).join("hub", Class::Telemetry, Limits::default(), Spent::default())
+}
 
 /// A client connection to the hub that can be cut after any number of bytes.
 struct Wire {
@@ -196,7 +203,7 @@ impl Gateway {
         };
         let committed = self.committed.clone();
         let stream = StoredStream::new("t", "UPLINK_t", "e1", self.store.clone(), self.log.clone(), committed);
-        (Uplink::run(options, self.wire.clone(), Arc::new(stream), self.account.clone(), shutdown), end)
+        (Uplink::run(options, member(), self.wire.clone(), Arc::new(stream), self.account.clone(), shutdown), end)
     }
 }
 

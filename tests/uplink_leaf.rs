@@ -6,11 +6,13 @@ mod common;
 use common::{Hub, have, hub, wait_for};
 use leafd::account::{Account, LocalClient, Message};
 use leafd::config::leaf::RemoteConfig;
+use leafd::config::traffic::TimeZone;
 use leafd::config::uplink::UplinkConfig;
 use leafd::jetstream::{JetStream, Options};
 use leafd::leaf::{Identity, Link};
 use leafd::store::{Store, StoreOptions};
-use leafd::uplink::Uplink;
+use leafd::uplink::traffic::{Limits, Traffic};
+use leafd::uplink::{Surroundings, Uplink};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -56,8 +58,14 @@ async fn readings_reach_the_hub_once_and_in_order_over_the_leaf_link() {
     let link = Link::start(account.clone(), remote, identity, vec![SUBJECTS.into()], shutdown.clone());
     let text = format!("name = \"t\"\nsubjects = [{SUBJECTS:?}]\nack_timeout = \"1s\"\n");
     let config: UplinkConfig = toml::from_str(&text).expect("an uplink");
-    let uplink = Uplink::start(&config, "gw1", &jetstream, link.clone(), account.clone(), store.clone(), shutdown)
-        .expect("an uplink");
+    let around = Surroundings {
+        gateway: "gw1".into(),
+        account: account.clone(),
+        jetstream: jetstream.clone(),
+        store: store.clone(),
+        traffic: Traffic::new(Limits::default(), TimeZone::Utc),
+    };
+    let uplink = Uplink::start(&config, &around, "hub", link.clone(), shutdown).expect("an uplink");
 
     let client = LocalClient::new(account);
     let mut next = 0;

@@ -14,10 +14,12 @@ pub mod leaf;
 mod load;
 pub mod origin;
 mod parse;
+pub mod schedule;
 pub mod secret;
 mod server;
 pub mod shares;
 pub mod tls;
+pub mod traffic;
 pub mod units;
 pub mod uplink;
 pub mod websocket;
@@ -64,6 +66,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Links to hubs, and from other leaf nodes.
     pub leaf: leaf::LeafConfig,
+    /// What all uplinks together may send.
+    pub wan: traffic::WanConfig,
     /// Store and forward.
     pub uplink: Vec<uplink::UplinkConfig>,
     /// Sensors.

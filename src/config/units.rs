@@ -12,6 +12,10 @@ pub struct Duration(pub std::time::Duration);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
+/// Bytes a second: a string such as `"50kbit/s"` (steps of 1000), `"6KB/s"` or `"1.5MB/s"` (steps of 1024).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rate(pub u64);
+
 /// Splits a leading decimal number (with fraction) from what follows it.
 fn number(text: &str) -> Option<(f64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -66,6 +70,25 @@ impl ByteSize {
     }
 }
 
+impl Rate {
+    /// Reads the written form.
+    pub fn parse(text: &str) -> Option<Rate> {
+        let amount = text.trim().strip_suffix("/s")?.trim_end();
+        if let Some(bits) = amount.strip_suffix("bit") {
+            let (n, prefix) = number(bits)?;
+            let power = match prefix {
+                "" => 0,
+                "k" | "K" => 1,
+                "M" => 2,
+                "G" => 3,
+                _ => return None,
+            };
+            return Some(Rate((n * 1000f64.powi(power) / 8.0) as u64));
+        }
+        ByteSize::parse(amount).map(|bytes| Rate(bytes.0))
+    }
+}
+
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (mut n, mut unit) = (self.0 as f64, "B");
@@ -92,6 +115,14 @@ impl<'de> Deserialize<'de> for Duration {
             }
         }
         deserializer.deserialize_str(Written)
+    }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let expected = "a rate, such as \"50kbit/s\" or \"6KB/s\"";
+        Rate::parse(&text).ok_or_else(|| de::Error::invalid_value(de::Unexpected::Str(&text), &expected))
     }
 }
 
@@ -129,6 +160,18 @@ mod tests {
         }
         for bad in ["", "10", "s", "10 fortnights", "-1s"] {
             assert_eq!(Duration::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn rates() {
+        for (text, bytes) in
+            [("50kbit/s", 6250), ("6KB/s", 6144), ("1.5 Mbit/s", 187_500), ("800bit/s", 100), ("9/s", 9)]
+        {
+            assert_eq!(Rate::parse(text), Some(Rate(bytes)), "{text}");
+        }
+        for bad in ["", "50kbit", "6KB", "x/s", "1Tbit/s"] {
+            assert_eq!(Rate::parse(bad), None, "{bad}");
         }
     }
 

@@ -1,6 +1,8 @@
 //! `[[uplink]]`: what is stored here and forwarded to the hub.
 
-use super::units::{ByteSize, Duration};
+use super::schedule::Schedule;
+use super::traffic::Class;
+use super::units::{ByteSize, Duration, Rate};
 use serde::Deserialize;
 use std::time::Duration as StdDuration;
 
@@ -27,6 +29,24 @@ pub struct UplinkConfig {
     /// Most messages in an atomic batch, where the hub's stream takes those; at most 1000, 0: none. Default: 500.
     #[serde(default = "batch")]
     pub batch: u32,
+    /// How urgent its messages are. Default: telemetry.
+    #[serde(default)]
+    pub class: Class,
+    /// Bytes a second, on average. Default: no limit.
+    #[serde(default)]
+    pub rate: Option<Rate>,
+    /// What may go at once after a pause. Default: what `rate` gives in a second.
+    #[serde(default)]
+    pub burst: Option<ByteSize>,
+    /// Bytes a day. Default: no limit.
+    #[serde(default)]
+    pub daily: Option<ByteSize>,
+    /// Bytes a calendar month. Default: no limit.
+    #[serde(default)]
+    pub monthly: Option<ByteSize>,
+    /// When it may send. Default: always.
+    #[serde(default)]
+    pub schedule: Option<Schedule>,
     /// Most that the local stream may hold. Default: 1 GB.
     #[serde(default = "max_bytes")]
     pub max_bytes: ByteSize,

@@ -227,6 +227,7 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<&'static str> {
     note("[jetstream]", old.jetstream != new.jetstream);
     note("[log]", old.log != new.log);
     note("[leaf]", old.leaf != new.leaf);
+    note("[wan]", old.wan != new.wan);
     note("[[uplink]]", old.uplink != new.uplink);
     changed
 }

@@ -18,7 +18,8 @@ use crate::server::{self, Ending, LameDuck, Listening, Server, ServerOptions};
 use crate::store::{Store, StoreOptions};
 use crate::system::control::Asked;
 use crate::system::tls::TlsError;
-use crate::uplink::Uplink;
+use crate::uplink::traffic::{Limits as TrafficLimits, Traffic};
+use crate::uplink::{Surroundings, Uplink};
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, RwLock};
@@ -95,12 +96,19 @@ impl Parts {
         let jetstreams = streams::start(config, &accounts, &store)?;
         let links = start_links(config, &account, &identity, &ends);
         let mut uplinks = Vec::new();
+        let traffic = Traffic::new(wan_limits(config), config.wan.time);
         for uplink in &config.uplink {
             // A checked configuration names a remote that is there, and has JetStream on; that of `$G` is the first.
             let remote = config.remote_of(uplink).and_then(|r| links.iter().find(|l| l.name() == r.name));
             let (Some(link), Some(jetstream)) = (remote, jetstreams.first()) else { continue };
-            let (name, ends) = (&config.server_name, ends.uplinks.subscribe());
-            uplinks.push(Uplink::start(uplink, name, jetstream, link.clone(), account.clone(), store.clone(), ends)?);
+            let around = Surroundings {
+                gateway: config.server_name.clone(),
+                account: account.clone(),
+                jetstream: jetstream.clone(),
+                store: store.clone(),
+                traffic: traffic.clone(),
+            };
+            uplinks.push(Uplink::start(uplink, &around, link.name(), link.clone(), ends.uplinks.subscribe())?);
         }
         let leafs = match &config.leaf.listen {
             None => None,
@@ -306,6 +314,17 @@ fn websocket_tls(config: &Config) -> Result<Option<TlsPolicy>, TlsError> {
 
 fn websocket_url(websocket: &WebSocket) -> String {
     format!("{}://{}", if websocket.is_secure() { "wss" } else { "ws" }, websocket.address())
+}
+
+fn wan_limits(config: &Config) -> TrafficLimits {
+    let wan = &config.wan;
+    TrafficLimits {
+        rate: wan.rate.map(|rate| rate.0),
+        burst: wan.burst.map(|burst| burst.0),
+        daily: wan.daily.map(|bytes| bytes.0),
+        monthly: wan.monthly.map(|bytes| bytes.0),
+        schedule: wan.schedule.clone(),
+    }
 }
 
 fn start_links(config: &Config, account: &Arc<Account>, identity: &Identity, ends: &Ends) -> Vec<Arc<Link>> {

@@ -19,9 +19,10 @@ mod status;
 pub mod stored;
 #[cfg(test)]
 mod tests;
+pub mod traffic;
 mod worker;
 
-pub use start::StartError;
+pub use start::{StartError, Surroundings};
 pub use status::UplinkStatus;
 
 use crate::account::{Account, LocalClient};
@@ -33,6 +34,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
+use traffic::{Held, Member};
 
 /// What one uplink is made of.
 #[derive(Clone, Debug)]
@@ -68,6 +70,7 @@ struct Shared {
 struct Snapshot {
     status: UplinkStatus,
     phase: Phase,
+    held: Option<Held>,
     cursor: Cursor,
 }
 
@@ -78,9 +81,11 @@ impl Shared {
 }
 
 impl Uplink {
-    /// Starts the uplink of `local` over `link`, on the current runtime; it ends when `shutdown` turns true.
+    /// Starts the uplink of `local` over `link`, on the current runtime; it ends when `shutdown` turns true. `member` is its
+    /// part in the traffic over the link.
     pub fn run(
         options: Options,
+        member: Member,
         link: Arc<dyn HubLink>,
         local: Arc<dyn LocalStream>,
         account: Arc<Account>,
@@ -88,9 +93,10 @@ impl Uplink {
     ) -> Arc<Self> {
         let status =
             UplinkStatus { name: options.name.clone(), stream: local.name().to_owned(), ..UplinkStatus::default() };
-        let snapshot = Snapshot { status, phase: Phase::Offline, cursor: Cursor::default() };
+        let snapshot = Snapshot { status, phase: Phase::Offline, held: None, cursor: Cursor::default() };
         let shared = Arc::new(Shared { snapshot: Mutex::new(snapshot) });
-        let worker = worker::Worker::new(options, link, local.clone(), LocalClient::new(account), shared.clone());
+        let worker =
+            worker::Worker::new(options, member, link, local.clone(), LocalClient::new(account), shared.clone());
         let (end, ended) = watch::channel(false);
         tokio::spawn(async move {
             worker.run(shutdown).await;
@@ -101,14 +107,15 @@ impl Uplink {
 
     /// A snapshot of what it does.
     pub fn status(&self) -> UplinkStatus {
-        let (mut status, phase, cursor) = {
+        let (mut status, phase, held, cursor) = {
             let snapshot = self.shared.snapshot();
-            (snapshot.status.clone(), snapshot.phase, snapshot.cursor)
+            (snapshot.status.clone(), snapshot.phase, snapshot.held, snapshot.cursor)
         };
         let extent = self.local.extent();
         let committed = *self.local.committed().borrow();
         status.backlog_messages = committed.saturating_sub(cursor.confirmed.max(extent.first_seq.saturating_sub(1)));
-        status.state = status::words(phase, status.backlog_messages).to_owned();
+        let held = held.filter(|_| phase == Phase::Sending && status.backlog_messages > 0);
+        status.state = held.map_or(status::words(phase, status.backlog_messages), Held::words).to_owned();
         if status.backlog_messages > 0 {
             // Confirmed messages that are still here have about the size of those that wait.
             let held = extent.messages.max(1);

@@ -1,9 +1,11 @@
 //! From an `[[uplink]]` table to a running uplink: the local streams, and the parts connected.
 
 use super::link::HubLink;
+use super::local::LocalStream;
 use super::machine::Settings;
 use super::stored::StoredStream;
-use super::{Options, Uplink};
+use super::traffic::{Limits, Traffic};
+use super::{Options, Uplink, cursor};
 use crate::account::Account;
 use crate::config::uplink::{OnFull, UplinkConfig};
 use crate::jetstream::config::{Discard, StorageType, StreamConfig};
@@ -18,6 +20,20 @@ const DEAD_BYTES: i64 = 64 << 20;
 const MOST_IN_FLIGHT: usize = 4096;
 /// Bytes in flight for each message of the window.
 const BYTES_PER_MESSAGE: u64 = 16 * 1024;
+
+/// What an uplink needs of the daemon.
+pub struct Surroundings {
+    /// The gateway's name.
+    pub gateway: String,
+    /// The account whose subjects it captures.
+    pub account: Arc<Account>,
+    /// Its streams.
+    pub jetstream: Arc<JetStream>,
+    /// Where they and the cursor lie.
+    pub store: Store,
+    /// All that is sent.
+    pub traffic: Arc<Traffic>,
+}
 
 /// Why an uplink could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -35,20 +51,19 @@ pub enum StartError {
 }
 
 impl Uplink {
-    /// Starts the uplink of `config` at the gateway called `gateway`, on the current runtime. Its local streams are made
-    /// or updated first, so that on return its subjects are captured.
+    /// Starts the uplink of `config` over `link`, which is called `remote`, on the current runtime. Its local streams are
+    /// made or updated first, so that on return its subjects are captured.
     ///
     /// # Errors
     /// A local stream cannot be had.
     pub fn start(
         config: &UplinkConfig,
-        gateway: &str,
-        jetstream: &Arc<JetStream>,
+        around: &Surroundings,
+        remote: &str,
         link: Arc<dyn HubLink>,
-        account: Arc<Account>,
-        store: Store,
         shutdown: watch::Receiver<bool>,
     ) -> Result<Arc<Uplink>, StartError> {
+        let Surroundings { gateway, account, jetstream, store, traffic } = around;
         let dead_subject = format!("$LEAFD.DEAD.{}", config.dead_stream());
         have_stream(
             config,
@@ -82,14 +97,14 @@ impl Uplink {
             &config.name,
             stream.name(),
             stream.epoch(),
-            store,
+            store.clone(),
             stream.log().clone(),
             stream.committed(),
         );
         let window = usize::try_from(config.window).unwrap_or(MOST_IN_FLIGHT).clamp(1, MOST_IN_FLIGHT);
         let options = Options {
             name: config.name.clone(),
-            gateway: gateway.to_owned(),
+            gateway: gateway.clone(),
             filters: config.subjects.clone().into(),
             hub_stream: config.hub_stream.clone().filter(|stream| !stream.is_empty()),
             hub_domain: config.hub_domain.clone().filter(|domain| !domain.is_empty()),
@@ -102,7 +117,16 @@ impl Uplink {
                 ..Settings::default()
             },
         };
-        Ok(Uplink::run(options, link, Arc::new(local), account, shutdown))
+        let (_, _, spent) = cursor::decode(local.load_cursor(), local.epoch());
+        let limits = Limits {
+            rate: config.rate.map(|rate| rate.0),
+            burst: config.burst.map(|burst| burst.0),
+            daily: config.daily.map(|bytes| bytes.0),
+            monthly: config.monthly.map(|bytes| bytes.0),
+            schedule: config.schedule.clone(),
+        };
+        let member = traffic.join(remote, config.class, limits, spent);
+        Ok(Uplink::run(options, member, link, Arc::new(local), account.clone(), shutdown))
     }
 }
 

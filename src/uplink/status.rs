@@ -1,6 +1,7 @@
 //! What the operator sees of an uplink.
 
 use super::machine::{Counters, Phase};
+use super::traffic::Usage;
 use serde::Serialize;
 
 /// A snapshot of one uplink, for `leafd status`.
@@ -28,6 +29,18 @@ pub struct UplinkStatus {
     pub last_ack_time: Option<String>,
     /// The last local sequence that it confirmed.
     pub last_ack_seq: u64,
+    /// How urgent its messages are.
+    pub class: &'static str,
+    /// Bytes that crossed the link for it since the start, both ways, before compression and TLS.
+    pub bytes: u64,
+    /// Of today.
+    pub bytes_today: u64,
+    /// Of this calendar month.
+    pub bytes_this_month: u64,
+    /// What the link drains, bytes a second, as measured by the hub's answers; `None` before that.
+    pub link_rate: Option<u64>,
+    /// Bytes that may be on their way over the link.
+    pub link_window: u64,
     /// Messages in flight.
     pub in_flight: usize,
     /// How many may be; less than configured while others write to the hub's stream between ours.
@@ -59,6 +72,15 @@ pub struct UplinkStatus {
 }
 
 impl UplinkStatus {
+    pub(super) fn used(&mut self, usage: &Usage) {
+        self.class = usage.class.as_str();
+        self.bytes = usage.bytes;
+        self.bytes_today = usage.spent.day_bytes;
+        self.bytes_this_month = usage.spent.month_bytes;
+        self.link_rate = usage.link_rate.map(|rate| rate as u64);
+        self.link_window = usage.link_window;
+    }
+
     pub(super) fn count(&mut self, counters: Counters) {
         self.delivered = counters.delivered;
         self.duplicates = counters.duplicates;

@@ -3,12 +3,19 @@
 
 use super::link::{HubLink, SendError, Session};
 use super::local::{CHUNK_MESSAGES, Chunk, Extent, LocalMessage, LocalStream};
+use super::traffic::{Limits, Spent, Traffic};
 use super::*;
 use crate::account::{Message, OwnedMessage};
+use crate::config::traffic::{Class, TimeZone};
 use crate::protocol::headers;
 use base64::Engine as _;
 use bytes::Bytes;
 use std::collections::BTreeMap;
+
+/// A part in traffic without limits.
+fn member() -> Member {
+    Traffic::new(Limits::default(), TimeZone::Utc).join("hub", Class::Telemetry, Limits::default(), Spent::default())
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -237,7 +244,7 @@ impl Bench {
                 ..Settings::default()
             },
         };
-        let uplink = Uplink::run(options, hub.clone(), local.clone(), account.clone(), shutdown);
+        let uplink = Uplink::run(options, member(), hub.clone(), local.clone(), account.clone(), shutdown);
         Bench { account, hub, local, uplink, end }
     }
 

@@ -38,6 +38,12 @@ ack_timeout = "2s"
         self
     }
 
+    /// Further tables.
+    pub fn text(mut self, tables: &str) -> Gateway {
+        self.text += tables;
+        self
+    }
+
     /// A serial device.
     pub fn serial(mut self, name: &str, path: &Path) -> Gateway {
         self.text += &format!(

@@ -129,7 +129,7 @@ accounts {{
     users: [
       {{ user: app, password: app }}
       {{ user: gw1, password: secret, permissions: {{
-          publish: ["plant1.gw1.>", "$JS.API.STREAM.MSG.GET.{STREAM}"]
+          publish: ["plant1.gw1.>", "$JS.API.STREAM.MSG.GET.{STREAM}", "$JS.API.STREAM.MSG.GET.ALARMS"]
           subscribe: ["_INBOX.>", "plant1.gw1.cmd.>"] }} }}
     ]
   }}

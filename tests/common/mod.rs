@@ -18,6 +18,7 @@ pub mod nats_server;
 pub mod play;
 pub mod proxy;
 pub mod pty;
+pub mod slow;
 
 pub use gateway::Gateway;
 pub use hub::Hub;

@@ -4,6 +4,7 @@ mod files;
 mod leaf;
 mod limits;
 pub(super) mod secrets;
+mod uplink;
 mod websocket;
 
 use super::Config;
@@ -41,7 +42,7 @@ pub(super) fn all(config: &Config) -> Vec<String> {
     let rules = Rules::new(config, &Accounts::new(None), &Arc::new(ServerKeys::generate()));
     errors.extend(rules.err().map(|error| error.to_string()));
     errors.extend(Subjects::read(config).err().into_iter().flatten());
-    check_uplinks(config, &mut errors);
+    uplink::check(config, &mut errors);
     check_adapters(config, &mut errors);
     errors
 }
@@ -87,51 +88,6 @@ fn subjects<'a>(what: &str, list: impl IntoIterator<Item = &'a String>, errors: 
     for subject in list {
         if !subject::is_valid(subject) {
             errors.push(format!("{what}: {subject:?} is not a valid subject"));
-        }
-    }
-}
-
-fn check_uplinks(config: &Config, errors: &mut Vec<String>) {
-    for (at, uplink) in config.uplink.iter().enumerate() {
-        let what = format!("[[uplink]] {:?}", uplink.name);
-        if uplink.subjects.is_empty() {
-            errors.push(format!("{what}: subjects is empty"));
-        }
-        subjects(&format!("{what} subjects"), &uplink.subjects, errors);
-        if config.remote_of(uplink).is_none() {
-            errors.push(match &uplink.remote {
-                Some(name) => format!("{what}: there is no [[leaf.remote]] named {name:?}"),
-                None => format!("{what}: remote is needed, as there is not exactly one [[leaf.remote]]"),
-            });
-        }
-        if !config.jetstream.enabled {
-            errors.push(format!("{what}: needs [jetstream] enabled = true"));
-        }
-        if uplink.window == 0 {
-            errors.push(format!("{what}: window must be at least 1"));
-        }
-        if uplink.batch > 1000 {
-            errors.push(format!("{what}: batch is at most 1000, which is what the hub takes"));
-        }
-        limits::positive(&format!("{what} ack_timeout"), uplink.ack_timeout, errors);
-        for (at, a) in uplink.subjects.iter().enumerate() {
-            if let Some(b) = uplink.subjects[..at].iter().find(|b| subject::overlap(a, b)) {
-                errors.push(format!("{what}: {a:?} overlaps {b:?}; a message may match only one of them"));
-            }
-        }
-        for other in &config.uplink[..at] {
-            if other.stream() == uplink.stream() {
-                errors.push(format!(
-                    "{what}: its stream would be {}, as that of [[uplink]] {:?}",
-                    uplink.stream(),
-                    other.name
-                ));
-            }
-            for (a, b) in uplink.subjects.iter().flat_map(|a| other.subjects.iter().map(move |b| (a, b))) {
-                if subject::overlap(a, b) {
-                    errors.push(format!("{what}: {a:?} overlaps {b:?} of [[uplink]] {:?}", other.name));
-                }
-            }
         }
     }
 }
@@ -222,6 +178,13 @@ mod tests {
             ("[limits]\nmax_payload = \"2MB\"\nmax_pending = \"1MB\"\n".into(), "above limits.max_pending"),
             ("[limits]\nmax_control_line = 0\n".into(), "limits.max_control_line must be at least 1"),
             (format!("{REMOTE}[[uplink]]\nname = \"t\"\nsubjects = [\"a.*\", \"a.b\"]\n"), "\"a.b\" overlaps \"a.*\""),
+            (format!("{REMOTE}[[uplink]]\nname = \"t\"\nsubjects = [\"a\"]\nbatch = 1001\n"), "batch is at most 1000"),
+            (
+                format!("{REMOTE}[[uplink]]\nname = \"t\"\nsubjects = [\"a\"]\nrate = \"1bit/s\"\n"),
+                "rate must be at least",
+            ),
+            ("[wan]\ndaily = 0\n".into(), "[wan] daily must be at least"),
+            ("[wan]\nburst = \"4KB\"\n".into(), "[wan] burst means nothing without rate"),
             (
                 format!(
                     "{REMOTE}[[uplink]]\nname = \"a\"\nsubjects = [\"x.>\"]\n[[uplink]]\nname = \"b\"\nsubjects = [\"x.y\"]\n"

@@ -90,6 +90,10 @@ pub enum Event {
         /// In the operator's words.
         reason: String,
     },
+    /// The ordered message has to wait for its turn, or for what the operator allows: that is no lack of progress.
+    Held,
+    /// What is saved with the cursor has changed.
+    Unsaved,
     /// The ordered message cannot be handed to the link now (the hub's permissions, a read error).
     Blocked,
     /// The hub's answer to a message.

@@ -218,6 +218,16 @@ impl Machine {
         run == self.run && seq == self.next && matches!(self.phase, Phase::Positioning { .. })
     }
 
+    /// The present run.
+    pub fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// From now on atomic batches have at most about so many bytes.
+    pub fn limit_batches(&mut self, bytes: u64) {
+        self.settings.batch_bytes = bytes;
+    }
+
     /// Messages in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight.iter().filter(|flight| flight.missing == 0).count()
@@ -276,6 +286,12 @@ impl Machine {
             Event::Unsendable { seq, reason } => {
                 if self.phase == Phase::Sending && seq == self.next {
                     self.unsendable = Some((seq, reason));
+                }
+            }
+            Event::Held => self.last_progress = now,
+            Event::Unsaved => {
+                if !self.saving && now >= self.next_save {
+                    self.save(now, actions);
                 }
             }
             Event::Blocked => self.back_off(now),

@@ -262,10 +262,14 @@ impl Machine {
         }
         self.advance_sending(now, actions);
         if self.cursor != self.saved && !self.saving && now >= self.next_save {
-            self.saving = true;
-            self.next_save = now + self.settings.save_interval;
-            actions.push(Action::SaveCursor(self.cursor));
+            self.save(now, actions);
         }
+    }
+
+    pub(super) fn save(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        self.saving = true;
+        self.next_save = now + self.settings.save_interval;
+        actions.push(Action::SaveCursor(self.cursor));
     }
 
     fn advance_sending(&mut self, now: Duration, actions: &mut Vec<Action>) {

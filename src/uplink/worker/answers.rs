@@ -15,10 +15,14 @@ impl Worker {
         };
         let Some((run, seq)) = tail.split_once('.') else { return };
         let Ok(seq) = seq.parse::<u64>() else { return };
+        self.member.crossed(super::send::wire_bytes(&message.borrow()));
         if run == "q" {
             return self.questions.answered(seq, message);
         }
         let Ok(run) = run.parse::<u64>() else { return };
+        if run == self.flying {
+            self.member.answered(seq);
+        }
         let ack = answer::ack(&message, &self.ids);
         if let Some(words) = ack.refusal
             && !matches!(ack.result, AckResult::Moved(_))

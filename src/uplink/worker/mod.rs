@@ -14,6 +14,7 @@ use super::local::{Chunk, LocalMessage, LocalStream, Lookup};
 use super::machine::{AckResult, Action, Cursor, Event, Machine};
 use super::message::{self, Ids};
 use super::positions::Positions;
+use super::traffic::{Held, Member, Usage};
 use super::{Options, Shared, cursor};
 use crate::account::{Inbox, LocalClient};
 use std::sync::Arc;
@@ -26,6 +27,14 @@ use tokio::time::Instant;
 const PACE_INTERVAL: Duration = Duration::from_millis(5);
 /// How long a dead letter may take to be stored.
 const BURY_LIMIT: Duration = Duration::from_secs(10);
+/// Bytes that may cross without being noted on disk; a power cut forgets so many of the budgets.
+const UNSAVED_BYTES: u64 = 64 * 1024;
+/// How long an atomic batch may take on the link, and its least and most bytes.
+const BATCH_SECONDS: f64 = 4.0;
+/// See [`BATCH_SECONDS`].
+const LEAST_BATCH: u64 = 16 * 1024;
+/// See [`BATCH_SECONDS`].
+const MOST_BATCH: u64 = 1 << 20;
 /// Acks taken before the loop looks at anything else.
 const ACK_BATCH: usize = 256;
 
@@ -41,6 +50,7 @@ enum Done {
 /// Everything that the task owns.
 pub(super) struct Worker {
     options: Options,
+    member: Member,
     machine: Machine,
     link: Arc<dyn HubLink>,
     local: Arc<dyn LocalStream>,
@@ -50,7 +60,13 @@ pub(super) struct Worker {
     /// Tells the batches of this process from those of earlier ones.
     nonce: u64,
     /// Bytes of the open batch since a message that asks for an answer.
-    unanswered: usize,
+    unanswered: u64,
+    /// Why the next message may not go yet, and when to look again if nothing arrives before.
+    held: Option<(Held, Instant)>,
+    /// The run to which the messages on their way belong.
+    flying: u64,
+    /// Bytes that crossed when the cursor was last saved.
+    bytes_saved: u64,
     questions: Arc<Questions>,
     ids: Ids,
     hub: HubStream,
@@ -71,12 +87,13 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(
         options: Options,
+        member: Member,
         link: Arc<dyn HubLink>,
         local: Arc<dyn LocalStream>,
         client: LocalClient,
         shared: Arc<Shared>,
     ) -> Self {
-        let (cursor, mut hub) = cursor::decode(local.load_cursor(), local.epoch());
+        let (cursor, mut hub, _) = cursor::decode(local.load_cursor(), local.epoch());
         // What the operator says about the hub goes before what was learnt.
         hub.stream = options.hub_stream.clone().or(hub.stream);
         hub.domain = options.hub_domain.clone().or(hub.domain);
@@ -89,6 +106,7 @@ impl Worker {
             ids: Ids::new(&options.gateway, local.name(), local.epoch(), cursor.generation),
             questions: Arc::new(Questions::new(link.clone(), &inbox_prefix)),
             options,
+            member,
             link,
             local,
             client: Arc::new(client),
@@ -96,6 +114,9 @@ impl Worker {
             inbox_prefix,
             nonce: fastrand::u64(..),
             unanswered: 0,
+            held: None,
+            flying: 0,
+            bytes_saved: 0,
             hub,
             positions: Positions::default(),
             chunk: Chunk::default(),
@@ -120,7 +141,9 @@ impl Worker {
         self.feed(Event::Committed(upto));
         let session = sessions.borrow_and_update().clone();
         self.session(&session);
+        let traffic = self.member.traffic().clone();
         loop {
+            let room = traffic.room();
             self.fill();
             self.publish_status();
             let wake = self.wake();
@@ -151,6 +174,7 @@ impl Worker {
                     let upto = *committed.borrow_and_update();
                     self.feed(Event::Committed(upto));
                 }
+                () = room, if self.held.is_some() => {}
                 () = tokio::time::sleep_until(wake.unwrap_or(self.start)), if wake.is_some() => {
                     self.blocked = false;
                     self.feed(Event::Tick);
@@ -163,7 +187,7 @@ impl Worker {
 
     async fn end(mut self) {
         self.jobs.shutdown().await;
-        if !self.machine.saved() {
+        if !self.machine.saved() || self.bytes_saved != self.member.usage().bytes {
             let (local, cursor) = (self.local.clone(), self.encoded(self.machine.cursor()));
             // A cursor that is not saved costs a question to the hub at the next start, nothing more.
             if let Ok(Err(error)) = tokio::task::spawn_blocking(move || local.save_cursor(cursor)).await {
@@ -179,13 +203,9 @@ impl Worker {
 
     fn wake(&self) -> Option<Instant> {
         let deadline = self.machine.deadline().map(|deadline| self.start + deadline);
-        match (deadline, self.blocked) {
-            (deadline, true) => {
-                let pace = Instant::now() + PACE_INTERVAL;
-                Some(deadline.map_or(pace, |deadline| deadline.min(pace)))
-            }
-            (deadline, false) => deadline,
-        }
+        let pace = self.blocked.then(|| Instant::now() + PACE_INTERVAL);
+        let held = self.held.map(|(_, again)| again);
+        [deadline, pace, held].into_iter().flatten().min()
     }
 
     fn session(&mut self, session: &Session) {
@@ -202,6 +222,10 @@ impl Worker {
     fn feed(&mut self, event: Event) {
         let mut actions = Vec::new();
         self.machine.handle(self.now(), event, &mut actions);
+        if self.flying != self.machine.run() {
+            self.flying = self.machine.run();
+            self.member.forget();
+        }
         for action in actions {
             self.act(action);
         }
@@ -278,10 +302,11 @@ impl Worker {
     }
 
     fn encoded(&self, cursor: Cursor) -> bytes::Bytes {
-        cursor::encode(self.local.epoch(), cursor, &self.hub)
+        cursor::encode(self.local.epoch(), cursor, &self.hub, self.member.usage().spent)
     }
 
     fn save(&mut self, cursor: Cursor) {
+        self.bytes_saved = self.member.usage().bytes;
         let (local, encoded, name) = (self.local.clone(), self.encoded(cursor), self.options.name.clone());
         self.jobs.spawn_blocking(move || match local.save_cursor(encoded) {
             Ok(()) => Done::Event(Event::Saved(cursor)),
@@ -319,13 +344,26 @@ impl Worker {
         });
     }
 
-    fn publish_status(&self) {
+    fn publish_status(&mut self) {
+        let usage = self.member.usage();
+        if usage.bytes > self.bytes_saved + UNSAVED_BYTES {
+            self.feed(Event::Unsaved);
+        }
+        // A batch that is cut off is sent again as a whole, so it takes no longer than this on a slow link.
+        let batch = usage.link_rate.map_or(LEAST_BATCH, |rate| (rate * BATCH_SECONDS) as u64);
+        self.machine.limit_batches(batch.clamp(LEAST_BATCH, MOST_BATCH));
+        self.snapshot(&usage);
+    }
+
+    fn snapshot(&self, usage: &Usage) {
         let machine = &self.machine;
         let mut snapshot = self.shared.snapshot();
+        snapshot.held = self.held.map(|(held, _)| held);
         snapshot.phase = machine.phase();
         snapshot.cursor = machine.cursor();
         let status = &mut snapshot.status;
         status.in_flight = machine.in_flight();
+        status.used(usage);
         status.window = machine.burst();
         status.count(machine.counters());
         status.exactly_once = if machine.reconciled() { "yes" } else { "dedup window only" };

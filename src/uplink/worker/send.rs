@@ -6,11 +6,19 @@ use super::super::machine::{Event, Order};
 use super::super::message;
 use super::{Done, Worker};
 use crate::account::Message;
+use tokio::time::Instant;
 
 /// Bytes that may wait in the link before the uplink stops adding to them, so that the link's PONG never waits long.
 const PACE_BYTES: usize = 64 * 1024;
 /// Bytes of an atomic batch after which the hub is to say that it is there, so that a slow link is not taken for a dead one.
-const ANSWER_BYTES: usize = 16 * 1024;
+const ANSWER_BYTES: u64 = 16 * 1024;
+
+/// About what a message takes on the wire, without TLS and below.
+pub(super) fn wire_bytes(message: &Message<'_>) -> u64 {
+    /// `LMSG`, blanks, sizes and line ends.
+    const FRAME: usize = 20;
+    (message.size() + message.subject.len() + message.reply.len() + FRAME) as u64
+}
 
 impl Worker {
     pub(super) fn read(&mut self, from: u64) {
@@ -32,6 +40,7 @@ impl Worker {
 
     /// Sends what the machine orders while the link takes it.
     pub(super) fn fill(&mut self) {
+        self.held = None;
         while let Some(order) = self.machine.next_order(self.now()) {
             if self.link.backlog_bytes() > PACE_BYTES {
                 self.blocked = true;
@@ -42,12 +51,17 @@ impl Worker {
                 Lookup::Unknown => return self.read(order.seq),
                 Lookup::Here(message) => {
                     let message = message.clone();
+                    if let Err(held) = self.member.admit() {
+                        self.held = Some((held, Instant::now() + held.again()));
+                        return self.feed(Event::Held);
+                    }
                     if !self.send(order, &message) {
                         return;
                     }
                 }
             }
         }
+        self.member.idle();
     }
 
     /// Sends one message. `false` if no more can be sent now.
@@ -62,6 +76,7 @@ impl Worker {
         match self.link.publish(&message) {
             Ok(()) => {
                 self.positions.sent(order.seq, stored.subject.clone());
+                self.member.sent(order.seq, wire_bytes(&message));
                 self.feed(Event::Sent { seq: order.seq, bytes: message.size() as u64 });
                 true
             }
@@ -84,9 +99,10 @@ impl Worker {
 
     /// Whether the hub is to answer to the message: always, except for most of those in a batch.
     fn wants_reply(&mut self, order: &Order, stored: &LocalMessage) -> bool {
-        self.unanswered += stored.headers.len() + stored.payload.len();
+        self.unanswered += (stored.headers.len() + stored.payload.len()) as u64;
         let silent = order.batch.is_some_and(|place| place.at > 1 && !place.commit);
-        let answered = !silent || self.unanswered >= ANSWER_BYTES;
+        // The window opens only by answers, so there is always one on its way.
+        let answered = !silent || self.unanswered >= ANSWER_BYTES.min(self.member.usage().link_window / 4);
         if answered {
             self.unanswered = 0;
         }

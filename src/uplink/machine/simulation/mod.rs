@@ -322,7 +322,8 @@ impl Sim {
             150..200 => self.reply(false),
             200..215 => {
                 self.now += Duration::from_millis(self.rng.u64(1..2000));
-                self.feed(Event::Tick);
+                let event = [Event::Tick, Event::Held, Event::Unsaved][self.rng.usize(..3)].clone();
+                self.feed(event);
             }
             215..225 => self.finish_disk(),
             225..229 => self.cut(true),

@@ -1,0 +1,70 @@
+//! `[[uplink]]` and `[wan]`.
+
+use super::limits;
+use crate::config::Config;
+use crate::config::units::{ByteSize, Rate};
+use crate::subject;
+
+pub(super) fn check(config: &Config, errors: &mut Vec<String>) {
+    let wan = &config.wan;
+    traffic("[wan]", wan.rate, &[("daily", wan.daily), ("monthly", wan.monthly), ("burst", wan.burst)], errors);
+    for (at, uplink) in config.uplink.iter().enumerate() {
+        let what = format!("[[uplink]] {:?}", uplink.name);
+        if uplink.subjects.is_empty() {
+            errors.push(format!("{what}: subjects is empty"));
+        }
+        super::subjects(&format!("{what} subjects"), &uplink.subjects, errors);
+        if config.remote_of(uplink).is_none() {
+            errors.push(match &uplink.remote {
+                Some(name) => format!("{what}: there is no [[leaf.remote]] named {name:?}"),
+                None => format!("{what}: remote is needed, as there is not exactly one [[leaf.remote]]"),
+            });
+        }
+        if !config.jetstream.enabled {
+            errors.push(format!("{what}: needs [jetstream] enabled = true"));
+        }
+        if uplink.window == 0 {
+            errors.push(format!("{what}: window must be at least 1"));
+        }
+        let limits = [("daily", uplink.daily), ("monthly", uplink.monthly), ("burst", uplink.burst)];
+        traffic(&what, uplink.rate, &limits, errors);
+        if uplink.batch > 1000 {
+            errors.push(format!("{what}: batch is at most 1000, which is what the hub takes"));
+        }
+        limits::positive(&format!("{what} ack_timeout"), uplink.ack_timeout, errors);
+        for (at, a) in uplink.subjects.iter().enumerate() {
+            if let Some(b) = uplink.subjects[..at].iter().find(|b| subject::overlap(a, b)) {
+                errors.push(format!("{what}: {a:?} overlaps {b:?}; a message may match only one of them"));
+            }
+        }
+        for other in &config.uplink[..at] {
+            if other.stream() == uplink.stream() {
+                errors.push(format!(
+                    "{what}: its stream would be {}, as that of [[uplink]] {:?}",
+                    uplink.stream(),
+                    other.name
+                ));
+            }
+            for (a, b) in uplink.subjects.iter().flat_map(|a| other.subjects.iter().map(move |b| (a, b))) {
+                if subject::overlap(a, b) {
+                    errors.push(format!("{what}: {a:?} overlaps {b:?} of [[uplink]] {:?}", other.name));
+                }
+            }
+        }
+    }
+}
+
+/// Limits that would let nothing through, or have no effect.
+fn traffic(what: &str, rate: Option<Rate>, limits: &[(&str, Option<ByteSize>)], errors: &mut Vec<String>) {
+    if rate.is_some_and(|rate| rate.0 == 0) {
+        errors.push(format!("{what} rate must be at least a byte a second"));
+    }
+    for (key, limit) in limits {
+        if limit.is_some_and(|limit| limit.0 == 0) {
+            errors.push(format!("{what} {key} must be at least 1; without it there is no limit"));
+        }
+        if *key == "burst" && limit.is_some() && rate.is_none() {
+            errors.push(format!("{what} burst means nothing without rate"));
+        }
+    }
+}

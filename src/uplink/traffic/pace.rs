@@ -1,0 +1,189 @@
+//! How much may be on its way to the hub at once: what the link drains within a round trip and a short queue.
+//!
+//! What an uplink hands to the link waits in buffers that nobody here can look into (the kernel's, the modem's). A slow link
+//! would be filled up with minutes of bulk, and an alarm would wait behind it. So the window is measured, in the manner of
+//! BBR: the rate at which the hub's answers say that bytes arrive, times the shortest round trip, plus a quarter of a second.
+
+use std::time::Duration;
+
+/// The window before anything was measured, bytes.
+const FIRST: u64 = 8 * 1024;
+/// The smallest window, bytes.
+const LEAST: u64 = 2 * 1024;
+/// Queue that is allowed beyond what is on its way.
+const QUEUE: Duration = Duration::from_millis(250);
+/// How long a rate counts; the highest one does.
+const RATE_AGE: Duration = Duration::from_secs(10);
+/// How old the shortest round trip may be before it is measured anew with half a window.
+const TRIP_AGE: Duration = Duration::from_secs(30);
+
+/// One message on its way, as the window sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Flight {
+    bytes: u64,
+    at: Duration,
+    delivered: u64,
+    /// There was too little to send to tell what the link takes.
+    idle: bool,
+}
+
+/// The window of one link.
+#[derive(Debug)]
+pub struct Pace {
+    in_flight: u64,
+    delivered: u64,
+    /// Highest rates, bytes a second: of the present period and of the one before.
+    rates: [f64; 2],
+    period: Duration,
+    trip: Option<Duration>,
+    trip_measured: Duration,
+    /// Shortest round trip since measuring it anew began, and when that ends.
+    probe: Option<(Option<Duration>, Duration)>,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace {
+            in_flight: 0,
+            delivered: 0,
+            rates: [0.0; 2],
+            period: Duration::ZERO,
+            trip: None,
+            trip_measured: Duration::ZERO,
+            probe: None,
+        }
+    }
+}
+
+impl Pace {
+    /// What the link drains, bytes a second; `None` while nothing was measured.
+    pub fn rate(&self) -> Option<f64> {
+        Some(self.rates[0].max(self.rates[1])).filter(|rate| *rate > 0.0)
+    }
+
+    /// Bytes that may be on their way.
+    pub fn window(&self) -> u64 {
+        let (Some(rate), Some(trip)) = (self.rate(), self.trip) else { return FIRST };
+        let window = match self.probe {
+            Some(_) => rate * trip.as_secs_f64() / 2.0,
+            None => rate * (trip + QUEUE.max(trip / 4)).as_secs_f64(),
+        };
+        (window as u64).max(LEAST)
+    }
+
+    /// Whether a message may go: there is room, or nothing is on its way.
+    pub fn has_room(&self) -> bool {
+        self.in_flight < self.window()
+    }
+
+    /// A message of `bytes` goes now.
+    pub fn sent(&mut self, now: Duration, bytes: u64) -> Flight {
+        if self.in_flight == 0 && self.trip.is_none() {
+            self.trip_measured = now;
+        }
+        self.in_flight += bytes;
+        let idle = self.in_flight * 4 < self.window() * 3;
+        Flight { bytes, at: now, delivered: self.delivered, idle }
+    }
+
+    /// These have arrived, in their order.
+    pub fn arrived(&mut self, now: Duration, flights: impl Iterator<Item = Flight>) {
+        let mut last = None;
+        for flight in flights {
+            self.in_flight = self.in_flight.saturating_sub(flight.bytes);
+            self.delivered += flight.bytes;
+            last = Some(flight);
+        }
+        let Some(Flight { at, delivered, idle, .. }) = last else { return };
+        let trip = now.saturating_sub(at).max(Duration::from_micros(10));
+        self.round_trip(now, trip);
+        let rate = (self.delivered - delivered) as f64 / trip.as_secs_f64();
+        // A rate below what the link could do says nothing; one above does.
+        if !idle && self.probe.is_none() && now.saturating_sub(self.period) > RATE_AGE.max(trip * 4) {
+            self.rates = [0.0, self.rates[0]];
+            self.period = now;
+        }
+        if !idle || rate > self.rates[0].max(self.rates[1]) {
+            self.rates[0] = self.rates[0].max(rate);
+        }
+    }
+
+    fn round_trip(&mut self, now: Duration, trip: Duration) {
+        if self.trip.is_none_or(|shortest| trip <= shortest) {
+            (self.trip, self.trip_measured, self.probe) = (Some(trip), now, None);
+            return;
+        }
+        let shortest = self.trip.unwrap_or(trip);
+        match &mut self.probe {
+            None if now.saturating_sub(self.trip_measured) > TRIP_AGE => {
+                self.probe = Some((None, now + shortest * 2 + QUEUE * 2));
+            }
+            None => {}
+            Some((best, until)) => {
+                *best = Some(best.map_or(trip, |best| best.min(trip)));
+                if now >= *until {
+                    (self.trip, self.trip_measured, self.probe) = (*best, now, None);
+                }
+            }
+        }
+    }
+
+    /// These will not be answered any more: the connection has gone, or they are to be sent again.
+    pub fn forgotten(&mut self, flights: impl Iterator<Item = Flight>) {
+        let bytes: u64 = flights.map(|flight| flight.bytes).sum();
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    /// A link of `rate` bytes a second and `trip` there and back, always with something to send in messages of 300 bytes,
+    /// for `time`. Returns the share of the rate that was used and the longest queue in the second half.
+    fn run(rate: f64, trip: Duration, time: Duration) -> (f64, Duration) {
+        let mut pace = Pace::default();
+        let mut on_way: VecDeque<(Duration, Flight)> = VecDeque::new();
+        let (mut now, mut busy_until) = (Duration::ZERO, Duration::ZERO);
+        let (mut sent, mut longest) = (0, Duration::ZERO);
+        while now < time {
+            while pace.has_room() {
+                busy_until = busy_until.max(now) + Duration::from_secs_f64(300.0 / rate);
+                on_way.push_back((busy_until + trip, pace.sent(now, 300)));
+                if now > time / 2 {
+                    longest = longest.max(busy_until - now);
+                    sent += 300;
+                }
+            }
+            let (at, flight) = on_way.pop_front().expect("something is on its way");
+            now = at;
+            pace.arrived(now, std::iter::once(flight));
+        }
+        (sent as f64 / rate / (time / 2).as_secs_f64(), longest)
+    }
+
+    #[test]
+    fn a_slow_link_is_used_and_its_queue_stays_short() {
+        let (used, queue) = run(6250.0, Duration::from_millis(600), Duration::from_secs(300));
+        assert!(used > 0.9, "{used}");
+        assert!(queue < Duration::from_millis(900), "{queue:?}");
+    }
+
+    #[test]
+    fn a_fast_link_is_filled() {
+        for (rate, trip) in [(1e6, 20), (10e6, 2), (5e6, 300)] {
+            let (used, _) = run(rate, Duration::from_millis(trip), Duration::from_secs(40));
+            assert!(used > 0.85, "{rate} {trip}: {used}");
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_room() {
+        let mut pace = Pace::default();
+        let flight = pace.sent(Duration::ZERO, 1 << 20);
+        assert!(!pace.has_room());
+        pace.forgotten(std::iter::once(flight));
+        assert!(pace.has_room());
+    }
+}

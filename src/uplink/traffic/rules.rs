@@ -1,0 +1,297 @@
+//! The decisions: whether a message of some uplink may go now.
+
+use super::Moment;
+use super::limits::{Bucket, Limits, Spent};
+use super::pace::{Flight, Pace};
+use crate::config::traffic::Class;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Longest time after which a message that is held back by the calendar is looked at again: the clock may be set.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// The same for a message that waits for others.
+const LOOK_AROUND: Duration = Duration::from_secs(1);
+/// How far alarms may run ahead of a rate, in seconds of that rate.
+const ALARM_AHEAD: Duration = Duration::from_secs(30);
+
+/// Why a message may not go now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// The uplink's or the WAN's rate; for so long.
+    Rate(Duration),
+    /// The uplink's or the WAN's bytes of the day are used up.
+    Daily,
+    /// The same for the month.
+    Monthly,
+    /// Outside of the uplink's or the WAN's hours.
+    Schedule,
+    /// A more urgent uplink waits for the link.
+    Priority,
+    /// As much is on its way as the link drains.
+    Link,
+}
+
+impl Held {
+    /// For the operator.
+    pub fn words(self) -> &'static str {
+        match self {
+            Held::Rate(_) => "held back by its rate",
+            Held::Daily => "held back: the bytes of the day are used up",
+            Held::Monthly => "held back: the bytes of the month are used up",
+            Held::Schedule => "held back outside of its schedule",
+            Held::Priority => "more urgent uplinks go first",
+            Held::Link => "sending as fast as the link drains",
+        }
+    }
+
+    /// When to ask again, unless something arrives before.
+    pub fn again(self) -> Duration {
+        match self {
+            Held::Rate(wait) => wait.min(LOOK_AGAIN),
+            Held::Daily | Held::Monthly | Held::Schedule => LOOK_AGAIN,
+            Held::Priority | Held::Link => LOOK_AROUND,
+        }
+    }
+}
+
+/// Limits in force.
+struct Limiter {
+    limits: Limits,
+    bucket: Option<Bucket>,
+}
+
+impl Limiter {
+    fn new(limits: Limits) -> Limiter {
+        let bucket = limits.rate.map(|rate| Bucket::new(rate, limits.burst));
+        Limiter { limits, bucket }
+    }
+
+    /// `reserve` of ten parts of the budgets are not for this message.
+    fn check(&mut self, now: &Moment, spent: &Spent, alarm: bool, reserve: u64) -> Result<(), Held> {
+        let limits = &self.limits;
+        if limits.schedule.as_ref().is_some_and(|schedule| !schedule.is_open(now.weekday, now.minute)) {
+            return Err(Held::Schedule);
+        }
+        let used_up = |limit: Option<u64>, spent: u64| limit.is_some_and(|limit| spent >= limit - limit / 10 * reserve);
+        if used_up(limits.monthly, spent.month_bytes) {
+            return Err(Held::Monthly);
+        }
+        if used_up(limits.daily, spent.day_bytes) {
+            return Err(Held::Daily);
+        }
+        match self.bucket.as_mut().and_then(|bucket| bucket.wait(now.mono)) {
+            Some(wait) if !alarm || wait > ALARM_AHEAD => Err(Held::Rate(wait)),
+            _ => Ok(()),
+        }
+    }
+
+    fn take(&mut self, bytes: u64) {
+        if let Some(bucket) = &mut self.bucket {
+            bucket.take(bytes);
+        }
+    }
+}
+
+/// What is known of one uplink.
+pub(super) struct Party {
+    link: usize,
+    pub class: Class,
+    limiter: Limiter,
+    pub spent: Spent,
+    /// Bytes since the start.
+    pub sent: u64,
+    /// It has something to send that only the link or others keep back.
+    waiting: bool,
+    flights: VecDeque<(u64, Flight)>,
+    gone: bool,
+}
+
+/// All uplinks and all links.
+pub(super) struct Rules {
+    wan: Limiter,
+    wan_spent: Spent,
+    links: Vec<(String, Pace)>,
+    pub parties: Vec<Party>,
+}
+
+impl Rules {
+    pub fn new(wan: Limits) -> Rules {
+        Rules { wan: Limiter::new(wan), wan_spent: Spent::default(), links: Vec::new(), parties: Vec::new() }
+    }
+
+    /// A further uplink, with what it had spent before the start.
+    pub fn join(&mut self, link: &str, class: Class, limits: Limits, spent: Spent) -> usize {
+        let at = self.links.iter().position(|(name, _)| name == link).unwrap_or_else(|| {
+            self.links.push((link.to_owned(), Pace::default()));
+            self.links.len() - 1
+        });
+        let wan = &mut self.wan_spent;
+        wan.turn(&Moment { day: spent.day, month: spent.month, ..Moment::default() });
+        wan.day_bytes += if spent.day == wan.day { spent.day_bytes } else { 0 };
+        wan.month_bytes += if spent.month == wan.month { spent.month_bytes } else { 0 };
+        let limiter = Limiter::new(limits);
+        let flights = VecDeque::new();
+        self.parties.push(Party { link: at, class, limiter, spent, sent: 0, waiting: false, flights, gone: false });
+        self.parties.len() - 1
+    }
+
+    pub fn pace(&self, party: usize) -> &Pace {
+        &self.links[self.parties[party].link].1
+    }
+
+    /// Whether `party` may send a message now.
+    pub fn admit(&mut self, now: &Moment, party: usize) -> Result<(), Held> {
+        let class = self.parties[party].class;
+        let alarm = class == Class::Alarm;
+        let this = &mut self.parties[party];
+        this.waiting = false;
+        this.spent.turn(now);
+        self.wan_spent.turn(now);
+        this.limiter.check(now, &this.spent, alarm, 0)?;
+        this.waiting = true;
+        let link = this.link;
+        let before =
+            |other: &Party| other.waiting && other.class < class && (other.link == link || self.wan.bucket.is_some());
+        if self.parties.iter().any(before) {
+            return Err(Held::Priority);
+        }
+        if let Err(held) = self.wan.check(now, &self.wan_spent, alarm, u64::from(!alarm)) {
+            // Alarms that wait for the rate keep others from using it up; who waits for the calendar keeps nobody.
+            self.parties[party].waiting = matches!(held, Held::Rate(_));
+            return Err(held);
+        }
+        if !self.links[link].1.has_room() {
+            return Err(Held::Link);
+        }
+        self.parties[party].waiting = false;
+        Ok(())
+    }
+
+    /// `party` sends message `seq` of `bytes`, which the hub will answer, itself or with a later one.
+    pub fn sent(&mut self, now: &Moment, party: usize, seq: u64, bytes: u64) {
+        let this = &mut self.parties[party];
+        let flight = self.links[this.link].1.sent(now.mono, bytes);
+        this.flights.push_back((seq, flight));
+        this.limiter.take(bytes);
+        self.wan.take(bytes);
+        self.crossed(now, party, bytes);
+    }
+
+    /// `bytes` of `party` have crossed the link, in either direction.
+    pub fn crossed(&mut self, now: &Moment, party: usize, bytes: u64) {
+        let this = &mut self.parties[party];
+        this.spent.turn(now);
+        this.spent.add(bytes);
+        this.sent += bytes;
+        self.wan_spent.turn(now);
+        self.wan_spent.add(bytes);
+    }
+
+    /// The hub has answered to message `seq` of `party`. Returns whether others may go on now.
+    pub fn answered(&mut self, now: &Moment, party: usize, seq: u64) -> bool {
+        let this = &mut self.parties[party];
+        let arrived = this.flights.partition_point(|(sent, _)| *sent <= seq);
+        let flights = this.flights.drain(..arrived).map(|(_, flight)| flight);
+        self.links[this.link].1.arrived(now.mono, flights);
+        arrived > 0
+    }
+
+    /// Nothing more will be answered of what `party` has sent.
+    pub fn forget(&mut self, party: usize) {
+        let this = &mut self.parties[party];
+        let flights = this.flights.drain(..).map(|(_, flight)| flight);
+        self.links[this.link].1.forgotten(flights);
+        this.waiting = false;
+    }
+
+    /// `party` has nothing to send.
+    pub fn idle(&mut self, party: usize) -> bool {
+        std::mem::take(&mut self.parties[party].waiting)
+    }
+
+    /// `party` has ended.
+    pub fn leave(&mut self, party: usize) {
+        self.forget(party);
+        self.parties[party].gone = true;
+    }
+
+    /// Whether others wait for room on the link of `party`, or for the WAN's rate.
+    pub fn others_wait(&self, party: usize) -> bool {
+        self.parties.iter().enumerate().any(|(at, other)| at != party && other.waiting && !other.gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::schedule::Schedule;
+
+    fn at(seconds: u64) -> Moment {
+        Moment { day: 1, month: 1, mono: Duration::from_secs(seconds), ..Moment::default() }
+    }
+
+    #[test]
+    fn who_is_more_urgent_goes_first_where_they_share_a_link() {
+        let mut rules = Rules::new(Limits::default());
+        let bulk = rules.join("a", Class::Bulk, Limits::default(), Spent::default());
+        let alarm = rules.join("a", Class::Alarm, Limits::default(), Spent::default());
+        let other = rules.join("b", Class::Bulk, Limits::default(), Spent::default());
+        let mut seq = 0;
+        while rules.admit(&at(1), bulk).is_ok() {
+            seq += 1;
+            rules.sent(&at(1), bulk, seq, 1000);
+        }
+        assert_eq!(rules.admit(&at(1), bulk), Err(Held::Link));
+        assert_eq!(rules.admit(&at(1), alarm), Err(Held::Link));
+        assert!(rules.answered(&at(2), bulk, 6));
+        assert_eq!(rules.admit(&at(2), bulk), Err(Held::Priority));
+        assert_eq!(rules.admit(&at(2), other), Ok(()), "another link is another matter");
+        assert_eq!(rules.admit(&at(2), alarm), Ok(()));
+        rules.sent(&at(2), alarm, 1, 100);
+        assert_eq!(rules.admit(&at(2), bulk), Ok(()));
+    }
+
+    #[test]
+    fn budgets_hold_and_the_last_tenth_of_the_wans_is_for_alarms() {
+        let mut rules = Rules::new(Limits { daily: Some(1000), ..Limits::default() });
+        let own = Limits { monthly: Some(500), ..Limits::default() };
+        let limited = rules.join("a", Class::Telemetry, own, Spent::default());
+        let before = Spent { day: 1, day_bytes: 300, month: 1, month_bytes: 300 };
+        let bulk = rules.join("a", Class::Bulk, Limits::default(), before);
+        let alarm = rules.join("a", Class::Alarm, Limits::default(), Spent::default());
+        rules.sent(&at(1), limited, 1, 500);
+        assert_eq!(rules.admit(&at(1), limited), Err(Held::Monthly));
+        assert_eq!(rules.admit(&at(1), bulk), Ok(()));
+        rules.sent(&at(1), bulk, 1, 100);
+        assert_eq!(rules.admit(&at(1), bulk), Err(Held::Daily));
+        assert_eq!(rules.admit(&at(1), alarm), Ok(()));
+        rules.sent(&at(1), alarm, 1, 100);
+        assert_eq!(rules.admit(&at(1), alarm), Err(Held::Daily));
+        let tomorrow = Moment { day: 2, ..at(90_000) };
+        assert_eq!(rules.admit(&tomorrow, bulk), Ok(()));
+        assert_eq!(rules.admit(&tomorrow, limited), Err(Held::Monthly), "what it has itself used up keeps nobody else");
+        assert_eq!(rules.admit(&tomorrow, bulk), Ok(()));
+    }
+
+    #[test]
+    fn rates_hold_and_alarms_may_run_ahead_of_them() {
+        let mut rules = Rules::new(Limits { rate: Some(100), ..Limits::default() });
+        let bulk = rules.join("a", Class::Bulk, Limits::default(), Spent::default());
+        let alarm = rules.join("b", Class::Alarm, Limits::default(), Spent::default());
+        rules.sent(&at(1), bulk, 1, 600);
+        assert!(matches!(rules.admit(&at(1), bulk), Err(Held::Rate(_))));
+        assert_eq!(rules.admit(&at(1), alarm), Ok(()));
+        rules.sent(&at(1), alarm, 1, 4000);
+        assert!(matches!(rules.admit(&at(1), alarm), Err(Held::Rate(_))));
+        assert_eq!(rules.admit(&at(1), bulk), Err(Held::Priority));
+    }
+
+    #[test]
+    fn outside_its_hours_nothing_goes() {
+        let schedule = Some(Schedule::parse(["Mon 10:00-11:00"]).expect("a schedule"));
+        let mut rules = Rules::new(Limits::default());
+        let party = rules.join("a", Class::Bulk, Limits { schedule, ..Limits::default() }, Spent::default());
+        assert_eq!(rules.admit(&Moment { minute: 599, ..at(1) }, party), Err(Held::Schedule));
+        assert_eq!(rules.admit(&Moment { minute: 600, ..at(1) }, party), Ok(()));
+    }
+}

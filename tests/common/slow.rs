@@ -1,0 +1,99 @@
+//! A slow link: passes TCP connections on at a rate and with a delay, and counts the bytes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// About what a TCP segment carries.
+const SEGMENT: usize = 1400;
+
+/// What the link is like, in each direction.
+#[derive(Clone, Copy)]
+pub struct Line {
+    /// Bytes a second.
+    pub rate: u64,
+    /// From one end to the other.
+    pub delay: Duration,
+}
+
+/// A slow link in front of an address; ends when dropped.
+pub struct SlowLink {
+    /// Where to connect.
+    pub address: SocketAddr,
+    connections: Arc<AtomicU64>,
+    bytes: Arc<AtomicU64>,
+    task: JoinHandle<()>,
+}
+
+impl SlowLink {
+    /// One to `target`.
+    pub async fn start(target: SocketAddr, line: Line) -> SlowLink {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (connections, bytes) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (count, total) = (connections.clone(), bytes.clone());
+        let task = tokio::spawn(async move {
+            loop {
+                let Ok((near, _)) = listener.accept().await else { continue };
+                let Ok(far) = TcpStream::connect(target).await else { continue };
+                count.fetch_add(1, Ordering::Relaxed);
+                let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
+                tokio::spawn(pass(near_read, far_write, line, total.clone()));
+                tokio::spawn(pass(far_read, near_write, line, total.clone()));
+            }
+        });
+        SlowLink { address, connections, bytes, task }
+    }
+
+    /// Connections so far.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Bytes so far, both ways.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for SlowLink {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Takes bytes only as fast as the line does; the rest waits with the sender, as before a modem.
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: Line, total: Arc<AtomicU64>) {
+    let (sender, mut segments) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    let write = async {
+        while let Some((at, segment)) = segments.recv().await {
+            tokio::time::sleep_until(at).await;
+            if to.write_all(&segment).await.is_err() {
+                break;
+            }
+        }
+    };
+    let read = async {
+        let mut free = Instant::now();
+        loop {
+            let mut segment = vec![0; SEGMENT];
+            let Ok(length @ 1..) = from.read(&mut segment).await else { break };
+            segment.truncate(length);
+            total.fetch_add(length as u64, Ordering::Relaxed);
+            free = free.max(Instant::now()) + Duration::from_secs_f64(length as f64 / line.rate as f64);
+            if sender.send((free + line.delay, segment)).is_err() {
+                break;
+            }
+            tokio::time::sleep_until(free).await;
+        }
+        drop(sender);
+    };
+    tokio::join!(write, read);
+}

@@ -1,0 +1,143 @@
+//! A narrow and metered WAN: what is urgent crosses it first, and what was agreed on is not exceeded.
+
+mod common;
+
+use common::slow::{Line, SlowLink};
+use common::{Gateway, Hub, LIMIT, have, hub, wait_for};
+use futures_util::StreamExt;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// 50 kbit/s.
+const NARROW: Line = Line { rate: 6250, delay: Duration::from_millis(300) };
+const FAST: Line = Line { rate: 10 << 20, delay: Duration::from_millis(1) };
+
+const ALARMS: &str = r#"
+[[uplink]]
+name = "alarms"
+subjects = ["plant1.gw1.alarm.>"]
+hub_stream = "ALARMS"
+class = "alarm"
+"#;
+
+/// What no compression makes smaller.
+fn noise(size: usize) -> Vec<u8> {
+    std::iter::repeat_with(|| fastrand::u8(..)).take(size).collect()
+}
+
+async fn publish(client: &async_nats::Client, subject: &'static str, count: u32, size: usize) {
+    let context = async_nats::jetstream::new(client.clone());
+    let mut acks = Vec::new();
+    for _ in 0..count {
+        acks.push(context.publish(subject, noise(size).into()).await.expect("sent").into_future());
+        if acks.len() == 256 {
+            futures_util::future::join_all(acks.drain(..)).await.into_iter().for_each(|ack| drop(ack.expect("stored")));
+        }
+    }
+    futures_util::future::join_all(acks).await.into_iter().for_each(|ack| drop(ack.expect("stored")));
+}
+
+fn uplink(status: &Value, name: &str) -> Value {
+    let uplinks = status["uplinks"].as_array().expect("uplinks");
+    uplinks.iter().find(|uplink| uplink["name"] == name).expect("the uplink").clone()
+}
+
+async fn alarm_stream(hub: &Hub) {
+    let config = async_nats::jetstream::stream::Config {
+        name: "ALARMS".into(),
+        subjects: vec!["plant1.*.alarm.>".into()],
+        ..Default::default()
+    };
+    async_nats::jetstream::new(hub.client().await).create_stream(config).await.expect("a stream for alarms");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alarms_overtake_a_backlog_on_a_narrow_link_that_is_used_and_stays_up() {
+    if !have(&hub::binary()) {
+        return;
+    }
+    let hub = Hub::start().await;
+    hub.stream().await;
+    alarm_stream(&hub).await;
+    let link = SlowLink::start(hub.leafs, NARROW).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Gateway::default().linked(&hub, link.address).text(ALARMS).leafd(dir.path());
+    leafd.start();
+    let local = leafd.client().await;
+    // More than an hour of backlog.
+    publish(&local, "plant1.gw1.telemetry.bulk", 25_000, 1000).await;
+    let flowing = || async { (uplink(&leafd.status()?, "telemetry")["delivered"].as_u64()? > 20).then_some(()) };
+    wait_for("the backlog flows", LIMIT, flowing).await;
+
+    let (began, before) = (Instant::now(), link.bytes());
+    let mut arrived = hub.client().await.subscribe("plant1.gw1.alarm.>").await.expect("a subscription");
+    let mut slowest = Duration::ZERO;
+    for n in 0..8 {
+        let sent = Instant::now();
+        publish(&local, "plant1.gw1.alarm.fire", 1, 60).await;
+        tokio::time::timeout(LIMIT, arrived.next()).await.expect("an alarm").expect("a message");
+        slowest = slowest.max(sent.elapsed());
+        tokio::time::sleep(Duration::from_millis(1500 + n * 300)).await;
+    }
+    let used = (link.bytes() - before) as f64 / began.elapsed().as_secs_f64() / NARROW.rate as f64;
+    let status = leafd.status().expect("answers");
+    println!("slowest alarm {slowest:?}, {:.0} % of the link used, {}", used * 100.0, uplink(&status, "telemetry"));
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    assert!(used > 0.9, "{used}");
+    assert_eq!(link.connections(), 1, "the link was never given up");
+    assert_eq!(uplink(&status, "alarms")["class"], "alarm");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daily_budget_holds_across_a_restart_and_leaves_something_for_alarms() {
+    if !have(&hub::binary()) {
+        return;
+    }
+    let hub = Hub::start().await;
+    hub.stream().await;
+    alarm_stream(&hub).await;
+    let link = SlowLink::start(hub.leafs, FAST).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let wan = format!("{ALARMS}[wan]\ndaily = \"200KB\"\n");
+    let mut leafd = Gateway::default().linked(&hub, link.address).text(&wan).leafd(dir.path());
+    leafd.start();
+    publish(&leafd.client().await, "plant1.gw1.telemetry.bulk", 400, 1000).await;
+    let held = |leafd: &common::Leafd| {
+        let status = uplink(&leafd.status()?, "telemetry");
+        status["state"].as_str()?.contains("bytes of the day").then_some(status)
+    };
+    let before = wait_for("the budget is used up", LIMIT, || async { held(&leafd) }).await;
+    let spent = before["bytes_today"].as_u64().expect("a number");
+    assert!((170_000..200 << 10).contains(&spent), "{before}");
+
+    leafd.restart();
+    let after = wait_for("it still is after kill -9", LIMIT, || async { held(&leafd) }).await;
+    assert!(after["bytes_today"].as_u64() >= Some(spent.saturating_sub(70_000)), "{after}");
+    let mut arrived = hub.client().await.subscribe("plant1.gw1.alarm.>").await.expect("a subscription");
+    publish(&leafd.client().await, "plant1.gw1.alarm.fire", 1, 60).await;
+    tokio::time::timeout(LIMIT, arrived.next()).await.expect("an alarm").expect("a message");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rate_holds() {
+    if !have(&hub::binary()) {
+        return;
+    }
+    let hub = Hub::start().await;
+    hub.stream().await;
+    let link = SlowLink::start(hub.leafs, FAST).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Gateway::default().linked(&hub, link.address).text("[wan]\nrate = \"20KB/s\"\n").leafd(dir.path());
+    leafd.start();
+    let local = leafd.client().await;
+    let delivered = || async { uplink(&leafd.status()?, "telemetry")["delivered"].as_u64().filter(|count| *count > 0) };
+    publish(&local, "plant1.gw1.telemetry.bulk", 1, 1000).await;
+    wait_for("the link is up", LIMIT, delivered).await;
+    let (began, before) = (Instant::now(), link.bytes());
+    publish(&local, "plant1.gw1.telemetry.bulk", 100, 1000).await;
+    wait_for("all has crossed", LIMIT, || async { delivered().await.filter(|count| *count == 101) }).await;
+    let rate = (link.bytes() - before) as f64 / began.elapsed().as_secs_f64();
+    println!("{rate:.0} bytes a second");
+    assert!(began.elapsed() > Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(rate < 40_000.0, "{rate}");
+}
