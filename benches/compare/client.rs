@@ -79,6 +79,21 @@ impl Client {
         n
     }
 
+    /// Makes `try_read` return at once.
+    pub fn nonblocking(&self) {
+        self.socket.set_nonblocking(true).expect("sets");
+    }
+
+    /// Reads raw bytes if there are any.
+    pub fn try_read(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        match self.socket.read(buffer) {
+            Ok(0) => panic!("the server closed"),
+            Ok(n) => Some(n),
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => None,
+            Err(e) => panic!("reads: {e}"),
+        }
+    }
+
     fn fill(&mut self) {
         if self.at > 1 << 20 {
             self.buffer.drain(..self.at);

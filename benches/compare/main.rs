@@ -1,15 +1,18 @@
 //! leafd beside nats-server, in turn on the same machine: `cargo bench --bench compare`.
 //!
+//! `core`, `stream`, `scale` or `churn` behind `--` measures that part alone; all but `churn` are measured without one.
 //! Each figure is the median of several rounds, in each of which all rivals run one after the other; ratios are of medians.
 //! `LEAFD_BIN` and `NATS_SERVER` name other binaries; `ROUNDS` another number of rounds than three.
 
 mod client;
 mod core;
+mod scale;
 mod server;
 mod stream;
 
 use server::{Rival, Server};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 const RIVALS: [Rival; 3] = [Rival::Leafd, Rival::Nats, Rival::NatsAlways];
 
@@ -111,15 +114,67 @@ fn measure_stream(table: &mut Table, rival: Rival) {
     }
 }
 
+fn measure_scale(table: &mut Table, rival: Rival) {
+    let server = Server::start(rival);
+    table.add("idle wake-ups/s", rival, scale::wakeups(&server, Duration::from_secs(10)), "<= 2");
+    table.add("10,000 connections, kB", rival, scale::connections(&server, 10_000), "");
+    for count in [100_000, 1_000_000] {
+        let server = Server::start(rival);
+        let held = scale::subscriptions(&server, count);
+        table.add(&format!("{count} subscriptions, kB"), rival, held.rss, "<= 0.33");
+        table.add(&format!("{count} subscriptions, subscribed/s"), rival, held.rate, "");
+        table.add(&format!("{count} subscriptions, routed/s"), rival, held.routed, "");
+    }
+    let server = Server::start(rival);
+    let stalled = scale::stalled(&server, 1000, 5_000);
+    table.add("1000 readers beside a stalled one, deliveries/s", rival, stalled.rate, "");
+    table.add("1000 readers beside a stalled one, most kB", rival, stalled.rss, "");
+    table.add("request p50 under garbage, us", rival, scale::flooded(&server), "");
+    let server = Server::start(rival);
+    let (rate, rss) = scale::streams(&server, 1_000);
+    table.add("1,000 streams, created/s", rival, rate, "");
+    table.add("1,000 streams, kB", rival, rss, "");
+    let server = Server::start(rival);
+    stream::create(&server, "S");
+    let (rate, rss) = scale::consumers(&server, "S", 10_000);
+    table.add("10,000 consumers, created/s", rival, rate, "");
+    table.add("10,000 consumers, kB", rival, rss, "");
+    let server = Server::start(rival);
+    let keys = scale::keys(&server, 1_000_000);
+    table.add("1,000,000 keys, puts/s", rival, keys.puts, "");
+    table.add("1,000,000 keys, kB", rival, keys.rss, "");
+    table.add("1,000,000 keys, direct gets/s", rival, keys.gets, ">= 2");
+}
+
+/// `MINUTES` (one unless set) of clients that come and go, one rival after the other.
+fn measure_churn(table: &mut Table, rival: Rival) {
+    let minutes = std::env::var("MINUTES").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let server = Server::start(rival);
+    let (rss, rate) = scale::churn(&server, Duration::from_secs(minutes * 60));
+    table.add("clients that come and go, kB gained", rival, rss, "0");
+    table.add("clients that come and go, each/s", rival, rate, "");
+}
+
 fn main() {
+    // Cargo adds a flag of its own.
+    let part = std::env::args().skip(1).find(|a| !a.starts_with('-'));
+    let wanted = |name: &str| part.as_deref().is_none_or(|p| p == name);
     let rounds = std::env::var("ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(3);
     let mut table = Table::default();
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
         for rival in [Rival::Leafd, Rival::Nats] {
-            measure_core(&mut table, rival);
+            if wanted("core") {
+                measure_core(&mut table, rival);
+            }
+            if wanted("scale") {
+                measure_scale(&mut table, rival);
+            }
+            if part.as_deref() == Some("churn") {
+                measure_churn(&mut table, rival);
+            }
         }
-        for rival in RIVALS {
+        for rival in RIVALS.into_iter().filter(|_| wanted("stream")) {
             measure_stream(&mut table, rival);
         }
     }

@@ -80,6 +80,18 @@ impl Server {
         self.proc_value("status", "VmRSS:")
     }
 
+    /// Times that its threads went to wait so far; each is a wake-up.
+    pub fn switches(&self) -> u64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("runs");
+        tasks
+            .flatten()
+            .filter_map(|task| fs::read_to_string(task.path().join("status")).ok())
+            .filter_map(|text| {
+                text.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:")?.trim().parse::<u64>().ok())
+            })
+            .sum()
+    }
+
     fn proc_value(&self, file: &str, name: &str) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/{file}", self.pid())).expect("runs");
         let line = text.lines().find(|l| l.starts_with(name)).unwrap_or_default();
