@@ -13,6 +13,9 @@ pub(super) struct Held {
     pub(super) at: Duration,
 }
 
+/// The guard of a batch's first message, and its messages so far.
+type Batch = (Option<u64>, Vec<u64>);
+
 /// The hub's stream.
 #[derive(Default)]
 pub(super) struct Hub {
@@ -20,8 +23,8 @@ pub(super) struct Hub {
     pub(super) last_position: u64,
     pub(super) last_id: Option<Option<u64>>,
     pub(super) seen: HashMap<u64, (u64, Duration)>,
-    /// Batches that wait for their commit: the guard of the first message, and the messages.
-    pub(super) staged: HashMap<(u64, u64, u64), (Option<u64>, Vec<u64>)>,
+    /// Batches that wait for their commit.
+    pub(super) staged: HashMap<(u64, u64, u64), Batch>,
 }
 
 impl Hub {
