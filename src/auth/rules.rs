@@ -7,7 +7,7 @@ use super::keys::ServerKeys;
 use super::nkey;
 use super::password::{self, Hashing};
 use super::session::{Session, Source};
-use super::trust::{Trust, TrustError};
+use super::trust::{SharedByJwt, Trust, TrustError};
 use super::users::{User, Users, UsersError, read};
 use crate::account::{Account, Accounts};
 use crate::config::Config;
@@ -221,6 +221,11 @@ impl Rules {
     /// Whether INFO carries a nonce to be signed.
     pub fn wants_nonce(&self) -> bool {
         self.trust.is_some() || !self.users.nkeys.is_empty()
+    }
+
+    /// What accounts by JWT share and map.
+    pub fn shared_by_jwt(&self) -> SharedByJwt {
+        self.trust.as_ref().map(|trust| trust.shared(SystemTime::now())).unwrap_or_default()
     }
 
     /// How long a client has to send CONNECT.

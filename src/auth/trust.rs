@@ -3,18 +3,18 @@
 
 use super::callout::{Asker, CalloutError, Service, without_requests};
 use super::jwt::{AccountClaims, Claims, JwtError, Names, OperatorClaims, UNLIMITED, UserClaims, UserLimits};
-use super::jwt::{fill_in, valid_for};
+use super::jwt::{fill_in, mappings, shares, valid_for};
 use super::rules::{Attempt, Refusal};
 use super::session::{Ending, Limits, Session};
 use super::{Permissions, nkey};
-use crate::account::{Account, Accounts};
+use crate::account::{Account, Accounts, Mappings, Shares};
 use crate::config::auth::AuthorizationConfig;
 use crate::subject::InvalidEntry;
 use nkeys::{KeyPairType, XKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Whose signatures count, and the accounts known.
 pub struct Trust {
@@ -22,6 +22,17 @@ pub struct Trust {
     strict: bool,
     accounts: BTreeMap<String, TrustedAccount>,
     asker: Asker,
+}
+
+/// What accounts by JWT share and map, by their keys.
+#[derive(Default)]
+pub struct SharedByJwt {
+    /// What they share.
+    pub shares: BTreeMap<String, Shares>,
+    /// What they map.
+    pub mappings: BTreeMap<String, Mappings>,
+    /// When it changes by itself: an activation ends.
+    pub change: Option<Duration>,
 }
 
 struct TrustedAccount {
@@ -157,15 +168,9 @@ impl Trust {
             .map(|lists| Permissions::new(&lists))
             .transpose()
             .map_err(|entry| TrustError::Permissions(key.to_owned(), entry))?;
-        let nats = &claims.nats;
-        for (set, what) in [
-            (!nats.exports.is_empty() || !nats.imports.is_empty(), "its exports and imports"),
-            (!nats.mappings.is_empty(), "its mappings"),
-            (nats.limits.mem_storage != 0 || nats.limits.disk_storage != 0, "JetStream"),
-        ] {
-            if set {
-                tracing::warn!("account {key} ({}): {what} are not taken over from its JWT yet", claims.name);
-            }
+        if let Err(error) = claims.validate() {
+            tracing::error!("account {key} ({}) is not known: {error}", claims.name);
+            return Ok(());
         }
         if !self.keys.contains(&claims.issuer) {
             tracing::warn!("account {key} ({}) is signed by no operator that is trusted", claims.name);
@@ -222,6 +227,19 @@ impl Trust {
         }
     }
 
+    /// What the accounts share and map at `now`. One that is not trusted is nobody.
+    pub fn shared(&self, now: SystemTime) -> SharedByJwt {
+        let mut shared = SharedByJwt::default();
+        for (key, known) in self.accounts.iter().filter(|(key, _)| self.account(key, now).is_some()) {
+            let other = |key: &str| self.account(key, now).map(|known| &known.claims);
+            let (shares, change) = shares(&known.claims, other, now);
+            shared.shares.insert(key.clone(), shares);
+            shared.mappings.insert(key.clone(), mappings(&known.claims));
+            shared.change = [shared.change, change, known.claims.remaining(now)].into_iter().flatten().min();
+        }
+        shared
+    }
+
     /// The account of that key, if it is one to be trusted now.
     fn account(&self, key: &str, now: SystemTime) -> Option<&TrustedAccount> {
         let known = self.accounts.get(key)?;
@@ -239,7 +257,8 @@ impl Trust {
         let (own, nats) = (&asked.claims.subject, &asked.claims.nats);
         let service = Service { account: &asked.account, subject: own, xkey: asked.xkey.as_ref() };
         let answer = self.asker.ask(&service, attempt, attempt.connect, &bearer.subject).await?;
-        if !answer.sealed && answer.issuer != *own && !nats.signing_keys.iter().any(|key| key.key == answer.issuer) {
+        let known = answer.signer == *own || nats.signing_keys.iter().any(|key| key.key == answer.signer);
+        if !answer.sealed && !(known && (answer.signed_for.is_empty() || answer.signed_for == *own)) {
             return Err(CalloutError::UnknownKey.into());
         }
         let user = answer.user;

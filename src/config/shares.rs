@@ -5,6 +5,7 @@ use super::accounts::{AccountConfig, ExportConfig, ImportConfig, ImportSource, R
 use crate::account::{
     self, Access, Accounts, GLOBAL_ACCOUNT, Import, Mappings, RESPONSE_THRESHOLD, ServiceExport, Shares, StreamExport,
 };
+use crate::auth::SharedByJwt;
 use std::collections::BTreeMap;
 
 /// What accounts share and map, by name.
@@ -43,7 +44,14 @@ impl Subjects {
         }
     }
 
-    /// Puts it in force; accounts that are not mentioned (any more) share and map nothing.
+    /// With what accounts by JWT share and map, who are others than those of the configuration.
+    pub fn with(mut self, by_jwt: SharedByJwt) -> Subjects {
+        self.shares.extend(by_jwt.shares);
+        self.mappings.extend(by_jwt.mappings);
+        self
+    }
+
+    /// Puts it in force; what does not fit is left out, with a line in the log; accounts that are not mentioned (any more) share and map nothing.
     pub fn put_in_force(mut self, accounts: &Accounts) {
         for account in accounts.all() {
             let name = account.name();
@@ -53,9 +61,9 @@ impl Subjects {
         for (name, mappings) in self.mappings {
             accounts.get_or_create(&name).set_mappings(mappings);
         }
-        if let Err(wrong) = account::share(&self.shares, |name| accounts.get_or_create(name)) {
-            // `read` has checked the same.
-            wrong.iter().for_each(|error| tracing::error!("{error}"));
+        // `read` has checked the configuration; what may be wrong is of accounts by JWT.
+        for error in account::share(&self.shares, |name| accounts.get_or_create(name)) {
+            tracing::error!("{error}");
         }
     }
 }
@@ -124,6 +132,7 @@ fn add_import(import: &ImportConfig, shares: &mut Shares) -> Result<(), String> 
         subject: source.subject.clone(),
         to: import.to.clone().unwrap_or_default(),
         prefix: import.prefix.clone().unwrap_or_default(),
+        activated: false,
     };
     match (&import.stream, &import.service) {
         (Some(source), None) => {

@@ -83,6 +83,7 @@ pub async fn run(config: Config, reload: Reload<'_>) -> Result<(), StartError> {
     tracing::info!("Server is ready");
     let mut lame_duck = false;
     loop {
+        let sharing_until = daemon.parts.sharing_until;
         tokio::select! {
             event = signals.next() => match event {
                 Event::End => break,
@@ -100,6 +101,11 @@ pub async fn run(config: Config, reload: Reload<'_>) -> Result<(), StartError> {
                 },
             },
             () = daemon.parts.clients_gone(), if lame_duck => break,
+            () = moment(sharing_until) => {
+                if let Err(error) = daemon.parts.reload_subjects(&daemon.config) {
+                    tracing::error!("{error}");
+                }
+            }
             Some((request, answer)) = requests.recv() => {
                 let reply = match request {
                     Request::Status => daemon.status(),
@@ -117,6 +123,14 @@ pub async fn run(config: Config, reload: Reload<'_>) -> Result<(), StartError> {
     drop(requests);
     daemon.end().await;
     Ok(())
+}
+
+/// Waits for a moment that may never come.
+async fn moment(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 struct Daemon {

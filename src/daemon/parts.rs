@@ -36,6 +36,8 @@ pub(super) struct Parts {
     accounts: Arc<Accounts>,
     authenticator: Arc<Authenticator>,
     keys: Arc<ServerKeys>,
+    /// When what the accounts share changes by itself: a right to import ends, or an account's JWT.
+    pub sharing_until: Option<Instant>,
     leafs: Option<Arc<Listener>>,
     http: Option<Http>,
     sources: Arc<Sources>,
@@ -78,8 +80,10 @@ impl Parts {
         let accounts = Accounts::new(system.as_deref());
         let account = accounts.global().clone();
         let rules = Rules::new(config, &accounts, &keys)?;
+        let by_jwt = rules.shared_by_jwt();
+        let sharing_until = by_jwt.change.map(|left| Instant::now() + left);
         let authenticator = Authenticator::new(rules);
-        Subjects::read(config).map_err(StartError::Subjects)?.put_in_force(&accounts);
+        Subjects::read(config).map_err(StartError::Subjects)?.with(by_jwt).put_in_force(&accounts);
         let (events, changed) = Events::new(accounts.system().clone(), event_identity(config, &identity));
         let mut server = Server::bind(
             server_options(config, &identity, &keys),
@@ -166,6 +170,7 @@ impl Parts {
             accounts,
             authenticator,
             keys,
+            sharing_until,
             leafs,
             http,
             sources,
@@ -191,9 +196,11 @@ impl Parts {
     ///
     /// # Errors
     /// That is not right; what was in force stays.
-    pub fn reload_subjects(&self, config: &Config) -> Result<(), String> {
+    pub fn reload_subjects(&mut self, config: &Config) -> Result<(), String> {
         let subjects = Subjects::read(config).map_err(|wrong| wrong.join("; "))?;
-        subjects.put_in_force(&self.accounts);
+        let by_jwt = self.authenticator.watch().borrow().shared_by_jwt();
+        self.sharing_until = by_jwt.change.map(|left| Instant::now() + left);
+        subjects.with(by_jwt).put_in_force(&self.accounts);
         Ok(())
     }
 

@@ -197,7 +197,6 @@ async fn decisions(world: &World) {
     }
     assert_eq!(world.say(&login("auth", "wrong"), "").await, VIOLATION);
     assert!(world.say(&connect(""), "").await.starts_with(&welcome("APP")));
-    assert!(world.user("other-signer", "").await.starts_with(&welcome("APP")));
 }
 
 #[tokio::test]
@@ -205,6 +204,7 @@ async fn a_service_says_who_somebody_is() {
     let Some(world) = World::new(false, None).await else { return };
     decisions(&world).await;
     assert_eq!(world.say(&login("free", "wrong"), "").await.split(' ').nth(1), Some("\"APP\""));
+    assert_eq!(world.user("other-signer", "").await, VIOLATION);
 }
 
 #[tokio::test]
@@ -212,6 +212,8 @@ async fn a_service_with_a_curve_key() {
     let Some(world) = World::new(true, None).await else { return };
     decisions(&world).await;
     assert!(world.user("open", "").await.starts_with("INFO \"APP\""));
+    // What is sealed shows by that where it comes from.
+    assert!(world.user("other-signer", "").await.starts_with("INFO \"APP\""));
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ struct World {
     scoped: KeyPair,
 }
 
-fn limits() -> Value {
+pub fn limits() -> Value {
     json!({"subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1})
 }
 

@@ -7,6 +7,7 @@ mod common;
 mod callout;
 mod clients;
 mod jwt;
+mod jwt_sharing;
 mod permissions;
 mod reload;
 mod users;

@@ -31,6 +31,8 @@ pub enum Access {
     Public,
     /// These accounts.
     Accounts(Vec<String>),
+    /// Accounts whose import is [`Import::activated`].
+    Activation,
     /// The account whose name is this token, counted from 1, of the imported subject.
     Token(usize),
 }
@@ -84,6 +86,8 @@ pub struct Import {
     pub to: String,
     /// Token put before the subject of a stream's messages; not with `to`.
     pub prefix: String,
+    /// Whether the exporter has given the right to it.
+    pub activated: bool,
 }
 
 /// What is in force in an account.

@@ -94,16 +94,26 @@ pub enum Reason {
 }
 
 /// Has each account share what stands in `shares` under its name, in place of what it shared before; `account` gives the
-/// account of a name. One that shall share nothing any more stands there with nothing.
-///
-/// # Errors
-/// All that is wrong; nothing has changed then.
-pub fn share(shares: &BTreeMap<String, Shares>, account: impl Fn(&str) -> Arc<Account>) -> Result<(), Vec<ShareError>> {
-    let plan = Plan::new(shares)?;
-    for name in shares.keys() {
-        plan.put_in_force(name, &account);
+/// account of a name. One that shall share nothing any more stands there with nothing. What is wrong is left out, and the
+/// rest put in force: accounts of different owners do not depend on each other. Returns what was left out.
+pub fn share(shares: &BTreeMap<String, Shares>, account: impl Fn(&str) -> Arc<Account>) -> Vec<ShareError> {
+    let (plan, wrong) = Plan::draft(shares);
+    if wrong.is_empty() {
+        plan.put_all_in_force(&account);
+        return wrong;
     }
-    Ok(())
+    let mut shares = shares.clone();
+    let (exports, _): (Vec<ShareError>, Vec<_>) = wrong.into_iter().partition(|error| error.kind.ends_with("export"));
+    for (name, own) in &mut shares {
+        let is_wrong = |kind: &str, subject: &str| {
+            exports.iter().any(|e| e.account == *name && e.kind == kind && e.subject == subject)
+        };
+        own.streams.retain(|export| !is_wrong("stream export", &export.subject));
+        own.services.retain(|export| !is_wrong("service export", &export.subject));
+    }
+    let (plan, imports) = Plan::draft(&shares);
+    plan.put_all_in_force(&account);
+    exports.into_iter().chain(imports).collect()
 }
 
 /// Says what is wrong with `shares`, without any account.
@@ -134,6 +144,12 @@ struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     fn new(shares: &'a BTreeMap<String, Shares>) -> Result<Self, Vec<ShareError>> {
+        let (plan, errors) = Plan::draft(shares);
+        if errors.is_empty() { Ok(plan) } else { Err(errors) }
+    }
+
+    /// The plan of what is right, and what is wrong.
+    fn draft(shares: &'a BTreeMap<String, Shares>) -> (Self, Vec<ShareError>) {
         let mut plan = Plan { shares, streams: BTreeMap::new(), services: BTreeMap::new() };
         let mut errors = Vec::new();
         let mut note = |account: &str, kind, subject: &str, result: Result<(), Reason>| {
@@ -159,7 +175,11 @@ impl<'a> Plan<'a> {
                 note(name, "service import", &import.subject, plan.add_service(name, import));
             }
         }
-        if errors.is_empty() { Ok(plan) } else { Err(errors) }
+        (plan, errors)
+    }
+
+    fn put_all_in_force(&self, account: &impl Fn(&str) -> Arc<Account>) {
+        self.shares.keys().for_each(|name| self.put_in_force(name, account));
     }
 
     fn put_in_force(&self, name: &str, account: impl Fn(&str) -> Arc<Account>) {
@@ -207,7 +227,7 @@ impl<'a> Plan<'a> {
         let exporter = self.exporter(&import.account)?;
         let subject = &import.subject;
         let export = covering(&exporter.streams, subject, |export| &export.subject);
-        if !is_valid(subject) || !export.is_some_and(|e| e.access.allows(name, subject, *subject == e.subject)) {
+        if !is_valid(subject) || !export.is_some_and(|e| e.access.allows(name, import, *subject == e.subject)) {
             return Err(Reason::StreamNotAuthorized);
         }
         let to = match (&*import.prefix, &*import.to) {
@@ -244,7 +264,7 @@ impl<'a> Plan<'a> {
             return Err(Reason::InvalidSubject);
         }
         let export = self.service_export(&import.account, there);
-        if !export.is_some_and(|e| e.access.allows(name, there, *there == e.subject)) {
+        if !export.is_some_and(|e| e.access.allows(name, import, *there == e.subject)) {
             return Err(Reason::ServiceNotAuthorized);
         }
         let mut planned =
@@ -314,9 +334,11 @@ impl<'a> Plan<'a> {
 }
 
 impl Access {
-    /// Whether the account `name` may import `subject`, which may be `exactly` the export's.
-    fn allows(&self, name: &str, subject: &str, exactly: bool) -> bool {
+    /// Whether the account `name` may have `import`, whose subject may be `exactly` the export's.
+    fn allows(&self, name: &str, import: &Import, exactly: bool) -> bool {
+        let subject = &import.subject;
         match self {
+            Access::Activation => import.activated,
             Access::Public => true,
             Access::Accounts(names) => names.iter().any(|allowed| allowed == name),
             Access::Token(at) => !exactly && at.checked_sub(1).and_then(|at| subject.split('.').nth(at)) == Some(name),

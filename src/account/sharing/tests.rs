@@ -35,7 +35,7 @@ impl World {
     }
 
     fn share(&self) {
-        share(&self.shares, |name| self.accounts[name].clone()).expect("right");
+        assert_eq!(share(&self.shares, |name| self.accounts[name].clone()), []);
     }
 
     fn client(&self, name: &str) -> LocalClient {

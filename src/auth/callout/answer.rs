@@ -29,8 +29,10 @@ impl Kind for AnswerClaims {
 pub struct Answer {
     /// The user that the client shall be.
     pub user: Claims<UserClaims>,
-    /// The account that answers for it: its key, or that which it signs for.
-    pub issuer: String,
+    /// The key that has signed the answer.
+    pub signer: String,
+    /// The account for which it has signed; empty: it is the account's own.
+    pub signed_for: String,
     /// Whether it was sealed, by which it shows where it comes from.
     pub sealed: bool,
 }
@@ -84,8 +86,7 @@ pub fn read(payload: &[u8], expected: &Expected<'_>) -> Result<Answer, CalloutEr
     if !user.is_current(SystemTime::now()) {
         return Err(CalloutError::Validation("the user JWT has expired or does not hold yet"));
     }
-    let issuer = Some(claims.nats.issuer_account).filter(|key| !key.is_empty()).unwrap_or(claims.issuer);
-    Ok(Answer { user, issuer, sealed })
+    Ok(Answer { user, signer: claims.issuer, signed_for: claims.nats.issuer_account, sealed })
 }
 
 fn validate(claims: &Claims<AnswerClaims>) -> Result<(), CalloutError> {

@@ -114,6 +114,9 @@ impl Configured {
 
     fn admit(&self, answer: Answer, attempt: &Attempt<'_>, known_as: &str) -> Result<Session, Refusal> {
         let (user, own) = (answer.user, self.account.name());
+        if !answer.sealed && (answer.signer != self.config.issuer || !answer.signed_for.is_empty()) {
+            return Err(CalloutError::UnknownKey.into());
+        }
         if !user.nats.issuer_account.is_empty() {
             return Err(CalloutError::IssuerAccount(own.to_owned()).into());
         }

@@ -2,6 +2,7 @@
 //! `user_claims.go`). Members that nothing here uses are left unread.
 
 use super::Kind;
+use super::sharing::{ExportClaims, ImportClaims, MappingClaims};
 use crate::auth::{PermissionLists, ResponseLimit, SubjectPermission};
 use nkeys::KeyPairType;
 use serde::{Deserialize, Deserializer};
@@ -44,12 +45,15 @@ pub struct AccountClaims {
     pub default_permissions: PermissionClaims,
     /// Words about it, for templates.
     pub tags: Vec<String>,
-    /// What it shares; how much there is, to be told that it is not taken over.
-    pub exports: Vec<serde::de::IgnoredAny>,
-    /// Likewise.
-    pub imports: Vec<serde::de::IgnoredAny>,
-    /// Likewise.
-    pub mappings: BTreeMap<String, serde::de::IgnoredAny>,
+    /// What others may use.
+    #[serde(deserialize_with = "null_as_default")]
+    pub exports: Vec<ExportClaims>,
+    /// What it uses of others.
+    #[serde(deserialize_with = "null_as_default")]
+    pub imports: Vec<ImportClaims>,
+    /// Rewrites of subjects that its clients publish to.
+    #[serde(deserialize_with = "null_as_default")]
+    pub mappings: BTreeMap<String, Vec<MappingClaims>>,
     /// Who is asked about its users.
     pub authorization: ExternalAuthorization,
 }
@@ -73,10 +77,40 @@ pub struct AccountLimits {
     pub leaf: i64,
     /// Whether users must sign the nonce.
     pub disallow_bearer: bool,
-    /// Bytes of streams in memory; 0: none.
+    /// Imports.
+    pub imports: i64,
+    /// Exports.
+    pub exports: i64,
+    /// Whether exports may have wildcards.
+    pub wildcards: bool,
+    /// Of its streams.
+    #[serde(flatten)]
+    pub jetstream: JetStreamClaims,
+    /// Of its streams by their number of replicas (`R1`, `R3`), in place of `jetstream`.
+    #[serde(deserialize_with = "null_as_default")]
+    pub tiered_limits: BTreeMap<String, JetStreamClaims>,
+}
+
+/// Bounds of an account's streams; -1 is none, and where both sizes are 0 there are no streams.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct JetStreamClaims {
+    /// Bytes of streams in memory.
     pub mem_storage: i64,
-    /// Bytes of streams on disk; 0: none.
+    /// Bytes of streams on disk.
     pub disk_storage: i64,
+    /// Streams.
+    pub streams: i64,
+    /// Consumers of each stream.
+    pub consumer: i64,
+    /// Most that may be pending at one consumer; 0: no bound.
+    pub max_ack_pending: i64,
+    /// `max_bytes` of a stream in memory; 0: no bound.
+    pub mem_max_stream_bytes: i64,
+    /// `max_bytes` of a stream on disk; 0: no bound.
+    pub disk_max_stream_bytes: i64,
+    /// Whether streams must have `max_bytes`.
+    pub max_bytes_required: bool,
 }
 
 /// Auth callout for the users of an account.
@@ -255,7 +289,9 @@ impl PermissionClaims {
     }
 }
 
-fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+pub(super) fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 

@@ -2,10 +2,13 @@
 
 mod claims;
 mod hours;
+mod sharing;
 mod template;
+mod validate;
 
 pub use claims::{AccountClaims, OperatorClaims, UNLIMITED, UserClaims, UserLimits};
 pub use hours::valid_for;
+pub use sharing::{mappings, shares};
 pub use template::{Names, fill_in};
 
 use base64::Engine;
