@@ -227,17 +227,18 @@ impl Account {
         self.route_on(&Passage { origin, only: None, via: None }, to, message, cache, batch)
     }
 
-    /// As [`Account::route`], but of the queue groups only those in `queues` are served: the sending leaf has chosen
+    /// As [`Account::route_as`], but of the queue groups only those in `queues` are served: the sending leaf has chosen
     /// them for us (`LMSG subject + reply q1 q2`).
     pub fn route_queues(
         &self,
         origin: Origin,
+        to: &str,
         message: &Message<'_>,
         queues: &[&str],
         cache: &mut RouteCache,
         batch: &mut Batch,
     ) -> usize {
-        self.route_on(&Passage { origin, only: Some(queues), via: None }, message.subject, message, cache, batch)
+        self.route_on(&Passage { origin, only: Some(queues), via: None }, to, message, cache, batch)
     }
 
     /// Delivers `message` to those who want the subject `to`.

@@ -245,9 +245,10 @@ impl Peer {
         counters.received_bytes.fetch_add(message.size() as u64, Ordering::Relaxed);
         let mapped = self.account.map(message.subject, cache);
         if let Some(subject) = mapped.of(message.subject) {
+            let (shown, reply) = delivery(message.reply).unwrap_or((subject, message.reply));
+            let message = Message { subject: shown, reply, ..*message };
             // Without a named group none is ours to serve: the sender has chosen the members.
-            let message = Message { subject, ..*message };
-            self.account.route_queues(Origin { id: self.id, echo: false }, &message, queues, cache, batch);
+            self.account.route_queues(Origin { id: self.id, echo: false }, subject, &message, queues, cache, batch);
         }
         true
     }
@@ -272,6 +273,17 @@ impl Peer {
         self.counters.sent.fetch_add(1, Ordering::Relaxed);
         self.counters.sent_bytes.fetch_add(message.size() as u64, Ordering::Relaxed);
     }
+}
+
+/// What a consumer on the other side delivers comes on the subject of its subscriber, and has the message's own behind its
+/// reply: `$JS.ACK.<seven tokens>@<subject>`. Subject and reply as the subscriber sees them (nats-server `jsAckDeliverIdx`).
+fn delivery(reply: &str) -> Option<(&str, &str)> {
+    let tokens = reply.strip_prefix("$JS.ACK.")?;
+    // Names of streams and consumers may have an `@` of their own.
+    let (numbers, _) = tokens.match_indices('.').nth(5)?;
+    let at = reply.len() - tokens.len() + numbers + tokens[numbers..].find('@')?;
+    let (ack, subject) = (&reply[..at], &reply[at + 1..]);
+    is_valid_literal(subject).then_some((subject, ack))
 }
 
 impl Target for Peer {
@@ -309,5 +321,26 @@ impl Target for Peer {
 
     fn flush(&self) {
         self.out.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_carries_its_subject_behind_the_reply() {
+        for (reply, want) in [
+            ("$JS.ACK.S.C.1.2.3.4.5@a.b", Some(("a.b", "$JS.ACK.S.C.1.2.3.4.5"))),
+            ("$JS.ACK.S@x.C@y.1.2.3.4.5@a@b", Some(("a@b", "$JS.ACK.S@x.C@y.1.2.3.4.5"))),
+            ("$JS.ACK.D.HASH.S.C.1.2.3.4.5.RND@a", Some(("a", "$JS.ACK.D.HASH.S.C.1.2.3.4.5.RND"))),
+            ("$JS.ACK.S.C.1.2.3.4.5", None),
+            ("$JS.ACK.S.C.1.2.3.4.5@", None),
+            ("$JS.ACK.S.C.1.2.3.4.5@a.*", None),
+            ("_INBOX.a@b", None),
+            ("", None),
+        ] {
+            assert_eq!(delivery(reply), want, "{reply}");
+        }
     }
 }

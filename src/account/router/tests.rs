@@ -134,7 +134,10 @@ fn a_sending_leaf_chooses_the_groups() {
     bench.sub(&plain, "s", None);
     let message = Message { subject: "s", reply: "", headers: b"", payload: b"" };
     let mut batch = Batch::default();
-    assert_eq!(bench.account.route_queues(bench.origin, &message, &["qb"], &mut bench.cache, &mut batch), 2);
+    assert_eq!(
+        bench.account.route_queues(bench.origin, message.subject, &message, &["qb"], &mut bench.cache, &mut batch),
+        2
+    );
     assert_eq!((a.take().len(), b.take().len(), plain.take().len()), (0, 1, 1));
 }
 

@@ -22,21 +22,16 @@ pub(super) struct Arrived<'a> {
     pub pending: u64,
 }
 
-/// Takes the reply apart, in its form of nine tokens or that with domain and account; over a leaf link the subject
-/// stands behind it (`<reply>@<subject>`).
+/// Takes the reply apart, in its form of nine tokens or that with domain and account.
 pub(super) fn parse(message: &OwnedMessage) -> Option<Arrived<'_>> {
-    let (ack, subject) = match message.reply.split_once('@') {
-        Some((ack, subject)) => (ack, subject),
-        None => (&*message.reply, &*message.subject),
-    };
-    let tokens: Vec<&str> = ack.strip_prefix("$JS.ACK.")?.split('.').collect();
+    let tokens: Vec<&str> = message.reply.strip_prefix("$JS.ACK.")?.split('.').collect();
     let numbers = match tokens.len() {
         7 => &tokens[2..],
         9.. => &tokens[4..],
         _ => return None,
     };
     Some(Arrived {
-        subject,
+        subject: &message.subject,
         headers: &message.headers,
         payload: &message.payload,
         deliveries: numbers[0].parse().ok()?,
@@ -106,11 +101,11 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_of_the_reply_are_read_here_and_over_a_leaf_link() {
+    fn both_forms_of_the_reply_are_read() {
         for (subject, reply) in [
             ("a.b", "$JS.ACK.S.C.1.7.3.99.5"),
             ("a.b", "$JS.ACK.hub.hash.S.C.1.7.3.99.5.random"),
-            ("$JS.M.x", "$JS.ACK.S.C.1.7.3.99.5@a.b"),
+            ("a.b", "$JS.ACK.S@x.C@y.1.7.3.99.5"),
         ] {
             let message = message(subject, reply);
             let found = parse(&message).expect(reply);
