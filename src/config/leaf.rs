@@ -1,6 +1,7 @@
 //! `[[leaf.remote]]` and `[leaf.listen]`: the link to the hub, and leaf connections that others make to us.
 
 use super::compression::Compression;
+use super::proxy::ProxyConfig;
 use super::secret::Secret;
 use super::units::{ByteSize, Duration};
 use serde::Deserialize;
@@ -17,7 +18,7 @@ pub struct LeafConfig {
 }
 
 /// What the URL of a remote may begin with.
-pub const URL_SCHEMES: [&str; 4] = ["tls", "nats-leaf", "nats", "leaf"];
+pub const URL_SCHEMES: [&str; 6] = ["tls", "nats-leaf", "nats", "leaf", "wss", "ws"];
 
 /// One hub: `[[leaf.remote]]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -25,7 +26,8 @@ pub const URL_SCHEMES: [&str; 4] = ["tls", "nats-leaf", "nats", "leaf"];
 pub struct RemoteConfig {
     /// Name in status, log lines and `[[uplink]] remote`.
     pub name: String,
-    /// `tls://host:port`, or `nats-leaf://` and `nats://` for plain TCP (TLS if the hub asks for it). Default port 7422.
+    /// `tls://host:port`, or `nats-leaf://` and `nats://` for plain TCP (TLS if the hub asks for it), or
+    /// `wss://` and `ws://` for the hub's websocket port. Default port 7422.
     pub urls: Vec<String>,
     /// User name.
     #[serde(default)]
@@ -45,6 +47,18 @@ pub struct RemoteConfig {
     /// TLS; absent: the system's certificate authorities.
     #[serde(default)]
     pub tls: RemoteTls,
+    /// How WebSocket is spoken, with `ws://` and `wss://`.
+    #[serde(default)]
+    pub websocket: RemoteWebSocket,
+    /// Through what the hub is dialled; absent: straight.
+    #[serde(default)]
+    pub proxy: Option<ProxyConfig>,
+    /// How long TCP may take; the addresses of a name are tried in turn within it.
+    #[serde(default = "dial_timeout")]
+    pub dial_timeout: Duration,
+    /// How long the hub's INFO may take.
+    #[serde(default = "first_info_timeout")]
+    pub first_info_timeout: Duration,
     /// Subjects that may cross to the hub as live traffic. Nothing listed, nothing crosses.
     #[serde(default)]
     pub export: Vec<String>,
@@ -84,8 +98,20 @@ pub struct RemoteTls {
     pub key_file: Option<PathBuf>,
     /// Name to check in the hub's certificate; absent: the host of the URL.
     pub server_name: Option<String>,
+    /// SHA-256 of the public keys, in hexadecimal, of which the hub's certificate must have one; empty: any.
+    pub pinned_certs: Vec<String>,
     /// TLS before the hub's INFO (`handshake_first` at the hub).
     pub handshake_first: bool,
+}
+
+/// `websocket` of a remote.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RemoteWebSocket {
+    /// Messages are compressed by permessage-deflate if the hub grants it; the link is not compressed by S2 then.
+    pub compression: bool,
+    /// What we send is not masked if the hub grants it: less work, where no proxy of HTTP is in between.
+    pub no_masking: bool,
 }
 
 /// `reconnect` of a remote: the pause doubles from `min` to `max` and is drawn at random below that (full jitter).
@@ -162,6 +188,14 @@ fn reply_prefixes() -> Vec<String> {
 }
 
 fn ping_interval() -> Duration {
+    Duration(std::time::Duration::from_secs(5))
+}
+
+fn dial_timeout() -> Duration {
+    Duration(std::time::Duration::from_secs(10))
+}
+
+fn first_info_timeout() -> Duration {
     Duration(std::time::Duration::from_secs(5))
 }
 

@@ -42,6 +42,9 @@ pub struct LeafInfo {
     pub domain: String,
     /// Further addresses; only the leafnode port sends it, even when empty.
     pub leafnode_urls: Option<Vec<String>>,
+    /// The same of its websocket ports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ws_connect_urls: Option<Vec<String>>,
     /// About to shut down.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ldm: bool,

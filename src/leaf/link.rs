@@ -276,10 +276,12 @@ impl Link {
 
     /// Adds the addresses that the hub has announced; they take the TLS setting of the configured ones.
     fn discovered(&self, urls: &mut Vec<Url>) {
-        let tls = urls.iter().any(|url| url.tls);
-        for text in self.current().hub.leafnode_urls.iter().flatten().take(MAX_DISCOVERED) {
-            if let Ok(mut url) = Url::parse(&format!("nats-leaf://{text}")) {
-                url.tls = tls;
+        let (tls, websocket) = (urls.iter().any(|url| url.tls), urls.iter().any(|url| url.websocket));
+        let current = self.current();
+        let announced = if websocket { &current.hub.ws_connect_urls } else { &current.hub.leafnode_urls };
+        for text in announced.iter().flatten().take(MAX_DISCOVERED) {
+            if let Ok(url) = Url::parse(&format!("nats-leaf://{text}")) {
+                let url = Url { tls, websocket, ..url };
                 if !urls.contains(&url) && urls.len() < MAX_DISCOVERED {
                     urls.push(url);
                 }
@@ -392,6 +394,9 @@ impl Control for HubControl<'_> {
         }
         if let Some(urls) = info.leafnode_urls.as_ref().filter(|urls| !urls.is_empty()) {
             self.link.current().hub.leafnode_urls = Some(urls.clone());
+        }
+        if let Some(urls) = info.ws_connect_urls.as_ref().filter(|urls| !urls.is_empty()) {
+            self.link.current().hub.ws_connect_urls = Some(urls.clone());
         }
         // As in nats-server: an INFO without permissions leaves them as they are.
         let changed = (info.import.is_some() || info.export.is_some())

@@ -12,7 +12,7 @@ use super::peer::{Counters, Peer, Rules};
 use super::permissions::Filter;
 use super::session::{Control, Session};
 use super::status::LeafConnection;
-use super::wire::{Greeting, STEP_LIMIT, Socket, WireError};
+use super::wire::{self, Greeting, STEP_LIMIT, Socket, WireError};
 use crate::account::Account;
 use crate::auth::SubjectPermission;
 use crate::config::compression::CompressionMode;
@@ -286,7 +286,7 @@ impl Shared {
     /// Serves one leaf until it ends; returns why it did.
     async fn serve(&self, tcp: TcpStream, address: SocketAddr, shutdown: watch::Receiver<bool>) -> String {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let _ = tcp.set_nodelay(true);
+        wire::prepare(&tcp);
         let info = self.info(id, format!("{:016x}", fastrand::u64(..)));
         let mut buffer = Vec::new();
         let (mut socket, connect, agreed) = match self.greet(tcp, &info, &mut buffer).await {
@@ -368,7 +368,7 @@ impl Shared {
         let (began, mut agreed) = (Instant::now(), Agreed::none());
         // A leaf that may compress says so in an INFO of its own, once, before it says who it is.
         for first in [true, false] {
-            match socket.receive(buffer).await? {
+            match socket.receive(buffer, STEP_LIMIT).await? {
                 Greeting::Connect(json) => {
                     let connect = serde_json::from_slice(&json).map_err(std::io::Error::from)?;
                     return Ok((socket, connect, agreed));

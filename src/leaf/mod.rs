@@ -12,6 +12,7 @@ mod info;
 mod interest;
 mod link;
 mod listen;
+mod liveness;
 mod peer;
 mod permissions;
 mod session;

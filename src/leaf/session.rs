@@ -1,18 +1,16 @@
 //! The life of a leaf connection after its handshake: read a buffer, act on every operation in it, flush once; ping what
 //! is silent, and give it up when it stays so. The same for both sides.
 
+use super::liveness::{Liveness, Verdict};
 use super::peer::Peer;
 use super::wire::{Reader, limits};
 use crate::account::{Batch, Message, RouteCache};
 use crate::protocol::leaf::{LeafOp, LeafParser};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 
-/// Unanswered pings after which a peer is given up.
-const MAX_PINGS: u32 = 2;
 const FIRST_READ: usize = 4 * 1024;
 const LARGEST_READ: usize = 64 * 1024;
 /// How long reading waits for congested subscribers after each buffer, so that a slow client slows the peer down before
@@ -45,22 +43,15 @@ pub struct Session<'a> {
     pub shutdown: watch::Receiver<bool>,
 }
 
-/// Signs of life, written by the reader and read by the timer.
-#[derive(Default)]
-struct Life {
-    reads: AtomicU64,
-    pinged: Mutex<Option<Instant>>,
-}
-
 impl Session<'_> {
     /// Runs until the connection ends; returns why. `buffer` holds what the handshake read beyond its own.
     pub async fn run(mut self, mut reader: Reader, buffer: Vec<u8>, control: &mut dyn Control) -> String {
-        let (peer, interval, life) = (self.peer.clone(), self.ping_interval, Life::default());
+        let (peer, interval) = (self.peer.clone(), self.ping_interval);
+        let life = Liveness::new(interval, Instant::now());
         let mut shutdown = self.shutdown.clone();
         let read = self.read(&mut reader, buffer, control, &life);
         tokio::pin!(read);
         let mut timer = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
-        let (mut unanswered, mut seen) = (0, 0);
         // The handshake's interest may be waiting already.
         peer.out.flush();
         loop {
@@ -70,16 +61,11 @@ impl Session<'_> {
                 _ = shutdown.wait_for(|end| *end) => return "this daemon ends".into(),
                 () = peer.flush_soon.notified() => peer.out.flush(),
                 _ = timer.tick() => {
-                    let reads = life.reads.load(Ordering::Relaxed);
-                    if reads != seen {
-                        (seen, unanswered) = (reads, 0);
+                    match life.tick(Instant::now(), peer.out.sent_bytes(), peer.out.waiting()) {
+                        Verdict::Ping => peer.out.send_urgent(b"PING\r\n"),
+                        Verdict::Wait => {}
+                        Verdict::Dead(silent) => return format!("nothing came for {:.1} s", silent.as_secs_f64()),
                     }
-                    if unanswered >= MAX_PINGS {
-                        return format!("nothing came for {:.1} s", interval.as_secs_f64() * f64::from(MAX_PINGS + 1));
-                    }
-                    unanswered += 1;
-                    *life.pinged.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-                    peer.out.send(b"PING\r\n");
                 }
             }
         }
@@ -90,7 +76,7 @@ impl Session<'_> {
         reader: &mut Reader,
         mut buffer: Vec<u8>,
         control: &mut dyn Control,
-        life: &Life,
+        life: &Liveness,
     ) -> String {
         let (mut parser, mut cache) = (LeafParser::default(), RouteCache::default());
         loop {
@@ -119,7 +105,7 @@ impl Session<'_> {
             }
             match reader.read_buf(&mut buffer).await {
                 Ok(0) => return "the other side closed the connection".into(),
-                Ok(_) => drop(life.reads.fetch_add(1, Ordering::Relaxed)),
+                Ok(_) => life.heard(),
                 Err(error) => return format!("reading failed: {error}"),
             }
         }
@@ -133,7 +119,7 @@ impl Session<'_> {
         cache: &mut RouteCache,
         batch: &mut Batch,
         control: &mut dyn Control,
-        life: &Life,
+        life: &Liveness,
     ) -> Result<usize, String> {
         let mut at = 0;
         loop {
@@ -159,11 +145,10 @@ impl Session<'_> {
                 }
                 LeafOp::Subscribe { subject, queue } => self.peer.subscribe(subject, queue),
                 LeafOp::Unsubscribe { subject, queue } => self.peer.unsubscribe(subject, queue),
-                LeafOp::Ping => self.peer.out.send(b"PONG\r\n"),
+                LeafOp::Ping => self.peer.out.send_urgent(b"PONG\r\n"),
                 LeafOp::Pong => {
-                    let sent = life.pinged.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    if let Some(sent) = sent {
-                        control.round_trip(sent.elapsed());
+                    if let Some(time) = life.answered(Instant::now()) {
+                        control.round_trip(time);
                     }
                 }
                 LeafOp::Info(json) => control.info(json)?,

@@ -4,6 +4,7 @@ use super::compression::{Agreed, S2Stream};
 use crate::protocol::Limits;
 use crate::protocol::leaf::{LeafOp, LeafParser};
 use crate::server::outbound::Outbound;
+use crate::server::websocket::WebSocketStream;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -13,18 +14,29 @@ use tokio::task::JoinHandle;
 /// Longest line of a peer: an INFO with many permissions.
 const CONTROL_LINE: usize = 1 << 20;
 /// Largest message that we take from a peer, whatever it says of itself.
-const MAX_PAYLOAD: usize = 64 << 20;
+pub const MAX_PAYLOAD: usize = 64 << 20;
 /// Taken whatever the peer says, as it is nats-server's default.
 const MIN_PAYLOAD: usize = 1 << 20;
 /// How long a step of the handshake may take.
 pub const STEP_LIMIT: Duration = Duration::from_secs(5);
 /// More than any burst of interest; above it the connection is closed as a slow consumer.
 const MAX_PENDING: usize = 64 << 20;
-const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+/// A link that takes nothing for so long is closed in any case; pings find out earlier.
+const WRITE_DEADLINE: Duration = Duration::from_secs(60);
+/// Pings and their answers wait for about this many bytes at most.
+const SLICE: usize = 16 * 1024;
+/// Bytes that the kernel takes and has not sent: what it has taken cannot be overtaken any more.
+const UNSENT: u32 = 16 * 1024;
 
 /// Limits of the parser towards a peer that says it takes (and hence sends) messages of `max_payload` bytes.
 pub fn limits(max_payload: usize) -> Limits {
     Limits { control_line: CONTROL_LINE, payload: max_payload.clamp(MIN_PAYLOAD, MAX_PAYLOAD) }
+}
+
+/// Sets up a TCP connection for a link that may be slow. That it may fail only costs time.
+pub fn prepare(tcp: &TcpStream) {
+    let _ = tcp.set_nodelay(true);
+    let _ = socket2::SockRef::from(tcp).set_tcp_notsent_lowat(UNSENT);
 }
 
 /// A byte stream, plain or TLS.
@@ -38,6 +50,8 @@ pub enum Socket {
     Plain(TcpStream),
     /// TLS, or compressed, which only one task can write to.
     Stream(Box<dyn Wire>),
+    /// WebSocket over any of them; likewise.
+    Framed(Box<WebSocketStream<Box<dyn Wire>>>),
 }
 
 /// The reading side.
@@ -65,7 +79,7 @@ pub enum WireError {
     #[error("{0}")]
     Io(#[from] std::io::Error),
     /// Nothing came in time.
-    #[error("no answer within {} s", STEP_LIMIT.as_secs())]
+    #[error("no answer in time")]
     TimedOut,
     /// The other side closed.
     #[error("the other side closed the connection")]
@@ -78,17 +92,21 @@ pub enum WireError {
 impl Socket {
     /// Compressed from here on; `buffer` holds what was read already.
     pub fn compressed(self, agreed: Agreed, buffer: &mut Vec<u8>) -> Socket {
-        let raw = std::mem::take(buffer);
-        Socket::Stream(match self {
-            Socket::Plain(stream) => Box::new(S2Stream::new(stream, agreed, raw)),
-            Socket::Stream(stream) => Box::new(S2Stream::new(stream, agreed, raw)),
-        })
+        match self {
+            Socket::Plain(stream) => Socket::Stream(Box::new(S2Stream::new(stream, agreed, std::mem::take(buffer)))),
+            Socket::Stream(stream) => Socket::Stream(Box::new(S2Stream::new(stream, agreed, std::mem::take(buffer)))),
+            // nats-server compresses the frames, not what is in them.
+            Socket::Framed(stream) => Socket::Framed(Box::new(
+                stream.layered(|inner, raw| Box::new(S2Stream::new(inner, agreed, raw)) as Box<dyn Wire>),
+            )),
+        }
     }
 
     fn stream(&mut self) -> &mut dyn Wire {
         match self {
             Socket::Plain(stream) => stream,
             Socket::Stream(stream) => &mut **stream,
+            Socket::Framed(stream) => &mut **stream,
         }
     }
 
@@ -102,9 +120,9 @@ impl Socket {
         tokio::time::timeout(STEP_LIMIT, write).await.map_err(|_| WireError::TimedOut)?.map_err(WireError::Io)
     }
 
-    /// Reads one operation; `buffer` keeps what came beyond it.
-    pub async fn receive(&mut self, buffer: &mut Vec<u8>) -> Result<Greeting, WireError> {
-        tokio::time::timeout(STEP_LIMIT, self.receive_unlimited(buffer)).await.map_err(|_| WireError::TimedOut)?
+    /// Reads one operation, within `limit`; `buffer` keeps what came beyond it.
+    pub async fn receive(&mut self, buffer: &mut Vec<u8>, limit: Duration) -> Result<Greeting, WireError> {
+        tokio::time::timeout(limit, self.receive_unlimited(buffer)).await.map_err(|_| WireError::TimedOut)?
     }
 
     async fn receive_unlimited(&mut self, buffer: &mut Vec<u8>) -> Result<Greeting, WireError> {
@@ -132,16 +150,19 @@ impl Socket {
         match self {
             Socket::Plain(stream) => {
                 let (reader, writer) = stream.into_split();
-                let out = Outbound::direct(writer, MAX_PENDING, WRITE_DEADLINE);
+                let out = Outbound::sliced(Some(writer), MAX_PENDING, WRITE_DEADLINE, SLICE);
                 let task = tokio::spawn(out.clone().write_socket());
                 (Box::new(reader), out, task)
             }
-            Socket::Stream(stream) => {
-                let (reader, writer) = tokio::io::split(stream);
-                let out = Outbound::indirect(MAX_PENDING, WRITE_DEADLINE);
-                let task = tokio::spawn(out.clone().write_stream(writer));
-                (Box::new(reader), out, task)
-            }
+            Socket::Stream(stream) => by_one_task(stream),
+            Socket::Framed(stream) => by_one_task(stream),
         }
     }
+}
+
+fn by_one_task<S: Wire + 'static>(stream: S) -> (Reader, Arc<Outbound>, JoinHandle<()>) {
+    let (reader, writer) = tokio::io::split(stream);
+    let out = Outbound::sliced(None, MAX_PENDING, WRITE_DEADLINE, SLICE);
+    let task = tokio::spawn(out.clone().write_stream(writer));
+    (Box::new(reader), out, task)
 }

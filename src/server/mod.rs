@@ -4,6 +4,7 @@
 //! meanwhile), and then flushes each touched target once.
 
 mod client;
+mod close_reason;
 mod connection;
 mod events;
 mod greeting;
@@ -11,6 +12,7 @@ mod lame_duck;
 mod listener;
 mod login;
 pub mod outbound;
+mod pending;
 mod registry;
 mod snapshot;
 pub mod tls;

@@ -5,6 +5,7 @@
 //! is left to the connection's writer task. No lock is held during a write: the writing side takes the whole buffer out.
 //! A TLS or WebSocket connection cannot be written to by anybody, so there the writer task does all of it.
 
+use super::pending::{Pending, Writing};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,67 +17,7 @@ use tokio::sync::Notify;
 /// Buffers up to this size are kept for the next batch; larger ones are given back to the allocator.
 const KEEP_CAPACITY: usize = 64 * 1024;
 
-/// Why a connection was closed, in the words nats-server uses in `connz` and disconnect events.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CloseReason {
-    /// The other side closed.
-    #[error("Client Closed")]
-    ClientClosed,
-    /// More waited to be written than `max_pending`.
-    #[error("Slow Consumer (Pending Bytes)")]
-    SlowConsumerPending,
-    /// Nothing could be written for `write_deadline`.
-    #[error("Slow Consumer (Write Deadline)")]
-    SlowConsumerDeadline,
-    /// A breach of the protocol.
-    #[error("Protocol Violation")]
-    ProtocolViolation,
-    /// No PONG came.
-    #[error("Stale Connection")]
-    Stale,
-    /// Reading failed.
-    #[error("Read Error")]
-    ReadError,
-    /// Writing failed.
-    #[error("Write Error")]
-    WriteError,
-    /// The daemon ends.
-    #[error("Server Shutdown")]
-    ServerShutdown,
-    /// The daemon lets its clients go.
-    #[error("Server Shutdown")]
-    LameDuck,
-    /// A message larger than `max_payload`.
-    #[error("Maximum Message Payload Exceeded")]
-    MaxPayload,
-    /// Too many connections.
-    #[error("Maximum Connections Exceeded")]
-    MaxConnections,
-    /// Wrong or missing credentials.
-    #[error("Authentication Failure")]
-    AuthenticationFailure,
-    /// No TLS handshake came about.
-    #[error("TLS Handshake Failure")]
-    TlsHandshake,
-    /// No CONNECT came in time.
-    #[error("Authentication Timeout")]
-    AuthenticationTimeout,
-    /// What let the client in holds no longer.
-    #[error("Authentication Expired")]
-    AuthenticationExpired,
-    /// The account has as many clients as it may.
-    #[error("Maximum Account Connections Exceeded")]
-    MaxAccountConnections,
-    /// An operator has sent it away.
-    #[error("Kicked")]
-    Kicked,
-    /// More subscriptions than it may have.
-    #[error("Maximum Subscriptions Exceeded")]
-    MaxSubscriptions,
-    /// A reload has moved the user to another account.
-    #[error("Account Changed")]
-    AccountChanged,
-}
+pub use super::close_reason::CloseReason;
 
 /// The outbound side of one connection.
 pub struct Outbound {
@@ -99,12 +40,11 @@ struct Queue {
     /// What anybody may write to; gone once the connection is closed, as others may hold the `Outbound` for longer.
     socket: Option<Arc<OwnedWriteHalf>>,
     /// Not yet taken by anybody.
-    pending: Vec<u8>,
+    pending: Pending,
     /// A buffer to swap with.
     spare: Vec<u8>,
-    /// Taken, and of which the socket has had `written` bytes so far; the writer task's.
-    taken: Vec<u8>,
-    written: usize,
+    /// Begun, and left to the writer task.
+    taken: Writing,
     /// Somebody is writing; everybody else leaves what they have in `pending`.
     busy: bool,
     /// Bytes handed to the writing side and not yet written.
@@ -122,6 +62,11 @@ impl Queue {
         }
     }
 
+    fn take(&mut self) -> Option<Writing> {
+        let spare = &mut self.spare;
+        self.pending.take(spare)
+    }
+
     fn waiting(&self) -> usize {
         self.pending.len() + self.in_flight
     }
@@ -130,17 +75,28 @@ impl Queue {
 impl Outbound {
     /// For a plain socket, which any publisher may write to. [`Outbound::write_socket`] must be running.
     pub fn direct(socket: OwnedWriteHalf, max_pending: usize, write_deadline: Duration) -> Arc<Self> {
-        Self::build(Some(socket), max_pending, write_deadline)
+        Self::build(Some(socket), max_pending, write_deadline, 0)
+    }
+
+    /// For a link that may be slow, plain or not: what is urgent waits for about `slice` bytes at most.
+    /// [`Outbound::write_socket`] or [`Outbound::write_stream`] must be running, as there is a socket or not.
+    pub fn sliced(
+        socket: Option<OwnedWriteHalf>,
+        max_pending: usize,
+        write_deadline: Duration,
+        slice: usize,
+    ) -> Arc<Self> {
+        Self::build(socket, max_pending, write_deadline, slice)
     }
 
     /// For a stream that only its writer task can write to. [`Outbound::write_stream`] must be running.
     pub fn indirect(max_pending: usize, write_deadline: Duration) -> Arc<Self> {
-        Self::build(None, max_pending, write_deadline)
+        Self::build(None, max_pending, write_deadline, 0)
     }
 
-    fn build(socket: Option<OwnedWriteHalf>, max_pending: usize, write_deadline: Duration) -> Arc<Self> {
+    fn build(socket: Option<OwnedWriteHalf>, max_pending: usize, write_deadline: Duration, slice: usize) -> Arc<Self> {
         Arc::new(Outbound {
-            queue: Mutex::new(Queue { socket: socket.map(Arc::new), ..Queue::default() }),
+            queue: Mutex::new(Queue { socket: socket.map(Arc::new), pending: Pending::new(slice), ..Queue::default() }),
             max_pending,
             write_deadline,
             touched: AtomicBool::new(false),
@@ -173,7 +129,8 @@ impl Outbound {
         }
         queue.messages.0 += counted.0;
         queue.messages.1 += counted.1;
-        write(&mut queue.pending);
+        write(&mut queue.pending.bytes);
+        queue.pending.mark();
         if queue.waiting() > self.max_pending {
             drop(queue);
             self.close(CloseReason::SlowConsumerPending);
@@ -190,11 +147,25 @@ impl Outbound {
         }
     }
 
+    /// As [`Outbound::send`], but ahead of messages that wait: for pings and their answers, by which the other side judges
+    /// whether a slow link is alive.
+    pub fn send_urgent(&self, bytes: &[u8]) {
+        {
+            let mut queue = self.queue();
+            if queue.closed.is_some() {
+                return;
+            }
+            queue.pending.urgent.extend_from_slice(bytes);
+        }
+        // Counts it against the bound, and sees to it that somebody writes.
+        self.send(&[]);
+    }
+
     /// Writes what has gathered, as far as that is possible without blocking.
     pub fn flush(&self) {
         self.touched.store(false, Ordering::Release);
         let mut queue = self.queue();
-        if queue.busy || queue.pending.is_empty() {
+        if queue.busy || queue.pending.len() == 0 {
             return;
         }
         queue.busy = true;
@@ -202,20 +173,16 @@ impl Outbound {
             self.work.notify_one();
             return;
         };
-        loop {
-            let spare = std::mem::take(&mut queue.spare);
-            let buffer = std::mem::replace(&mut queue.pending, spare);
-            queue.in_flight = buffer.len();
+        while let Some(mut writing) = queue.take() {
+            queue.in_flight = writing.left();
             drop(queue);
-            let (written, result) = write_some(&socket, &buffer);
-            self.sent_bytes.fetch_add(written as u64, Ordering::Relaxed);
+            let result = self.write_some(&socket, &mut writing);
             queue = self.queue();
-            queue.in_flight = buffer.len() - written;
+            queue.in_flight = writing.left();
             match result {
-                Ok(()) => queue.recycle(buffer),
+                Ok(()) => queue.recycle(writing.bytes),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    queue.taken = buffer;
-                    queue.written = written;
+                    queue.taken = writing;
                     self.work.notify_one();
                     return;
                 }
@@ -227,11 +194,23 @@ impl Outbound {
                     return;
                 }
             }
-            if queue.pending.is_empty() {
-                queue.busy = false;
-                return;
+        }
+        queue.busy = false;
+    }
+
+    /// Writes until done or the socket takes no more.
+    fn write_some(&self, socket: &OwnedWriteHalf, writing: &mut Writing) -> io::Result<()> {
+        while writing.left() > 0 {
+            match socket.try_write(writing.rest()) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    writing.wrote(n);
+                    self.sent_bytes.fetch_add(n as u64, Ordering::Relaxed);
+                }
+                Err(e) => return Err(e),
             }
         }
+        Ok(())
     }
 
     /// The writer task of a plain socket: writes what [`Outbound::flush`] could not. Ends when the connection is closed.
@@ -240,31 +219,31 @@ impl Outbound {
             self.work.notified().await;
             let Some(socket) = self.queue().socket.clone() else { return };
             loop {
-                let (buffer, from) = {
+                let mut writing = {
                     let mut queue = self.queue();
                     if !queue.busy {
                         break;
                     }
-                    (std::mem::take(&mut queue.taken), queue.written)
+                    std::mem::take(&mut queue.taken)
                 };
-                let mut at = from;
-                while at < buffer.len() {
+                while writing.left() > 0 {
+                    self.let_urgent_in(&mut writing);
                     let ready = tokio::time::timeout(self.write_deadline, socket.writable()).await;
                     if self.closed().is_some() {
                         return;
                     }
-                    let (written, result) = match ready {
+                    match ready {
                         Err(_) => return self.close(CloseReason::SlowConsumerDeadline),
                         Ok(Err(_)) => return self.close(CloseReason::WriteError),
-                        Ok(Ok(())) => write_some(&socket, &buffer[at..]),
-                    };
-                    at += written;
-                    self.wrote(written, buffer.len() - at);
-                    if result.is_err_and(|e| e.kind() != io::ErrorKind::WouldBlock) {
-                        return self.close(CloseReason::WriteError);
+                        Ok(Ok(())) => {}
+                    }
+                    match socket.try_write(writing.next()) {
+                        Ok(written @ 1..) => self.wrote(written, &mut writing),
+                        Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                        Ok(_) | Err(_) => return self.close(CloseReason::WriteError),
                     }
                 }
-                if !self.take_next(buffer) {
+                if !self.take_next(writing.bytes) {
                     break;
                 }
             }
@@ -277,16 +256,13 @@ impl Outbound {
             self.work.notified().await;
             let mut done = Vec::new();
             while self.take_next(done) {
-                let buffer = std::mem::take(&mut self.queue().taken);
-                let mut at = 0;
-                while at < buffer.len() {
-                    match tokio::time::timeout(self.write_deadline, stream.write(&buffer[at..])).await {
+                let mut writing = std::mem::take(&mut self.queue().taken);
+                while writing.left() > 0 {
+                    self.let_urgent_in(&mut writing);
+                    match tokio::time::timeout(self.write_deadline, stream.write(writing.next())).await {
                         Err(_) => return self.close(CloseReason::SlowConsumerDeadline),
                         Ok(Err(_) | Ok(0)) => return self.close(CloseReason::WriteError),
-                        Ok(Ok(written)) => {
-                            at += written;
-                            self.wrote(written, buffer.len() - at);
-                        }
+                        Ok(Ok(written)) => self.wrote(written, &mut writing),
                     }
                 }
                 match tokio::time::timeout(self.write_deadline, stream.flush()).await {
@@ -294,7 +270,7 @@ impl Outbound {
                     Ok(Err(_)) => return self.close(CloseReason::WriteError),
                     Ok(Ok(())) => {}
                 }
-                done = buffer;
+                done = writing.bytes;
             }
             if self.closed().is_some() {
                 let _ = tokio::time::timeout(Duration::from_secs(1), stream.shutdown()).await;
@@ -307,23 +283,30 @@ impl Outbound {
     fn take_next(&self, done: Vec<u8>) -> bool {
         let mut queue = self.queue();
         queue.recycle(done);
-        if queue.pending.is_empty() {
+        let Some(writing) = queue.take() else {
             queue.busy = false;
             queue.in_flight = 0;
             return false;
-        }
-        queue.taken = std::mem::take(&mut queue.pending);
-        queue.written = 0;
-        queue.in_flight = queue.taken.len();
-        queue.pending = std::mem::take(&mut queue.spare);
+        };
+        queue.in_flight = writing.left();
+        queue.taken = writing;
         true
     }
 
-    fn wrote(&self, written: usize, left: usize) {
+    fn let_urgent_in(&self, writing: &mut Writing) {
+        if writing.may_interrupt() {
+            let mut queue = self.queue();
+            writing.interrupt(std::mem::take(&mut queue.pending.urgent));
+            queue.in_flight = writing.left();
+        }
+    }
+
+    fn wrote(&self, written: usize, writing: &mut Writing) {
+        writing.wrote(written);
         self.sent_bytes.fetch_add(written as u64, Ordering::Relaxed);
         let relieved = {
             let mut queue = self.queue();
-            queue.in_flight = left;
+            queue.in_flight = writing.left();
             queue.waiting() < self.stall_mark()
         };
         if relieved {
@@ -374,14 +357,16 @@ impl Outbound {
             }
             match queue.socket.take() {
                 Some(socket) => {
-                    if !queue.busy {
-                        let _ = write_some(&socket, &queue.pending);
+                    if !queue.busy
+                        && let Some(mut writing) = queue.take()
+                    {
+                        let _ = self.write_some(&socket, &mut writing);
                     }
-                    queue.pending = Vec::new();
+                    queue.pending.clear();
                     queue.busy = true;
                 }
                 // The writer task sends what is pending before it ends.
-                None => queue.busy = !queue.pending.is_empty(),
+                None => queue.busy = queue.pending.len() > 0,
             }
             queue.closed = Some(reason);
         }
@@ -413,23 +398,10 @@ impl Outbound {
     pub fn trim(&self) {
         let mut queue = self.queue();
         queue.spare = Vec::new();
-        if queue.pending.is_empty() {
-            queue.pending = Vec::new();
+        if queue.pending.len() == 0 {
+            queue.pending.clear();
         }
     }
-}
-
-/// Writes until done or the socket takes no more; how much it took, and why it stopped.
-fn write_some(socket: &OwnedWriteHalf, buffer: &[u8]) -> (usize, io::Result<()>) {
-    let mut at = 0;
-    while at < buffer.len() {
-        match socket.try_write(&buffer[at..]) {
-            Ok(0) => return (at, Err(io::ErrorKind::WriteZero.into())),
-            Ok(n) => at += n,
-            Err(e) => return (at, Err(e)),
-        }
-    }
-    (at, Ok(()))
 }
 
 #[cfg(test)]

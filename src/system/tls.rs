@@ -87,6 +87,14 @@ pub fn client(files: &TlsFiles) -> Result<Arc<ClientConfig>, TlsError> {
     }))
 }
 
+/// What `pinned_certs` names: SHA-256 of the certificate's public key (SubjectPublicKeyInfo), in hexadecimal. `None` if it
+/// cannot be read.
+pub fn pin(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let digest = ring::digest::digest(&ring::digest::SHA256, parsed.tbs_certificate.subject_pki.raw);
+    Some(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// What an accepting side asks of TLS.
 #[derive(Clone, Debug, Default)]
 pub struct ServerSide {

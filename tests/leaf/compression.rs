@@ -1,9 +1,6 @@
 //! S2 compression in nats-server's modes, with either side as the hub.
 
-use crate::common::LIMIT;
 use crate::rig;
-use futures_util::StreamExt;
-use std::time::{Duration, Instant};
 
 /// Mode at the hub, mode at the leaf, and what each side then says that it does.
 const MODES: [(&str, &str, &str, &str); 8] = [
@@ -17,44 +14,6 @@ const MODES: [(&str, &str, &str, &str); 8] = [
     ("s2_best", "off", "off", "off"),
 ];
 
-/// Readings from the leaf to the hub and back, in a burst of many sizes.
-async fn burst(from: &async_nats::Client, to: &async_nats::Client) {
-    let mut heard = to.subscribe("burst.>").await.expect("subscribed");
-    to.flush().await.expect("flushed");
-    let until = Instant::now() + LIMIT;
-    loop {
-        assert!(Instant::now() < until, "no interest on the other side");
-        from.publish("burst.probe", "".into()).await.expect("published");
-        from.flush().await.expect("flushed");
-        if tokio::time::timeout(Duration::from_millis(50), heard.next()).await.is_ok() {
-            break;
-        }
-    }
-    let payload = |n: usize| -> Vec<u8> {
-        let size = if n % 500 == 499 { 700_000 } else { n % 300 };
-        (0..size).map(|at| if n % 3 == 0 { b'x' } else { (at * (n + 7) / 3) as u8 }).collect()
-    };
-    let send = async {
-        for n in 0..2_000 {
-            from.publish(format!("burst.{n}"), payload(n).into()).await.expect("published");
-        }
-        from.flush().await.expect("flushed");
-    };
-    let receive = async {
-        let mut next = 0;
-        while next < 2_000 {
-            let message = heard.next().await.expect("a message");
-            if message.subject.as_str() == "burst.probe" {
-                continue;
-            }
-            assert_eq!(message.subject.as_str(), format!("burst.{next}"));
-            assert!(message.payload[..] == payload(next)[..], "message {next} is damaged");
-            next += 1;
-        }
-    };
-    tokio::time::timeout(LIMIT, async { tokio::join!(send, receive) }).await.expect("in time");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_compresses_as_both_sides_want() {
     for (at_hub, at_leaf, hub_does, leaf_does) in MODES {
@@ -67,8 +26,8 @@ async fn a_link_compresses_as_both_sides_want() {
         let what = format!("hub {at_hub}, leaf {at_leaf}");
         assert_eq!(rig::leafz(&hub.port("monitoring")).await["compression"], hub_does, "{what}");
         assert_eq!(rig::leafz(&rig::monitoring(&leafd)).await["compression"], leaf_does, "{what}");
-        burst(&local, &app).await;
-        burst(&app, &local).await;
+        rig::burst(&local, &app).await;
+        rig::burst(&app, &local).await;
         let status = leafd.status().expect("a status");
         assert_eq!(status["links"][0]["reconnects"], 0, "{what}: {status}");
     }
@@ -91,7 +50,7 @@ async fn a_nats_server_leaf_compresses_as_both_sides_want() {
         let what = format!("hub {at_hub}, leaf {at_leaf}");
         assert_eq!(rig::leafz(&rig::monitoring(&leafd)).await["compression"], hub_does, "{what}");
         assert_eq!(rig::leafz(&leaf.port("monitoring")).await["compression"], leaf_does, "{what}");
-        burst(&local, &app).await;
-        burst(&app, &local).await;
+        rig::burst(&local, &app).await;
+        rig::burst(&app, &local).await;
     }
 }

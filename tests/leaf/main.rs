@@ -4,4 +4,8 @@
 mod common;
 
 mod compression;
+mod delivery;
+mod proxies;
 mod rig;
+mod slow;
+mod websocket;

@@ -5,7 +5,7 @@ use crate::common::nats_server::NatsServer;
 use crate::common::{LIMIT, http, wait_for};
 use futures_util::StreamExt;
 use serde_json::Value;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A nats-server that leaf nodes connect to; `leafnodes` is what stands in that block beside the address.
 pub async fn nats_hub(leafnodes: &str, rest: &str) -> NatsServer {
@@ -78,4 +78,51 @@ pub fn leafd(dir: &std::path::Path, config: &str) -> Leafd {
 /// The client ports of the two sides are known to the ports files; so is that of monitoring.
 pub fn monitoring(leafd: &Leafd) -> String {
     leafd.port("monitoring")
+}
+
+/// A burst of messages of many sizes from one side to the other, which arrive whole and in order.
+pub async fn burst(from: &async_nats::Client, to: &async_nats::Client) {
+    let mut heard = to.subscribe("burst.>").await.expect("subscribed");
+    to.flush().await.expect("flushed");
+    let until = Instant::now() + LIMIT;
+    loop {
+        assert!(Instant::now() < until, "no interest on the other side");
+        from.publish("burst.probe", "".into()).await.expect("published");
+        from.flush().await.expect("flushed");
+        if tokio::time::timeout(Duration::from_millis(50), heard.next()).await.is_ok() {
+            break;
+        }
+    }
+    let payload = |n: usize| -> Vec<u8> {
+        let size = if n % 500 == 499 { 700_000 } else { n % 300 };
+        (0..size).map(|at| if n % 3 == 0 { b'x' } else { (at * (n + 7) / 3) as u8 }).collect()
+    };
+    let send = async {
+        for n in 0..2_000 {
+            from.publish(format!("burst.{n}"), payload(n).into()).await.expect("published");
+        }
+        from.flush().await.expect("flushed");
+    };
+    let receive = async {
+        let mut next = 0;
+        while next < 2_000 {
+            let message = heard.next().await.expect("a message");
+            if message.subject.as_str() == "burst.probe" {
+                continue;
+            }
+            assert_eq!(message.subject.as_str(), format!("burst.{next}"));
+            assert!(message.payload[..] == payload(next)[..], "message {next} is damaged");
+            next += 1;
+        }
+    };
+    tokio::time::timeout(LIMIT, async { tokio::join!(send, receive) }).await.expect("in time");
+}
+
+/// Waits until the status of the first link gives `text` as the reason that it is down.
+pub async fn link_says(leafd: &Leafd, text: &str) {
+    wait_for(&format!("the link's reason: {text}"), LIMIT, || async {
+        let status = leafd.status()?;
+        status["links"][0]["reason"].as_str()?.contains(text).then_some(())
+    })
+    .await;
 }

@@ -19,6 +19,15 @@ fn check_remote(remote: &RemoteConfig, errors: &mut Vec<String>) {
             errors.push(format!("{what}: url {url:?} must begin with {}://", URL_SCHEMES.join("://, ")));
         }
     }
+    let websockets = remote.urls.iter().filter(|url| url.starts_with("ws")).count();
+    if websockets != 0 && websockets != remote.urls.len() {
+        errors.push(format!("{what}: urls has WebSocket and other URLs; use one kind"));
+    }
+    for pin in &remote.tls.pinned_certs {
+        if pin.len() != 64 || !pin.bytes().all(|b| b.is_ascii_hexdigit()) {
+            errors.push(format!("{what}: {pin:?} in tls.pinned_certs is no SHA-256 in hexadecimal"));
+        }
+    }
     subjects(&format!("{what} export"), &remote.export, errors);
     subjects(&format!("{what} import"), &remote.import, errors);
     certificates(&format!("{what} tls.ca_file"), remote.tls.ca_file.as_deref(), errors);
@@ -36,6 +45,8 @@ fn check_remote(remote: &RemoteConfig, errors: &mut Vec<String>) {
         errors.push(format!("{what}: user and password go together"));
     }
     limits::positive(&format!("{what} ping_interval"), remote.ping_interval, errors);
+    limits::positive(&format!("{what} dial_timeout"), remote.dial_timeout, errors);
+    limits::positive(&format!("{what} first_info_timeout"), remote.first_info_timeout, errors);
     limits::positive(&format!("{what} reconnect.min"), remote.reconnect.min, errors);
     if remote.reconnect.min > remote.reconnect.max {
         errors.push(format!("{what}: reconnect.min is longer than reconnect.max"));

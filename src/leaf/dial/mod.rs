@@ -1,9 +1,16 @@
-//! From a URL to a hub that has taken our CONNECT: TCP, its INFO, TLS where asked for, CONNECT, and its second INFO.
+//! From a URL to a hub that has taken our CONNECT: TCP or a proxy, WebSocket if the URL says so, the hub's INFO, TLS where asked for, CONNECT, and its second INFO.
+
+mod http;
+mod tunnel;
+mod upgrade;
+mod url;
+
+pub use url::Url;
 
 use super::auth::{self, AuthError, LeafConnect};
 use super::compression::{Agreed, UnknownMode};
 use super::info::LeafInfo;
-use super::wire::{Greeting, STEP_LIMIT, Socket, WireError};
+use super::wire::{self, Greeting, STEP_LIMIT, Socket, Wire, WireError};
 use crate::config::leaf::RemoteConfig;
 use crate::protocol::NATS_VERSION;
 use crate::system::tls::{self, TlsError, TlsFiles};
@@ -11,10 +18,7 @@ use rustls::pki_types::ServerName;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
-
-const DEFAULT_PORT: u16 = 7422;
-/// How long TCP may take; the addresses of a name are tried in turn within it.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+use tunnel::TunnelError;
 
 /// Who this daemon is, towards hubs and leafs.
 #[derive(Clone, Debug, Default)]
@@ -29,29 +33,23 @@ pub struct Identity {
     pub jetstream: bool,
 }
 
-/// A place to dial.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Url {
-    /// TLS whatever the hub's INFO says.
-    pub tls: bool,
-    /// Name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-}
-
 /// Why a dial failed, in the operator's words.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// Not a URL.
-    #[error("{0:?} is no leaf URL: write tls://HOST:PORT or nats-leaf://HOST:PORT, without user and password")]
+    #[error(
+        "{0:?} is no leaf URL: write tls://HOST:PORT, nats-leaf://HOST:PORT, wss://HOST:PORT or ws://HOST:PORT, without user and password"
+    )]
     Url(String),
-    /// TCP.
-    #[error("cannot connect: {0}")]
-    Connect(std::io::Error),
-    /// TCP took too long.
-    #[error("cannot connect within {} s", CONNECT_LIMIT.as_secs())]
-    ConnectTimeout,
+    /// TCP, or the proxy.
+    #[error(transparent)]
+    Tunnel(#[from] TunnelError),
+    /// No WebSocket.
+    #[error("no WebSocket for leaf nodes there: {0}; the hub needs a websocket port and a leafnodes block")]
+    Upgrade(String),
+    /// A certificate that is not among those that are pinned.
+    #[error("the hub's certificate is not among tls.pinned_certs")]
+    Pinned,
     /// TLS files.
     #[error(transparent)]
     TlsSetup(#[from] TlsError),
@@ -96,38 +94,6 @@ pub fn advice(error: &str) -> &'static str {
     }
 }
 
-impl Url {
-    /// Reads `scheme://host[:port]`.
-    pub fn parse(text: &str) -> Result<Url, DialError> {
-        let bad = || DialError::Url(text.to_owned());
-        let (scheme, rest) = text.split_once("://").ok_or_else(bad)?;
-        let tls = match scheme {
-            "tls" => true,
-            "nats-leaf" | "nats" | "leaf" => false,
-            _ => return Err(bad()),
-        };
-        let rest = rest.trim_end_matches('/');
-        let (host, port) = match rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
-            Some((host, "")) => (host, None),
-            Some((host, port)) => (host, Some(port.strip_prefix(':').ok_or_else(bad)?)),
-            None => rest.rsplit_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
-        };
-        if host.is_empty() || host.contains(['@', '/', ' ']) {
-            return Err(bad());
-        }
-        let port = port.map_or(Ok(DEFAULT_PORT), |p| p.parse().map_err(|_| bad()))?;
-        Ok(Url { tls, host: host.to_owned(), port })
-    }
-}
-
-impl std::fmt::Display for Url {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let scheme = if self.tls { "tls" } else { "nats-leaf" };
-        let brackets = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "{scheme}://{}{}{}:{}", brackets.0, self.host, brackets.1, self.port)
-    }
-}
-
 /// A hub that has taken us.
 pub struct Dialled {
     /// The connection.
@@ -144,33 +110,46 @@ pub struct Dialled {
 
 /// Dials `url` and goes through the handshake.
 pub async fn dial(url: &Url, config: &RemoteConfig, identity: &Identity, account: &str) -> Result<Dialled, DialError> {
-    let tcp = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect((url.host.as_str(), url.port)))
-        .await
-        .map_err(|_| DialError::ConnectTimeout)?
-        .map_err(DialError::Connect)?;
-    let _ = tcp.set_nodelay(true);
-    let address = tcp.peer_addr().map_err(DialError::Connect)?;
+    let tcp = tunnel::open(url, config.proxy.as_ref(), config.dial_timeout.0).await?;
+    wire::prepare(&tcp);
+    let address = tcp.peer_addr().map_err(TunnelError::Connect)?;
     let began = Instant::now();
     let mut buffer = Vec::new();
-    let (mut socket, info) = if config.tls.handshake_first {
-        let mut socket = secure(tcp, url, config).await?;
-        let info = first_info(&mut socket, &mut buffer).await?;
+    let limit = config.first_info_timeout.0;
+    let mut deflated = false;
+    let (mut socket, info) = if url.websocket {
+        let stream: Box<dyn Wire> = if url.tls { secure(tcp, url, config).await? } else { Box::new(tcp) };
+        let upgraded = tokio::time::timeout(limit, upgrade::upgrade(stream, url, &config.websocket))
+            .await
+            .map_err(|_| WireError::TimedOut)?
+            .map_err(DialError::Upgrade)?;
+        deflated = upgraded.compressed;
+        let mut socket = Socket::Framed(Box::new(upgraded.stream));
+        let info = first_info(&mut socket, &mut buffer, limit).await?;
+        (socket, info)
+    } else if config.tls.handshake_first {
+        let mut socket = Socket::Stream(secure(tcp, url, config).await?);
+        let info = first_info(&mut socket, &mut buffer, limit).await?;
         (socket, info)
     } else {
         let mut socket = Socket::Plain(tcp);
-        let info = first_info(&mut socket, &mut buffer).await?;
+        let info = first_info(&mut socket, &mut buffer, limit).await?;
         match socket {
             Socket::Plain(tcp) if url.tls || info.tls_required => {
                 if !buffer.is_empty() {
                     return Err(DialError::WrongPort("it sent more than its INFO before TLS".into()));
                 }
-                (secure(tcp, url, config).await?, info)
+                (Socket::Stream(secure(tcp, url, config).await?), info)
             }
             other => (other, info),
         }
     };
     // From the connection to the first INFO is one round trip and little more.
-    let agreed = Agreed::negotiate(&config.compression, &info.compression, began.elapsed())?;
+    let agreed = match deflated {
+        // Compressed once is enough.
+        true => Agreed::none(),
+        false => Agreed::negotiate(&config.compression, &info.compression, began.elapsed())?,
+    };
     let info = if agreed.is_on() {
         let own = LeafInfo {
             server_id: identity.server_id.clone(),
@@ -182,7 +161,7 @@ pub async fn dial(url: &Url, config: &RemoteConfig, identity: &Identity, account
         };
         socket.send(&own.line()).await?;
         socket = socket.compressed(agreed.clone(), &mut buffer);
-        first_info(&mut socket, &mut buffer).await?
+        first_info(&mut socket, &mut buffer, limit).await?
     } else {
         info
     };
@@ -207,8 +186,8 @@ pub async fn dial(url: &Url, config: &RemoteConfig, identity: &Identity, account
     Ok(Dialled { socket, buffer, address, info, agreed })
 }
 
-async fn first_info(socket: &mut Socket, buffer: &mut Vec<u8>) -> Result<LeafInfo, DialError> {
-    match socket.receive(buffer).await? {
+async fn first_info(socket: &mut Socket, buffer: &mut Vec<u8>, limit: Duration) -> Result<LeafInfo, DialError> {
+    match socket.receive(buffer, limit).await? {
         Greeting::Info(json) => {
             let info: LeafInfo = serde_json::from_slice(&json)
                 .map_err(|e| DialError::WrongPort(format!("its INFO is not valid: {e}")))?;
@@ -226,7 +205,7 @@ async fn first_info(socket: &mut Socket, buffer: &mut Vec<u8>) -> Result<LeafInf
 async fn second_info(socket: &mut Socket, buffer: &mut Vec<u8>, first: LeafInfo) -> Result<LeafInfo, DialError> {
     // More than a few operations before it would be nonsense.
     for _ in 0..16 {
-        match socket.receive(buffer).await? {
+        match socket.receive(buffer, STEP_LIMIT).await? {
             Greeting::Info(json) => {
                 let info: LeafInfo = serde_json::from_slice(&json)
                     .map_err(|e| DialError::WrongPort(format!("its INFO is not valid: {e}")))?;
@@ -243,7 +222,7 @@ async fn second_info(socket: &mut Socket, buffer: &mut Vec<u8>, first: LeafInfo)
     Err(DialError::WrongPort("it did not answer CONNECT".into()))
 }
 
-async fn secure(tcp: TcpStream, url: &Url, config: &RemoteConfig) -> Result<Socket, DialError> {
+async fn secure(tcp: TcpStream, url: &Url, config: &RemoteConfig) -> Result<Box<dyn Wire>, DialError> {
     let files = TlsFiles {
         ca_file: config.tls.ca_file.clone(),
         cert_file: config.tls.cert_file.clone(),
@@ -256,25 +235,10 @@ async fn secure(tcp: TcpStream, url: &Url, config: &RemoteConfig) -> Result<Sock
         .await
         .map_err(|_| WireError::TimedOut)?
         .map_err(DialError::Tls)?;
-    Ok(Socket::Stream(Box::new(stream)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls() {
-        for (text, want) in [
-            ("tls://hub:1234", "tls://hub:1234"),
-            ("nats://hub", "nats-leaf://hub:7422"),
-            ("nats-leaf://[::1]:7", "nats-leaf://[::1]:7"),
-            ("tls://[::1]", "tls://[::1]:7422"),
-        ] {
-            assert_eq!(Url::parse(text).map(|u| u.to_string()).ok().as_deref(), Some(want), "{text}");
-        }
-        for bad in ["hub:7422", "http://hub", "tls://", "tls://u:p@hub:1", "tls://hub:x", "tls://hub:99999"] {
-            assert!(Url::parse(bad).is_err(), "{bad}");
-        }
+    let pinned = &config.tls.pinned_certs;
+    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).and_then(|c| tls::pin(c));
+    if !pinned.is_empty() && !shown.is_some_and(|pin| pinned.iter().any(|p| p.eq_ignore_ascii_case(&pin))) {
+        return Err(DialError::Pinned);
     }
+    Ok(Box::new(stream))
 }

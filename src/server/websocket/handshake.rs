@@ -11,6 +11,10 @@ use std::net::IpAddr;
 /// Appended to the client's key (RFC 6455, 1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const DEFLATE: &str = "permessage-deflate";
+/// What is offered and granted of compression: each message on its own.
+pub const DEFLATE_OFFER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+/// Header by which masking is left out (nats-server `wsNoMaskingHeader`).
+pub const NO_MASKING: &str = "Nats-No-Masking";
 
 /// Names of the cookies that carry credentials.
 #[derive(Clone, Debug, Default)]
@@ -134,18 +138,16 @@ pub fn upgrade(request: &Request, rules: &UpgradeRules, secure: bool) -> Result<
     let allowed = rules.origins.check(origin, secure, host);
     allowed.map_err(|reason| Refusal::new(403, format!("origin not allowed: {reason}")))?;
     let compression = rules.compression && offers_deflate(request);
-    let unmasked = request.header("Nats-No-Masking") == Some("true");
+    let unmasked = request.header(NO_MASKING) == Some("true");
     let mut answer = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n",
         accept_key(key)
     );
     if compression {
-        answer.push_str(
-            "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n",
-        );
+        answer.push_str(&format!("Sec-WebSocket-Extensions: {DEFLATE_OFFER}\r\n"));
     }
     if unmasked {
-        answer.push_str("Nats-No-Masking: true\r\n");
+        answer.push_str(&format!("{NO_MASKING}: true\r\n"));
     }
     answer.push_str("\r\n");
     Ok(Upgrade {
@@ -176,7 +178,8 @@ fn offers_deflate(request: &Request) -> bool {
     extensions.any(|e| e.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(DEFLATE)))
 }
 
-fn accept_key(key: &str) -> String {
+/// What a server answers to a client's key.
+pub fn accept_key(key: &str) -> String {
     let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{GUID}").as_bytes());
     STANDARD.encode(hash)
 }

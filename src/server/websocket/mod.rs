@@ -1,4 +1,4 @@
-//! WebSocket for clients: the upgrade from HTTP, the frames, and the byte stream inside them.
+//! WebSocket for clients, and for leaf links in both roles: the upgrade from HTTP, the frames, and the byte stream inside them.
 
 mod deflate;
 mod frame;
@@ -6,8 +6,8 @@ mod handshake;
 mod origin;
 mod stream;
 
-pub use handshake::Visitor;
-pub use stream::WebSocketStream;
+pub use handshake::{DEFLATE_OFFER, NO_MASKING, Visitor, accept_key};
+pub use stream::{Agreement, WebSocketStream};
 
 use super::outbound::{CloseReason, Outbound};
 use super::tls::{self, TlsPolicy, TlsSession, TlsSlot};
@@ -20,7 +20,6 @@ use origin::Origins;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use stream::Agreement;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -123,7 +122,7 @@ impl WebSocket {
             stream.flush().await
         };
         answered.await.map_err(|error: std::io::Error| error.to_string())?;
-        let agreement = Agreement { masked, compression, browser, max_payload: self.max_payload };
+        let agreement = Agreement { masked, masks: false, compression, browser, max_payload: self.max_payload };
         Ok((WebSocketStream::new(stream, agreement), visitor))
     }
 }

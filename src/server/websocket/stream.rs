@@ -22,8 +22,10 @@ const BROWSER_MESSAGE: usize = 4 * 1024;
 /// What the two sides have agreed upon.
 #[derive(Clone, Copy, Debug)]
 pub struct Agreement {
-    /// The client masks what it sends.
+    /// The other side masks what it sends, as clients do.
     pub masked: bool,
+    /// We mask what we send.
+    pub masks: bool,
     /// Messages may be compressed.
     pub compression: bool,
     /// The client is a browser.
@@ -35,7 +37,7 @@ pub struct Agreement {
 /// Status and text of the close frame at the end.
 pub type Farewell = Box<dyn Fn() -> (u16, String) + Send + Sync>;
 
-/// The server's side of a WebSocket connection after the upgrade.
+/// A WebSocket connection after the upgrade.
 pub struct WebSocketStream<S> {
     inner: S,
     agreement: Agreement,
@@ -93,6 +95,8 @@ struct Output {
     closing: bool,
     /// A write waits for the socket; a read must not take its place.
     blocked: bool,
+    /// Frames are masked.
+    masks: bool,
 }
 
 impl<S> WebSocketStream<S> {
@@ -114,7 +118,20 @@ impl<S> WebSocketStream<S> {
                 state: State::Open,
                 breach: None,
             },
-            output: Output::default(),
+            output: Output { masks: agreement.masks, ..Output::default() },
+        }
+    }
+
+    /// Puts a layer between the frames and what is below them; it is given what was read from there and not looked at.
+    pub fn layered<T>(mut self, layer: impl FnOnce(S, Vec<u8>) -> T) -> WebSocketStream<T> {
+        let raw = self.input.raw.split_off(self.input.at);
+        (self.input.raw, self.input.at) = (Vec::new(), 0);
+        WebSocketStream {
+            inner: layer(self.inner, raw),
+            agreement: self.agreement,
+            farewell: self.farewell,
+            input: self.input,
+            output: self.output,
         }
     }
 
@@ -239,24 +256,24 @@ impl Output {
     }
 
     fn control(&mut self, opcode: Opcode, payload: &[u8]) {
-        let header = Header { opcode, last: true, compressed: false, mask: None, length: payload.len() as u64 };
-        header.write(&mut self.frames);
-        self.frames.extend_from_slice(payload);
+        self.frame(opcode, payload, false);
+    }
+
+    fn frame(&mut self, opcode: Opcode, body: &[u8], compressed: bool) {
+        let mask = self.masks.then(|| fastrand::u32(..).to_ne_bytes());
+        self.frames.reserve(body.len() + frame::MAX_HEADER);
+        Header { opcode, last: true, compressed, mask, length: body.len() as u64 }.write(&mut self.frames);
+        let from = self.frames.len();
+        self.frames.extend_from_slice(body);
+        if let Some(key) = mask {
+            frame::mask(key, 0, &mut self.frames[from..]);
+        }
     }
 
     fn message(&mut self, data: &[u8], compression: bool) {
         let compressed = (compression && data.len() > deflate::THRESHOLD).then(|| deflate::compress(data));
         let body = compressed.as_deref().unwrap_or(data);
-        let header = Header {
-            opcode: Opcode::Binary,
-            last: true,
-            compressed: compressed.is_some(),
-            mask: None,
-            length: body.len() as u64,
-        };
-        self.frames.reserve(body.len() + frame::MAX_HEADER);
-        header.write(&mut self.frames);
-        self.frames.extend_from_slice(body);
+        self.frame(Opcode::Binary, body, compressed.is_some());
     }
 }
 

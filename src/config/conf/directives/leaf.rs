@@ -4,6 +4,7 @@ use super::super::{Entry, Kind, Value};
 use super::reader::{Findings, set};
 use super::{tls, users};
 use crate::config::compression::Compression;
+use crate::config::proxy::ProxyConfig;
 use serde::Deserialize;
 use toml::{Table, Value as Toml};
 
@@ -165,17 +166,16 @@ fn remote(key: &str, value: &Value, findings: &mut Findings) -> Option<Table> {
                         .refuse(e, "leafd lists what may cross, not what may not: use `import` and `export` in TOML");
                 }
             }
-            "proxy" => findings.refuse(e, "a hub is not dialled through a proxy"),
+            "proxy" => set(&mut table, "proxy", proxy(e, findings)),
             "hub" => findings.ignore(e, "leafd is always the leaf"),
             "compression" => set(&mut table, "compression", compression(e, findings)),
             "no_randomize" | "dont_randomize" => findings.ignore(e, "leafd chooses among the URLs itself"),
-            "first_info_timeout" | "dial_timeout" => findings.ignore(e, "leafd bounds dialling itself"),
-            "ws_compress"
-            | "ws_compression"
-            | "websocket_compress"
-            | "websocket_compression"
-            | "ws_no_masking"
-            | "websocket_no_masking" => findings.ignore(e, "leafd decides how it speaks WebSocket"),
+            "first_info_timeout" => set(&mut table, "first_info_timeout", findings.duration(e)),
+            "dial_timeout" => set(&mut table, "dial_timeout", findings.duration(e)),
+            "ws_compress" | "ws_compression" | "websocket_compress" | "websocket_compression" => {
+                set(&mut table, "websocket.compression", findings.boolean(e));
+            }
+            "ws_no_masking" | "websocket_no_masking" => set(&mut table, "websocket.no_masking", findings.boolean(e)),
             "jetstream_cluster_migrate" | "js_cluster_migrate" => findings.ignore(e, "a single server has no cluster"),
             "isolate_leafnode_interest" | "isolate" | "request_isolation" => {
                 findings.ignore(e, "interest is not kept from other leaf nodes");
@@ -192,6 +192,24 @@ fn remote(key: &str, value: &Value, findings: &mut Findings) -> Option<Table> {
     }
     set(&mut table, "discover", Some(discover));
     (!disabled).then_some(table)
+}
+
+fn proxy(entry: &Entry, findings: &mut Findings) -> Option<Table> {
+    let mut table = Table::new();
+    for e in findings.map(entry)?.iter() {
+        match &*e.key.to_ascii_lowercase() {
+            "url" => set(&mut table, "url", findings.text(e)),
+            "username" => set(&mut table, "user", findings.text(e)),
+            "password" => set(&mut table, "password", findings.text(e)),
+            "timeout" => set(&mut table, "timeout", findings.duration(e)),
+            _ => findings.unknown(e, "`proxy`"),
+        }
+    }
+    if let Err(error) = ProxyConfig::deserialize(table.clone()) {
+        findings.error(&entry.value.at, format!("`{}`: {}", entry.key, error.message()));
+        return None;
+    }
+    Some(table)
 }
 
 /// A mode, or a map of mode and thresholds (`parseCompression`).

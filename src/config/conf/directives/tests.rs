@@ -209,12 +209,18 @@ fn leaf_nodes_and_hubs() {
         "leafnodes { reconnect: 5s, remotes = [
            { urls: ['tls://u:p%40@h:7422', 'tls://u:p%40@i'], tls { ca_file: a, handshake_first: true } }
            { url: 'nats-leaf://tok@h', disabled: false, ignore_discovered_servers: true, compression: {mode: auto, rtts: [1ms, 2ms]} }
+           { url: 'wss://w/x', ws_compression: true, ws_no_masking: true, first_info_timeout: 3s, dial_timeout: 2s,
+             tls { pinned_certs: [ab] }, proxy { url: 'http://p:1', username: u, password: x, timeout: 1s } }
            { url: 'tls://gone', disabled: true } ] }",
         "[[leaf.remote]]\nname = 'hub'\nurls = ['tls://h:7422', 'tls://i']\nuser = 'u'\npassword = 'p@'\nexport = ['>']\nimport = ['>']\n
          discover = true\nreconnect = { min = '5s', max = '5s' }\ntls = { ca_file = 'a', handshake_first = true }\n
          [[leaf.remote]]\nname = 'hub-2'\nurls = ['nats-leaf://h']\ntoken = 'tok'\nexport = ['>']\nimport = ['>']\n
          discover = false\nreconnect = { min = '5s', max = '5s' }\n
-         compression = { mode = 'auto', rtt_thresholds = ['1ms', '2ms'] }",
+         compression = { mode = 'auto', rtt_thresholds = ['1ms', '2ms'] }\n
+         [[leaf.remote]]\nname = 'hub-3'\nurls = ['wss://w/x']\nexport = ['>']\nimport = ['>']\ndiscover = true\n
+         reconnect = { min = '5s', max = '5s' }\nwebsocket = { compression = true, no_masking = true }\n
+         first_info_timeout = '3s'\ndial_timeout = '2s'\ntls = { pinned_certs = ['ab'] }\n
+         proxy = { url = 'http://p:1', user = 'u', password = 'x', timeout = '1s' }",
     );
     for (text, wanted) in [
         ("leafnodes { port: 1 }\nauthorization { token: t }", ":1:1: `leafnodes` listens without"),

@@ -46,6 +46,7 @@ pub(super) fn remote(entry: &Entry, findings: &mut Findings) -> Option<Table> {
             }
             "verify" | "verify_and_map" => drop(findings.boolean(e)),
             "timeout" => findings.ignore(e, "leafd bounds the handshake itself"),
+            "pinned_certs" => set(&mut table, "pinned_certs", findings.texts(e)),
             "insecure" if findings.boolean(e) == Some(true) => {
                 findings.refuse(e, "leafd does not dial a hub whose certificate it does not check; name its `ca_file`");
             }

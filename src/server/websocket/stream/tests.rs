@@ -4,7 +4,8 @@ use super::*;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-const AGREEMENT: Agreement = Agreement { masked: true, compression: true, browser: false, max_payload: 1 << 20 };
+const AGREEMENT: Agreement =
+    Agreement { masked: true, masks: false, compression: true, browser: false, max_payload: 1 << 20 };
 
 fn pair(agreement: Agreement, buffer: usize) -> (WebSocketStream<DuplexStream>, DuplexStream) {
     let (near, far) = tokio::io::duplex(buffer);

@@ -1,0 +1,158 @@
+//! TCP to the hub, straight or through a proxy: HTTP CONNECT (nats-server `establishHTTPProxyTunnel`) or SOCKS5 (RFC 1928).
+
+use super::http;
+use super::url::Url;
+use crate::config::proxy::{ProxyConfig, ProxyKind};
+use crate::config::secret::SecretError;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum TunnelError {
+    /// TCP.
+    #[error("cannot connect: {0}")]
+    Connect(std::io::Error),
+    /// TCP or the proxy took too long.
+    #[error("cannot connect within {0:?}")]
+    Timeout(Duration),
+    /// TCP to the proxy.
+    #[error("cannot connect to the proxy {0}: {1}")]
+    Proxy(String, std::io::Error),
+    /// The proxy speaks otherwise, or says no.
+    #[error("the proxy {0} does not connect to the hub: {1}")]
+    Refused(String, String),
+    /// The password of the proxy.
+    #[error("the password of the proxy: {0}")]
+    Secret(#[from] SecretError),
+}
+
+/// TCP to `url`, within `limit`; that of the proxy if it has its own.
+pub async fn open(url: &Url, proxy: Option<&ProxyConfig>, limit: Duration) -> Result<TcpStream, TunnelError> {
+    let limit = proxy.and_then(|proxy| proxy.timeout).map_or(limit, |timeout| timeout.0);
+    let connect = async {
+        match proxy {
+            None => TcpStream::connect((url.host.as_str(), url.port)).await.map_err(TunnelError::Connect),
+            Some(proxy) => through(proxy, url).await,
+        }
+    };
+    // The addresses of a name are tried in turn within the time.
+    tokio::time::timeout(limit, connect).await.map_err(|_| TunnelError::Timeout(limit))?
+}
+
+async fn through(proxy: &ProxyConfig, url: &Url) -> Result<TcpStream, TunnelError> {
+    let name = proxy.address();
+    let tcp = TcpStream::connect((proxy.host.as_str(), proxy.port)).await;
+    let mut tcp = tcp.map_err(|error| TunnelError::Proxy(name.clone(), error))?;
+    let login = match (&proxy.user, &proxy.password) {
+        (Some(user), Some(password)) => Some((user.as_str(), password.read()?)),
+        _ => None,
+    };
+    let login = login.as_ref().map(|(user, password)| (*user, password.as_str()));
+    let asked = match proxy.kind {
+        ProxyKind::Http => connect(&mut tcp, url, login).await,
+        ProxyKind::Socks5 => socks5(&mut tcp, url, login).await,
+    };
+    asked.map_err(|reason| TunnelError::Refused(name, reason))?;
+    Ok(tcp)
+}
+
+async fn connect(tcp: &mut TcpStream, url: &Url, login: Option<(&str, &str)>) -> Result<(), String> {
+    let to = url.authority();
+    let mut request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n");
+    if let Some((user, password)) = login {
+        let basic = STANDARD.encode(format!("{user}:{password}"));
+        request.push_str(&format!("Proxy-Authorization: Basic {basic}\r\n"));
+    }
+    request.push_str("\r\n");
+    tcp.write_all(request.as_bytes()).await.map_err(|e| e.to_string())?;
+    let answer = http::Answer::read(tcp).await?;
+    match (answer.status, login) {
+        (200..=299, _) => Ok(()),
+        (407, None) => Err("it asks for user and password; set proxy.user and proxy.password".into()),
+        (407, Some(_)) => Err("it does not know proxy.user, or that is not its password".into()),
+        (status, _) => Err(format!("it answers {status} {}", answer.reason)),
+    }
+}
+
+/// SOCKS5 with the hub's name, which the proxy resolves.
+async fn socks5(tcp: &mut TcpStream, url: &Url, login: Option<(&str, &str)>) -> Result<(), String> {
+    const VERSION: u8 = 5;
+    const NONE: u8 = 0;
+    const PASSWORD: u8 = 2;
+    let failed = |error: std::io::Error| error.to_string();
+    let method = if login.is_some() { PASSWORD } else { NONE };
+    tcp.write_all(&[VERSION, 1, method]).await.map_err(failed)?;
+    let mut chosen = [0; 2];
+    tcp.read_exact(&mut chosen).await.map_err(failed)?;
+    match (chosen, login) {
+        ([VERSION, NONE], _) => {}
+        ([VERSION, PASSWORD], Some((user, password))) => {
+            // RFC 1929
+            let mut request = vec![1];
+            for text in [user, password] {
+                let length =
+                    u8::try_from(text.len()).map_err(|_| "its user and password are at most 255 bytes long")?;
+                request.push(length);
+                request.extend_from_slice(text.as_bytes());
+            }
+            tcp.write_all(&request).await.map_err(failed)?;
+            let mut status = [0; 2];
+            tcp.read_exact(&mut status).await.map_err(failed)?;
+            if status[1] != 0 {
+                return Err("it does not know proxy.user, or that is not its password".into());
+            }
+        }
+        ([VERSION, _], None) => return Err("it asks for user and password; set proxy.user and proxy.password".into()),
+        ([VERSION, _], Some(_)) => return Err("it takes no user and password".into()),
+        _ => return Err("it does not speak SOCKS5".into()),
+    }
+    let mut request = vec![VERSION, 1, 0];
+    match url.host.parse::<std::net::IpAddr>() {
+        Ok(std::net::IpAddr::V4(ip)) => {
+            request.push(1);
+            request.extend_from_slice(&ip.octets());
+        }
+        Ok(std::net::IpAddr::V6(ip)) => {
+            request.push(4);
+            request.extend_from_slice(&ip.octets());
+        }
+        Err(_) => {
+            let length = u8::try_from(url.host.len()).map_err(|_| "the hub's name is longer than 255 bytes")?;
+            request.extend_from_slice(&[3, length]);
+            request.extend_from_slice(url.host.as_bytes());
+        }
+    }
+    request.extend_from_slice(&url.port.to_be_bytes());
+    tcp.write_all(&request).await.map_err(failed)?;
+    let mut head = [0; 4];
+    tcp.read_exact(&mut head).await.map_err(failed)?;
+    if head[1] != 0 {
+        return Err(socks5_reason(head[1]).into());
+    }
+    // Where it is bound at the proxy; of no use.
+    let address = match head[3] {
+        1 => 4,
+        4 => 16,
+        3 => usize::from(tcp.read_u8().await.map_err(failed)?),
+        _ => return Err("it does not speak SOCKS5".into()),
+    };
+    let mut bound = vec![0; address + 2];
+    tcp.read_exact(&mut bound).await.map_err(failed)?;
+    Ok(())
+}
+
+fn socks5_reason(code: u8) -> &'static str {
+    match code {
+        1 => "it has failed",
+        2 => "its rules do not allow it",
+        3 => "the network cannot be reached",
+        4 => "the host cannot be reached",
+        5 => "the connection is refused",
+        6 => "the time is up",
+        _ => "it does not support that",
+    }
+}
