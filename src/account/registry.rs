@@ -21,6 +21,8 @@ impl Accounts {
     pub fn new(system: Option<&str>) -> Arc<Self> {
         let global = Account::new(GLOBAL_ACCOUNT);
         let system = Account::new(system.unwrap_or(SYSTEM_ACCOUNT));
+        global.ask_system(&system);
+        system.ask_system(&system);
         let named = [&global, &system].map(|account| (account.name().into(), account.clone()));
         Arc::new(Accounts { global, system, named: RwLock::new(BTreeMap::from(named)) })
     }
@@ -46,7 +48,12 @@ impl Accounts {
             return account;
         }
         let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
-        named.entry(name.into()).or_insert_with(|| Account::new(name)).clone()
+        let account = named.entry(name.into()).or_insert_with(|| {
+            let account = Account::new(name);
+            account.ask_system(&self.system);
+            account
+        });
+        account.clone()
     }
 
     /// All of them, by name.

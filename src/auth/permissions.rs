@@ -73,6 +73,7 @@ pub struct Permissions {
     subscribe_allow: Option<SubjectList>,
     subscribe_deny: SubjectList,
     responses: Option<ResponseLimit>,
+    lists: PermissionLists,
 }
 
 impl Permissions {
@@ -100,6 +101,7 @@ impl Permissions {
             subscribe_allow: subscribe_allow.map(|allow| SubjectList::new(allow)).transpose()?,
             subscribe_deny: SubjectList::new(subscribe.deny.as_deref().unwrap_or_default())?,
             responses: lists.responses,
+            lists: lists.clone(),
         }))
     }
 
@@ -116,10 +118,17 @@ impl Permissions {
                 subscribe_allow: None,
                 subscribe_deny: SubjectList::default(),
                 responses: None,
+                lists: PermissionLists::default(),
             },
         };
         permissions.publish_deny.add(subject)?;
+        permissions.lists.publish.deny.get_or_insert_default().push(subject.to_owned());
         Ok(Arc::new(permissions))
+    }
+
+    /// As they were written.
+    pub fn lists(&self) -> &PermissionLists {
+        &self.lists
     }
 
     /// Whether the lists allow a publish on `subject`; answers to requests come on top of it.

@@ -6,6 +6,7 @@ mod pages;
 mod process;
 mod query;
 mod render;
+mod requests;
 mod sources;
 mod system_account;
 mod text;

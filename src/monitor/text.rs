@@ -3,6 +3,14 @@
 pub(super) use crate::events::timestamp as time;
 use std::time::Duration;
 
+/// Writes a number as Go does, where a whole one has no fraction.
+pub(super) fn number<S: serde::Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    match number.fract() == 0.0 && number.abs() < 1e15 {
+        true => serializer.serialize_i64(*number as i64),
+        false => serializer.serialize_f64(*number),
+    }
+}
+
 /// A short duration as Go writes it: `499µs`, `1.5ms`, `2s`; from a minute on it is written in seconds.
 pub(super) fn duration(time: Duration) -> String {
     let nanos = time.as_nanos();

@@ -11,7 +11,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// A connected client.
@@ -20,6 +20,8 @@ pub(super) struct Client {
     pub out: Arc<Outbound>,
     /// Who it is; before CONNECT the account is the default one.
     session: RwLock<Arc<Session>>,
+    /// Until when it may stay.
+    expires: Mutex<Option<Instant>>,
     /// Whether `replies` is kept.
     answers: AtomicBool,
     replies: Mutex<Option<Replies>>,
@@ -48,6 +50,7 @@ impl Client {
             id,
             out,
             session: RwLock::new(session),
+            expires: Mutex::default(),
             answers: AtomicBool::new(false),
             replies: Mutex::default(),
             tls,
@@ -87,6 +90,12 @@ impl Client {
         self.session.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How long it may still stay; `None`: as long as it likes.
+    pub fn time_left(&self) -> Option<Duration> {
+        let expires = *self.expires.lock().unwrap_or_else(PoisonError::into_inner);
+        expires.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
     /// Makes it somebody else, or the same with other permissions. Its subscriptions stay where they are.
     pub fn become_user(&self, session: Arc<Session>) {
         let limit = session.permissions.as_ref().and_then(|p| p.responses());
@@ -97,6 +106,8 @@ impl Client {
         }
         self.answers.store(replies.is_some(), Ordering::Release);
         drop(replies);
+        let expires = session.ends.map(|(left, _)| Instant::now() + left);
+        *self.expires.lock().unwrap_or_else(PoisonError::into_inner) = expires;
         *self.session.write().unwrap_or_else(PoisonError::into_inner) = session;
     }
 

@@ -5,9 +5,11 @@ use super::outbound::CloseReason;
 use super::registry::AccountTotals;
 use super::snapshot::{ClientSnapshot, Totals};
 use super::websocket::WebSocket;
+use crate::auth::Session;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A handle to look at the client side with.
 #[derive(Clone)]
@@ -40,6 +42,12 @@ impl View {
             client.tell(b"PING\r\n");
         }
         clients.iter().map(|client| client.snapshot(list)).collect()
+    }
+
+    /// Who the client with the number `cid` is, and how long it may still stay, if that is bounded.
+    pub fn session(&self, cid: u64) -> Option<(Arc<Session>, Option<Duration>)> {
+        let client = self.shared.registry.client(cid)?;
+        Some((client.session(), client.time_left()))
     }
 
     /// Ends the connection `cid`; whether there is one.

@@ -7,3 +7,4 @@ mod common;
 mod connections;
 mod info;
 mod pair;
+mod requests;

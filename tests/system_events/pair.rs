@@ -41,8 +41,6 @@ pub struct Pair {
 pub struct Server {
     /// Where clients connect.
     pub url: String,
-    /// Where its pages are.
-    pub monitoring: String,
     /// Somebody in the system account.
     pub system: Client,
     /// Its id.
@@ -62,9 +60,7 @@ impl Pair {
     /// nats-server first.
     pub async fn servers(&self) -> [Server; 2] {
         assert!(self.dir.path().exists());
-        let theirs = (self.nats_server.clients.to_string(), self.nats_server.port("monitoring"));
-        let ours = (self.leafd.url(), self.leafd.port("monitoring"));
-        [Server::new(theirs).await, Server::new(ours).await]
+        [Server::new(self.nats_server.clients.to_string()).await, Server::new(self.leafd.url()).await]
     }
 
     /// leafd itself.
@@ -74,15 +70,15 @@ impl Pair {
 }
 
 impl Server {
-    async fn new((url, monitoring): (String, String)) -> Server {
-        let system = connect(&url, "sys", "s").name("system").connect(&url).await.expect("let in");
+    async fn new(url: String) -> Server {
+        let system = connect("sys", "s").name("system").connect(&url).await.expect("let in");
         let id = system.server_info().server_id;
-        Server { url, monitoring, system, id }
+        Server { url, system, id }
     }
 
     /// A client of `APP`.
     pub async fn app(&self, name: &str) -> Client {
-        connect(&self.url, "app", "a").name(name).connect(&self.url).await.expect("let in")
+        connect("app", "a").name(name).connect(&self.url).await.expect("let in")
     }
 
     /// What a request of the system account is answered; `None` if nobody does within a moment.
@@ -105,7 +101,7 @@ impl Server {
 }
 
 /// Options for one of the users.
-pub fn connect(_url: &str, user: &str, password: &str) -> ConnectOptions {
+pub fn connect(user: &str, password: &str) -> ConnectOptions {
     ConnectOptions::with_user_and_password(user.into(), password.into())
 }
 
@@ -125,8 +121,8 @@ pub async fn next(server: &Server, subscriber: &mut Subscriber) -> (String, Valu
     (message.subject.replace(&server.id, "ID"), value)
 }
 
-/// Of these values only the type is compared.
-const DIFFERENT: [&str; 44] = [
+/// Of these values only the type is compared; lists are compared whatever their order.
+const DIFFERENT: &[&str] = &[
     "id",
     "timestamp",
     "seq",
@@ -171,6 +167,9 @@ const DIFFERENT: [&str; 44] = [
     "in_client_msgs",
     "in_client_bytes",
     "pending_bytes",
+    "bytes",
+    "sid",
+    "created",
 ];
 
 fn blank(value: &mut Value, id: &str) {
@@ -185,7 +184,11 @@ fn blank(value: &mut Value, id: &str) {
                 }
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| blank(item, id)),
+        Value::Array(items) => {
+            items.iter_mut().for_each(|item| blank(item, id));
+            items.sort_by_key(Value::to_string);
+        }
+        Value::String(text) if text.starts_with("_INBOX.") => *text = "_INBOX".into(),
         Value::String(text) if text.contains(id) => *text = text.replace(id, "ID"),
         _ => {}
     }

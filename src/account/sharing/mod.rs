@@ -11,6 +11,7 @@ mod replies;
 mod request_info;
 mod service;
 mod stream;
+mod system;
 
 pub use plan::{Reason, ShareError, Shares, check, share};
 pub(super) use service::{Hop, ServiceImport, stand_in};
@@ -119,6 +120,8 @@ impl Default for Sharing {
 #[derive(Default)]
 struct Services {
     imports: Index<Arc<ServiceImport>>,
+    /// Those of the system account that every account has; leafs are not told of them.
+    system: Vec<Arc<ServiceImport>>,
     /// Stand for the interest in what is imported and in answers, for leafs.
     interest: Vec<Arc<Subscription>>,
 }
@@ -145,7 +148,11 @@ impl Account {
     fn set_imports(&self, streams: Vec<Arc<StreamImport>>, services: Vec<Arc<ServiceImport>>, exports: bool) {
         let mut index = Index::default();
         let mut interest = Vec::new();
-        for (key, import) in services.into_iter().enumerate() {
+        let system = self.sharing.services.read().unwrap_or_else(PoisonError::into_inner).system.clone();
+        for (key, import) in system.iter().enumerate() {
+            index.insert(import.from(), key as u64, import.clone());
+        }
+        for (key, import) in (system.len()..).zip(services) {
             interest.push(Arc::new(import.interest()));
             index.insert(import.from(), key as u64, import.clone());
         }
@@ -159,7 +166,7 @@ impl Account {
                 services.interest.iter().for_each(|sub| watcher.removed(sub));
             }
             self.sharing.requests.store(!index.is_empty(), Ordering::Release);
-            *services = Services { imports: index, interest };
+            *services = Services { imports: index, system, interest };
         });
         self.forget_routes();
         let imports = !streams.is_empty();

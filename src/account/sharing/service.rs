@@ -24,6 +24,8 @@ pub(in crate::account) struct ServiceImport {
     /// From here to there; `None` where the subject stays, or has no wildcard there.
     transform: Option<Transform>,
     terms: Arc<Terms>,
+    /// Whether the service is told which connection asks.
+    shares: bool,
     /// Of the exporting account, for all requests.
     cache: Mutex<RouteCache>,
 }
@@ -63,8 +65,14 @@ impl ServiceImport {
             to: to.into(),
             transform,
             terms: Arc::new(terms),
+            shares: false,
             cache: Mutex::default(),
         }
+    }
+
+    /// One that tells the service which connection asks.
+    pub(super) fn sharing(self) -> Self {
+        ServiceImport { shares: true, ..self }
     }
 
     /// Subject here.
@@ -101,7 +109,8 @@ impl ServiceImport {
                 }
             },
         };
-        let headers = request_info::add(message.headers, importer.name(), passage.via.is_some());
+        let client = self.shares.then_some(passage.origin.id);
+        let headers = request_info::add(message.headers, importer.name(), client, passage.via.is_some());
         let request = Message {
             subject,
             reply: own_reply.as_deref().unwrap_or(message.reply),

@@ -1,6 +1,7 @@
 //! `/jsz`: streams and consumers.
 
 use super::varz;
+use crate::config::units::ByteSize;
 use crate::jetstream::consumer::ConsumerInfo;
 use crate::jetstream::{JetStream, Stream};
 use crate::monitor::query::{BadQuery, Query, natural, window};
@@ -169,7 +170,7 @@ pub(in crate::monitor) fn page(options: &Options, sources: &Sources) -> Result<J
     };
     let streams: Vec<_> = sources.jetstreams.iter().flat_map(|jetstream| jetstream.streams()).collect();
     let states: Vec<_> = streams.iter().map(|stream| stream.log().state()).collect();
-    let details: Vec<_> = listed.iter().map(|jetstream| account_detail(jetstream, options)).collect();
+    let details: Vec<_> = listed.iter().map(|jetstream| account_detail(jetstream, options, sources)).collect();
     Ok(Jsz {
         stats: stats(sources),
         server_id: sources.server_id.clone(),
@@ -239,13 +240,36 @@ pub(super) fn varz(sources: &Sources, config: JetStreamConfig) -> varz::JetStrea
     varz::JetStream { config: Some(config), stats: Some(stats(sources)), limits: Some(varz::Nothing {}) }
 }
 
-fn account_detail(jetstream: &JetStream, options: &Options) -> AccountDetail {
+/// JetStream of the account that `options` name.
+pub(in crate::monitor) fn account(options: &Options, sources: &Sources) -> Result<AccountDetail, BadQuery> {
+    let name = &options.account;
+    if sources.jetstreams.is_empty() {
+        return Err(BadQuery("jetstream not enabled".into()));
+    }
+    if sources.registry.get(name).is_none() {
+        return Err(BadQuery(format!("account {name:?} not found")));
+    }
+    let jetstream = sources.jetstreams.iter().find(|jetstream| jetstream.account().name() == name);
+    let jetstream = jetstream.ok_or_else(|| BadQuery(format!("account {name:?} not jetstream enabled")))?;
+    Ok(account_detail(jetstream, options, sources))
+}
+
+fn account_detail(jetstream: &JetStream, options: &Options, sources: &Sources) -> AccountDetail {
     let name = jetstream.account().name().to_owned();
+    let (stats, (config, _)) = (account_stats(jetstream), sources.config());
+    let limits = config.accounts.get(&name).and_then(|account| account.jetstream.limits.as_ref());
+    let limit = |size: Option<ByteSize>| size.map_or(u64::MAX, |size| size.0);
     let streams = if options.streams || options.consumer { jetstream.streams() } else { Vec::new() };
     AccountDetail {
         id: name.clone(),
         name,
-        stats: account_stats(jetstream),
+        stats: JetStreamStats {
+            // Of an account, nats-server tells what it may have.
+            reserved_memory: limit(limits.and_then(|limits| limits.max_memory)),
+            reserved_storage: limit(limits.and_then(|limits| limits.max_file)),
+            api: Api { level: 0, ..stats.api },
+            ..stats
+        },
         stream_detail: streams.iter().map(|stream| stream_detail(jetstream, stream, options)).collect(),
     }
 }

@@ -13,11 +13,12 @@ pub(super) mod varz;
 pub(super) use accountz::{AccountConnections, stat as account_stat};
 pub(super) use statsz::page as statsz;
 
+use super::process;
 use super::query::{BadQuery, Query};
 use super::sources::Sources;
 use crate::system::http::{Request, Response};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What there is, as linked from the root page.
 const PAGES: [(&str, &str); 10] = [
@@ -59,16 +60,28 @@ pub(super) async fn page(path: &str, request: &Request, sources: &Sources) -> Re
         }
         "/jsz" => tell(sources, "/jsz", |s| jsz::page(&jsz::Options::read(&query)?, s)),
         // leafd is in no cluster and behind no gateway: what nats-server says in that case.
-        "/routez" => tell(sources, "/routez", |s| {
-            let (id, name) = (&s.server_id, &s.server_name);
-            Ok(json!({ "server_id": id, "server_name": name, "now": s.now(), "num_routes": 0, "routes": [] }))
-        }),
-        "/gatewayz" => tell(sources, "/gatewayz", |s| {
-            Ok(json!({ "server_id": s.server_id, "now": s.now(), "outbound_gateways": {}, "inbound_gateways": {} }))
-        }),
+        "/routez" => tell(sources, "/routez", |s| Ok(routez(s))),
+        "/gatewayz" => tell(sources, "/gatewayz", |s| Ok(gatewayz(s))),
         _ => return Response { body: b"404 page not found\n".to_vec(), ..Response::status(404) },
     };
     answer.unwrap_or_else(bad)
+}
+
+/// What nats-server says of no routes.
+pub(super) fn routez(sources: &Sources) -> Value {
+    let (id, name) = (&sources.server_id, &sources.server_name);
+    json!({ "server_id": id, "server_name": name, "now": sources.now(), "num_routes": 0, "routes": [] })
+}
+
+/// What nats-server says of no gateways.
+pub(super) fn gatewayz(sources: &Sources) -> Value {
+    json!({ "server_id": sources.server_id, "now": sources.now(), "outbound_gateways": {}, "inbound_gateways": {} })
+}
+
+/// What Go programs publish of themselves. Of the memory, which Go's runtime counts in many ways, leafd knows how much it is.
+pub(super) fn expvarz() -> Value {
+    let command: Vec<_> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    json!({ "cmdline": command, "memstats": { "Sys": process::rss().unwrap_or(0) } })
 }
 
 /// Its status is the answer's, in which it is left out.

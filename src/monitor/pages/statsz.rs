@@ -21,6 +21,7 @@ struct ServerStats {
     mem: u64,
     cores: usize,
     /// Percent of one processor.
+    #[serde(serialize_with = "text::number")]
     cpu: f64,
     connections: usize,
     total_connections: u64,

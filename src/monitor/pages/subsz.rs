@@ -3,6 +3,7 @@
 use crate::account::{Account, Subscription};
 use crate::monitor::query::{BadQuery, Query, default_limit, natural, window};
 use crate::monitor::sources::Sources;
+use crate::monitor::text;
 use crate::server::SubscriptionSnapshot;
 use crate::subject;
 use serde::{Deserialize, Serialize};
@@ -62,8 +63,10 @@ pub(super) struct Sublist {
     num_inserts: u64,
     num_removes: u64,
     num_matches: u64,
+    #[serde(serialize_with = "text::number")]
     cache_hit_rate: f64,
     max_fanout: u64,
+    #[serde(serialize_with = "text::number")]
     avg_fanout: f64,
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 #[derive(Serialize)]
-pub(super) struct Varz {
+pub(in crate::monitor) struct Varz {
     server_id: String,
     server_name: String,
     version: &'static str,
@@ -37,6 +37,7 @@ pub(super) struct Varz {
     http_base_path: String,
     https_port: u16,
     /// Seconds.
+    #[serde(serialize_with = "text::number")]
     auth_timeout: f64,
     max_control_line: usize,
     max_payload: usize,
@@ -48,6 +49,7 @@ pub(super) struct Varz {
     websocket: WebSocket,
     jetstream: JetStream,
     /// Seconds.
+    #[serde(serialize_with = "text::number")]
     tls_timeout: f64,
     /// Nanoseconds.
     write_deadline: u64,
@@ -59,6 +61,7 @@ pub(super) struct Varz {
     cores: usize,
     gomaxprocs: usize,
     /// Percent of one processor.
+    #[serde(serialize_with = "text::number")]
     cpu: f64,
     connections: usize,
     total_connections: u64,
@@ -185,7 +188,7 @@ fn nanos(time: Duration) -> u64 {
 }
 
 /// No options.
-pub(super) fn page(sources: &Sources) -> Varz {
+pub(in crate::monitor) fn page(sources: &Sources) -> Varz {
     let (config, loaded) = sources.config();
     let (clients, leafs) = (sources.clients.status(), sources.leaf_connections());
     let totals = sources.clients.totals();

@@ -1,0 +1,64 @@
+//! Answers: the server's name around what it has to say (nats-server `ServerAPIResponse`), compressed where that is asked for.
+
+use crate::events::{Events, ServerInfo};
+use crate::protocol::headers;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde::Serialize;
+use std::io::Write;
+
+#[derive(Serialize)]
+struct Envelope<T> {
+    server: ServerInfo,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<T>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ApiError>,
+}
+
+#[derive(Serialize)]
+struct ApiError {
+    code: u16,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    description: String,
+}
+
+/// Says `data` on `reply`; `asked` are the headers of the request.
+pub(super) fn data<T: Serialize>(events: &Events, reply: &str, asked: &[u8], data: Option<T>) {
+    let json = json(&Envelope { server: events.server(), data, error: None });
+    let accepted = headers::get(asked, "Accept-Encoding").unwrap_or_default().to_ascii_lowercase();
+    match &*accepted {
+        "" => events.answer(reply, &[], &json),
+        list if list.contains("gzip") => match gzip(&json) {
+            Ok(small) => events.answer(reply, b"NATS/1.0\r\nContent-Encoding: gzip\r\n\r\n", &small),
+            Err(_) => events.answer(reply, IDENTITY, &json),
+        },
+        _ => events.answer(reply, IDENTITY, &json),
+    }
+}
+
+const IDENTITY: &[u8] = b"NATS/1.0\r\nContent-Encoding: identity\r\n\r\n";
+
+/// Says why there is no answer. Of a page that failed, as in nats-server, `data` is there, and null.
+pub(super) fn error(events: &Events, reply: &str, code: u16, description: String, null: bool) {
+    let error = Some(ApiError { code, description });
+    events.answer(reply, &[], &json(&Envelope { server: events.server(), data: null.then_some(()), error }));
+}
+
+/// Says that too many ask.
+pub(super) fn busy(events: &Events, reply: &str) {
+    if !reply.is_empty() {
+        error(events, reply, 503, "too many requests are waiting; ask again later".into(), false);
+    }
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    // Structs of strings and numbers always serialise.
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes)?;
+    encoder.finish()
+}
