@@ -210,7 +210,7 @@ pub struct StreamConfig {
     /// When a message counts as stored.
     #[serde(skip_serializing_if = "is_default")]
     pub persist_mode: PersistMode,
-    /// Refused for now.
+    /// Messages may come in batches that are acknowledged in groups.
     #[serde(skip_serializing_if = "is_default")]
     pub allow_batched: bool,
     /// Free keys and values, at most 128 KiB.

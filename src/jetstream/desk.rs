@@ -47,6 +47,17 @@ pub(super) struct Pending {
     /// What the answer says beside the sequence, as `,"val":"3"`.
     pub answer: Box<str>,
     pub kind: Kind,
+    /// Where it stands in a fast batch.
+    pub fast: Option<Box<InFast>>,
+    /// It is not answered by itself.
+    pub mute: bool,
+}
+
+/// A message of a fast batch.
+pub(super) struct InFast {
+    pub id: Arc<str>,
+    /// Its sequence within the batch.
+    pub seq: u64,
 }
 
 /// What is to be done at the commit.
@@ -65,10 +76,11 @@ pub(super) enum Kind {
 
 /// What the publisher is told at once.
 pub(super) enum Verdict {
-    /// Nothing yet: the commit brings the answer.
+    /// Nothing yet: the commit brings the answer, if there is to be one.
     Waits,
-    Duplicate(u64),
     Refused(ApiError),
+    /// It is on disk already: its sequence, and what the answer says beside it.
+    Acked(u64, Box<str>),
     /// Part of a batch: it is in hand, and stored when the batch is committed.
     InHand,
 }
@@ -129,16 +141,23 @@ impl Desk {
 
     /// The original may still be on its way to disk; then the answer waits for all that is.
     pub(super) fn duplicate(&mut self, seq: u64, reply: &str, log: &Log) -> Verdict {
+        self.duplicate_in_batch(seq, reply, "", log)
+    }
+
+    /// The same for a message of a batch, of which `more` tells.
+    pub(super) fn duplicate_in_batch(&mut self, seq: u64, reply: &str, more: &str, log: &Log) -> Verdict {
+        let answer: Box<str> = format!(",\"duplicate\": true{more}").into();
         if self.pending.is_empty() || log.committed() >= seq {
-            return Verdict::Duplicate(seq);
+            return Verdict::Acked(seq, answer);
         }
-        self.wait(self.last_seq, reply, Box::default(), Kind::Duplicate(seq));
+        self.wait(self.last_seq, reply, answer, Kind::Duplicate(seq));
         Verdict::Waits
     }
 
     pub(super) fn wait(&mut self, seq: u64, reply: &str, answer: Box<str>, kind: Kind) {
         self.replies.extend(reply.as_bytes());
-        self.pending.push_back(Pending { seq, reply_len: reply.len(), answer, kind });
+        let reply_len = reply.len();
+        self.pending.push_back(Pending { seq, reply_len, answer, kind, fast: None, mute: false });
     }
 
     /// Takes out those whose commit has come.
@@ -149,6 +168,7 @@ impl Desk {
         due.replies.extend(self.replies.drain(..bytes));
         let count = self.copies.partition_point(|(seq, _)| *seq <= upto);
         due.copies.extend(self.copies.drain(..count).map(|(_, copy)| copy));
+        self.batches.on_stored(due);
         let count = self.deadlines.partition_point(|deadline| deadline.seq <= upto);
         due.deadlines.extend(self.deadlines.drain(..count));
     }
@@ -168,6 +188,7 @@ impl Desk {
         let bytes: usize = self.pending.iter().take(kept).map(|entry| entry.reply_len).sum();
         due.entries.extend(self.pending.drain(kept..));
         due.replies.extend(self.replies.drain(bytes..));
+        self.batches.on_failed(&due.entries);
         self.copies.truncate(self.copies.partition_point(|(seq, _)| *seq < from));
         self.deadlines.truncate(self.deadlines.partition_point(|deadline| deadline.seq < from));
         self.dedup.forget_from(from);

@@ -53,7 +53,11 @@ impl Desk {
 
     /// The same for a message whose subject is not to be transformed.
     pub fn publish_as_it_is(&mut self, message: &Message<'_>, around: &Surroundings<'_>, failed: &mut Due) -> Verdict {
-        match self.try_publish(message, around, failed) {
+        let published = match super::batch::is_fast(message.reply) {
+            true => self.publish_fast(message, around, failed),
+            false => self.try_publish(message, around, failed),
+        };
+        match published {
             Ok(verdict) => verdict,
             Err(error) => Verdict::Refused(error),
         }
@@ -108,7 +112,7 @@ impl Desk {
         failed: &mut Due,
     ) -> Verdict {
         if place.0 <= self.last_seq {
-            return Verdict::Duplicate(place.0);
+            return Verdict::Waits;
         }
         let wishes = self.wishes_from_elsewhere(message.headers);
         let order = Order { message, reply: "", wishes: &wishes, answer: Box::default(), place: Some(place) };
@@ -118,8 +122,8 @@ impl Desk {
     /// Takes in a message of a source: its publisher's expectations were met there, only its id counts here.
     pub fn publish_sourced(&mut self, message: &Message<'_>, around: &Surroundings<'_>, failed: &mut Due) -> Verdict {
         let wishes = self.wishes_from_elsewhere(message.headers);
-        if let Some(seq) = self.dedup.find(wishes.msg_id, around.now).filter(|_| !wishes.msg_id.is_empty()) {
-            return Verdict::Duplicate(seq);
+        if !wishes.msg_id.is_empty() && self.dedup.find(wishes.msg_id, around.now).is_some() {
+            return Verdict::Waits;
         }
         let transformed = self.transform.as_ref().and_then(|transform| transform.apply(message.subject));
         let message = Message { subject: transformed.as_deref().unwrap_or(message.subject), ..*message };

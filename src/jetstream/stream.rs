@@ -325,8 +325,8 @@ impl Target for Stream {
         match verdict {
             Verdict::Waits => {}
             Verdict::InHand => self.confirm(reply, batch),
-            Verdict::Duplicate(seq) => {
-                self.ack(reply, seq, true, &mut String::new(), &mut RouteCache::default(), batch)
+            Verdict::Acked(seq, answer) => {
+                self.ack(reply, seq, &answer, &mut String::new(), &mut RouteCache::default(), batch);
             }
             Verdict::Refused(error) => self.refuse(reply, &error, &mut RouteCache::default(), batch),
         }

@@ -238,7 +238,6 @@ fn check_supported(config: &StreamConfig) -> Result<(), ApiError> {
         (origins().any(|origin| origin.consumer.is_some()), "a source's consumer"),
         (config.compression != Compression::None, "compression s2"),
         (config.allow_msg_schedules, "allow_msg_schedules"),
-        (config.allow_batched, "allow_batched"),
     ] {
         if wanted {
             return Err(ApiError::not_supported(what));

@@ -1,6 +1,6 @@
 //! Batches: their messages, their ends, what is checked of them, and what is stored.
 
-use super::peers::Peers;
+use super::peers::{Peers, header_map};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -269,5 +269,214 @@ pub async fn sizes(peers: &mut Peers) {
         peers.ask_raw("b.a", &headers, "x").await;
         peers.ask("$JS.API.STREAM.INFO.B", &json!({})).await;
     }
+    peers.delete_stream("B").await;
+}
+
+/// A step of a fast batch: batch, flow, gaps, sequence, operation, headers, body.
+type Step<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str, &'a [(&'a str, &'a str)], &'a str);
+
+/// Sends the steps to both, one after the other, and compares all that each says.
+async fn compare_fast(peers: &mut Peers, label: &str, steps: &[Step<'_>]) {
+    let mut said: Vec<Vec<Value>> = Vec::new();
+    for client in peers.clients.clone() {
+        let inbox = client.new_inbox();
+        let mut answers = client.subscribe(format!("{inbox}.>")).await.expect("subscribed");
+        let mut all = Vec::new();
+        for (n, (id, flow, gaps, seq, operation, headers, body)) in steps.iter().enumerate() {
+            let reply = format!("{inbox}.{id}.{flow}.{gaps}.{seq}.{operation}.$FI");
+            let map = header_map(headers);
+            match headers.is_empty() {
+                true => client.publish_with_reply("b.a", reply, (*body).to_owned().into()).await.expect("sent"),
+                false => {
+                    let body = (*body).to_owned().into();
+                    client.publish_with_reply_and_headers("b.a", reply, map, body).await.expect("sent");
+                }
+            }
+            // The answer to this one comes behind all that the step has brought about.
+            let mark = format!("{inbox}.mark");
+            client.publish_with_reply("b.mark", mark.clone(), "".into()).await.expect("sent");
+            loop {
+                let message =
+                    tokio::time::timeout(Duration::from_secs(5), answers.next()).await.expect(label).expect("open");
+                if *message.subject == *mark {
+                    break;
+                }
+                let place = message.subject.strip_prefix(&*inbox).unwrap_or_default();
+                let body: Value = serde_json::from_slice(&message.payload).unwrap_or_default();
+                all.push(json!({ "step": n, "to": place, "body": body }));
+            }
+        }
+        said.push(all);
+    }
+    let theirs = said.pop().expect("both");
+    peers.note(label, Value::Array(said.pop().expect("both")), Value::Array(theirs));
+    look(peers).await;
+}
+
+/// Batches whose messages are stored as they come.
+pub async fn fast(peers: &mut Peers) {
+    let known: &[(&str, &str)] = &[("Nats-Msg-Id", "known")];
+    let wrong: &[(&str, &str)] = &[("Nats-Expected-Last-Sequence", "77")];
+    let level: &[(&str, &str)] = &[("Nats-Required-Api-Level", "99")];
+    let low: &[(&str, &str)] = &[("Nats-Required-Api-Level", "2"), ("X", "y")];
+    let long = "x".repeat(65);
+    let cases: &[(&str, &[Step<'_>])] = &[
+        (
+            "a whole one",
+            &[
+                ("f", "2", "fail", "1", "0", &[], "1"),
+                ("f", "2", "fail", "2", "1", &[], "2"),
+                ("f", "2", "fail", "3", "1", &[], "3"),
+                ("f", "2", "fail", "4", "1", &[], "4"),
+                ("f", "2", "fail", "5", "2", &[], "5"),
+                ("f", "2", "fail", "6", "1", &[], "6"),
+            ],
+        ),
+        (
+            "ended before",
+            &[
+                ("f", "1", "ok", "1", "0", &[], "1"),
+                ("f", "1", "ok", "2", "1", &[], "2"),
+                ("f", "1", "ok", "3", "3", &[], "end"),
+            ],
+        ),
+        ("ended before, gap", &[("f", "1", "ok", "1", "0", &[], "1"), ("f", "1", "ok", "4", "3", &[], "end")]),
+        ("a single one", &[("f", "1", "ok", "1", "2", &[], "1"), ("f", "1", "ok", "2", "1", &[], "2")]),
+        (
+            "a gap that is fine",
+            &[
+                ("f", "10", "ok", "1", "0", &[], "1"),
+                ("f", "10", "ok", "4", "1", &[], "4"),
+                ("f", "10", "ok", "3", "1", &[], "3"),
+                ("f", "10", "ok", "5", "2", &[], "5"),
+            ],
+        ),
+        (
+            "a gap that is not",
+            &[
+                ("f", "10", "fail", "1", "0", &[], "1"),
+                ("f", "10", "fail", "4", "1", &[], "4"),
+                ("f", "10", "fail", "2", "1", &[], "2"),
+            ],
+        ),
+        (
+            "the same again",
+            &[
+                ("f", "10", "fail", "1", "0", &[], "1"),
+                ("f", "10", "fail", "1", "0", &[], "1"),
+                ("f", "10", "fail", "2", "1", &[], "2"),
+            ],
+        ),
+        (
+            "pings",
+            &[
+                ("f", "3", "ok", "1", "0", &[], "1"),
+                ("f", "3", "ok", "1", "4", &[], ""),
+                ("f", "3", "ok", "5", "4", &[], ""),
+                ("f", "3", "ok", "6", "1", &[], "6"),
+                ("f", "3", "ok", "7", "3", &[], ""),
+            ],
+        ),
+        (
+            "a ping beyond",
+            &[
+                ("f", "3", "fail", "1", "0", &[], "1"),
+                ("f", "3", "fail", "5", "4", &[], ""),
+                ("f", "3", "fail", "2", "1", &[], ""),
+            ],
+        ),
+        ("a ping first", &[("f", "3", "fail", "1", "4", &[], "1"), ("f", "3", "ok", "2", "4", &[], "")]),
+        (
+            "duplicates",
+            &[
+                ("f", "1", "ok", "1", "0", known, "1"),
+                ("f", "1", "ok", "2", "1", known, "2"),
+                ("f", "1", "ok", "3", "1", &[], "3"),
+                ("f", "1", "ok", "4", "2", known, "4"),
+            ],
+        ),
+        (
+            "a duplicate first",
+            &[
+                ("f", "1", "fail", "1", "2", known, "1"),
+                ("f", "1", "fail", "1", "0", known, "1"),
+                ("f", "1", "fail", "2", "2", &[], "2"),
+            ],
+        ),
+        ("a refusal first", &[("f", "1", "fail", "1", "0", wrong, "1"), ("f", "1", "fail", "2", "1", &[], "2")]),
+        (
+            "a refusal first, gaps are fine",
+            &[
+                ("f", "1", "ok", "1", "0", wrong, "1"),
+                ("f", "1", "ok", "2", "1", &[], "2"),
+                ("f", "1", "ok", "3", "2", wrong, "3"),
+            ],
+        ),
+        (
+            "a refusal later",
+            &[
+                ("f", "1", "fail", "1", "0", &[], "1"),
+                ("f", "1", "fail", "2", "1", wrong, "2"),
+                ("f", "1", "fail", "3", "1", &[], "3"),
+            ],
+        ),
+        ("a refusal last", &[("f", "9", "fail", "1", "0", &[], "1"), ("f", "9", "fail", "2", "2", wrong, "2")]),
+        (
+            "levels",
+            &[
+                ("f", "1", "ok", "1", "0", low, "1"),
+                ("f", "1", "ok", "2", "1", level, "2"),
+                ("f", "1", "ok", "3", "1", &[], "3"),
+            ],
+        ),
+        (
+            "patterns",
+            &[
+                ("f", "1", "ok", "2", "0", &[], ""),
+                ("f", "1", "ok", "1", "1", &[], ""),
+                ("f", "1", "ok", "1", "3", &[], ""),
+                ("f", "1", "ok", "0", "1", &[], ""),
+                ("f", "1", "so", "1", "0", &[], ""),
+                ("f", "1", "ok", "1", "5", &[], ""),
+                ("f", "1", "ok", "x", "1", &[], ""),
+                (&long, "1", "ok", "1", "0", &[], ""),
+                ("f", "1", "ok", "7", "1", &[], ""),
+                ("f", "-1", "ok", "1", "0", &[], ""),
+                ("g", "x", "ok", "1", "0", &[], ""),
+                ("h", "99999", "ok", "1", "0", &[], ""),
+            ],
+        ),
+        (
+            "flow of several",
+            &[
+                ("f", "4", "ok", "1", "0", &[], ""),
+                ("g", "4", "ok", "1", "0", &[], ""),
+                ("g", "4", "ok", "2", "1", &[], ""),
+                ("g", "4", "ok", "3", "1", &[], ""),
+                ("g", "4", "ok", "4", "1", &[], ""),
+                ("g", "4", "ok", "5", "1", &[], ""),
+                ("g", "4", "ok", "6", "1", &[], ""),
+                ("g", "4", "ok", "7", "1", &[], ""),
+            ],
+        ),
+    ];
+    for fields in [json!({}), json!({"retention": "interest"}), json!({"max_msgs": 6})] {
+        for (label, steps) in cases {
+            peers.prepare("$JS.API.STREAM.CREATE.B", &stream(fields.clone())).await;
+            peers
+                .prepare("$JS.API.STREAM.UPDATE.B", &{
+                    let mut config = stream(fields.clone());
+                    config["allow_batched"] = json!(true);
+                    config
+                })
+                .await;
+            peers.ask_raw("b.known", &[("Nats-Msg-Id", "known")], "known").await;
+            compare_fast(peers, &format!("{label} {fields}"), steps).await;
+            peers.delete_stream("B").await;
+        }
+    }
+    peers.prepare("$JS.API.STREAM.CREATE.B", &stream(json!({}))).await;
+    compare_fast(peers, "not allowed", &[("f", "1", "ok", "1", "0", &[], "1"), ("f", "1", "so", "1", "0", &[], "")])
+        .await;
     peers.delete_stream("B").await;
 }

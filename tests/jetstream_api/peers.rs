@@ -100,7 +100,8 @@ impl Peers {
         }
     }
 
-    fn note(&mut self, label: &str, ours: Value, theirs: Value) {
+    /// Compares two answers.
+    pub fn note(&mut self, label: &str, ours: Value, theirs: Value) {
         self.asked += 1;
         for difference in differences(&normal(ours), &normal(theirs)) {
             let covers = |known: &Known| known.covers(label, &difference);
@@ -156,7 +157,8 @@ async fn collect(client: &Client, subject: &str, payload: &str) -> Value {
     Value::Array(all)
 }
 
-fn header_map(headers: &[(&str, &str)]) -> HeaderMap {
+/// Headers for the client.
+pub fn header_map(headers: &[(&str, &str)]) -> HeaderMap {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         map.append(*name, *value);

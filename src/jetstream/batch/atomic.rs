@@ -1,9 +1,9 @@
 //! Atomic batches (`server/stream.go`, `processJetStreamAtomicBatchMsg`): `Nats-Batch-Id` names the batch,
 //! `Nats-Batch-Sequence` counts its messages, and `Nats-Batch-Commit` ends it, with a last message or (`eob`) without.
 
-use super::MAX_ID;
 use super::check::{Checks, Fault};
 use super::inflight::Share;
+use super::{LEVEL, MAX_ID, level_required, requires_too_much, without_level};
 use crate::account::{Message, OwnedMessage};
 use crate::jetstream::consumer::config::Timestamp;
 use crate::jetstream::desk::{Desk, Due, Kind, Surroundings, Verdict};
@@ -18,10 +18,7 @@ use crate::store::Record;
 const MAX_MESSAGES: u64 = 1000;
 /// Batches of a stream at a time (nats-server's `streamDefaultMaxAtomicBatchInflightPerStream`).
 const MAX_BATCHES: usize = 50;
-/// What requests may require (nats-server's `JSApiLevel`).
-const API_LEVEL: i64 = 5;
 const COMMIT: &str = "Nats-Batch-Commit";
-const LEVEL: &str = "Nats-Required-Api-Level";
 
 /// A batch that has not ended.
 pub(super) struct AtomicBatch {
@@ -75,11 +72,6 @@ pub(super) fn abandoned(stream: &str, domain: Option<&str>, id: &str, reason: &s
     }
 }
 
-/// Whether a message requires more than this server knows (`errorOnRequiredApiLevel`).
-fn requires_too_much(level: &str) -> bool {
-    !level.is_empty() && level.parse::<i64>().map_or(true, |level| level > API_LEVEL)
-}
-
 impl Desk {
     /// Takes in a message of the batch `id`.
     pub(in crate::jetstream) fn publish_atomic(
@@ -113,8 +105,7 @@ impl Desk {
         };
         let level = header(LEVEL).unwrap_or_default();
         if requires_too_much(level) {
-            let error = ApiError::new(412, 10185, "JetStream minimum api level required");
-            return give_up(self, "unsupported", error, out);
+            return give_up(self, "unsupported", level_required(), out);
         }
         let Some(batch) = self.batches.atomic.get_mut(id) else { return Err(incomplete()) };
         batch.heard = around.now;
@@ -126,8 +117,8 @@ impl Desk {
         }
         if !place.is_end {
             let mut part = Message { reply: "", ..*message }.to_owned();
-            if !level.is_empty() {
-                part.headers = HeadersBuilder::new().copy(message.headers, |name| name != LEVEL).build().into();
+            if let Some(headers) = without_level(message.headers, level) {
+                part.headers = headers.into();
             }
             if !batch.share.grow(message.size() + message.subject.len()) {
                 return give_up(self, "large", ApiError::new(503, 10023, "insufficient resources"), out);
@@ -201,7 +192,7 @@ impl Desk {
             }
             let payload = checks.check(self, &message.borrow(), &wishes, around).map_err(|fault| match fault {
                 Fault::Refused(error) => error,
-                Fault::Duplicate => bad(10201, "atomic publish batch contains duplicate message id"),
+                Fault::Duplicate(_) => bad(10201, "atomic publish batch contains duplicate message id"),
             })?;
             if let Some(payload) = payload {
                 message.payload = payload.into();

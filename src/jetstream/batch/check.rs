@@ -25,8 +25,8 @@ pub(super) struct Checks {
 
 /// Why a message of a batch is not stored.
 pub(super) enum Fault {
-    /// It was stored before, or stands in the batch before.
-    Duplicate,
+    /// It was stored before, under this sequence; or stands in the batch before (0).
+    Duplicate(u64),
     Refused(ApiError),
 }
 
@@ -88,8 +88,11 @@ impl Checks {
         if wishes.msg_id.is_empty() {
             return Ok(());
         }
-        if self.ids.contains(wishes.msg_id) || desk.dedup.find(wishes.msg_id, around.now).is_some() {
-            return Err(Fault::Duplicate);
+        if self.ids.contains(wishes.msg_id) {
+            return Err(Fault::Duplicate(0));
+        }
+        if let Some(seq) = desk.dedup.find(wishes.msg_id, around.now) {
+            return Err(Fault::Duplicate(seq));
         }
         self.ids.insert(wishes.msg_id.into());
         Ok(())

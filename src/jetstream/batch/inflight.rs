@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Atomic batches at a time (nats-server's `streamDefaultMaxAtomicBatchInflightTotal`).
 const MAX_ATOMIC: usize = 1000;
+/// Fast batches at a time (nats-server's `streamDefaultMaxFastBatchInflightTotal`).
+const MAX_FAST: usize = 50_000;
 /// Bytes in atomic batches at a time, which are kept in memory.
 const MAX_BYTES: usize = 64 << 20;
 
@@ -12,20 +14,31 @@ const MAX_BYTES: usize = 64 << 20;
 #[derive(Default)]
 pub(in crate::jetstream) struct Inflight {
     atomic: AtomicUsize,
+    fast: AtomicUsize,
     bytes: AtomicUsize,
 }
 
-/// The share of an atomic batch; given back when dropped.
+/// The share of a batch; given back when dropped.
 pub(super) struct Share {
     of: Arc<Inflight>,
+    count: fn(&Inflight) -> &AtomicUsize,
     bytes: usize,
 }
 
 impl Inflight {
     /// Room for another atomic batch, if there is.
     pub(super) fn atomic(self: &Arc<Self>) -> Option<Share> {
-        let share = Share { of: self.clone(), bytes: 0 };
-        (self.atomic.fetch_add(1, Ordering::Relaxed) < MAX_ATOMIC).then_some(share)
+        self.share(|inflight| &inflight.atomic, MAX_ATOMIC)
+    }
+
+    /// Room for another fast batch, if there is.
+    pub(super) fn fast(self: &Arc<Self>) -> Option<Share> {
+        self.share(|inflight| &inflight.fast, MAX_FAST)
+    }
+
+    fn share(self: &Arc<Self>, count: fn(&Inflight) -> &AtomicUsize, most: usize) -> Option<Share> {
+        let share = Share { of: self.clone(), count, bytes: 0 };
+        (count(self).fetch_add(1, Ordering::Relaxed) < most).then_some(share)
     }
 }
 
@@ -39,7 +52,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.of.atomic.fetch_sub(1, Ordering::Relaxed);
+        (self.count)(&self.of).fetch_sub(1, Ordering::Relaxed);
         self.of.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

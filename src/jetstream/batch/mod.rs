@@ -3,12 +3,17 @@
 
 mod atomic;
 mod check;
+mod fast;
 mod inflight;
 
 use self::atomic::AtomicBatch;
+use self::fast::FastBatch;
+pub(super) use self::fast::is_fast;
 pub(super) use self::inflight::Inflight;
 use super::desk::{Due, Verdict};
+use super::error::ApiError;
 use super::stream::Stream;
+use crate::protocol::headers::HeadersBuilder;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +23,29 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest name of a batch, bytes.
 const MAX_ID: usize = 64;
 
+/// What requests may require (nats-server's `JSApiLevel`).
+const API_LEVEL: i64 = 5;
+const LEVEL: &str = "Nats-Required-Api-Level";
+
+/// Whether a message requires more than this server knows (`errorOnRequiredApiLevel`).
+fn requires_too_much(level: &str) -> bool {
+    !level.is_empty() && level.parse::<i64>().map_or(true, |level| level > API_LEVEL)
+}
+
+fn level_required() -> ApiError {
+    ApiError::new(412, 10185, "JetStream minimum api level required")
+}
+
+/// The headers without the level, if one was required.
+fn without_level(block: &[u8], level: &str) -> Option<Vec<u8>> {
+    (!level.is_empty()).then(|| HeadersBuilder::new().copy(block, |name| name != LEVEL).build())
+}
+
 /// The batches of a stream that have not ended.
 #[derive(Default)]
 pub(super) struct Batches {
     atomic: HashMap<Box<str>, AtomicBatch>,
+    fast: HashMap<Arc<str>, FastBatch>,
     /// Somebody is going to look for those that are given up.
     watched: bool,
 }
@@ -29,23 +53,31 @@ pub(super) struct Batches {
 impl Batches {
     /// Whether somebody has to look after these from now on, who did not before.
     pub fn wants_watch(&mut self) -> bool {
-        !self.atomic.is_empty() && !std::mem::replace(&mut self.watched, true)
+        self.is_open() && !std::mem::replace(&mut self.watched, true)
+    }
+
+    fn is_open(&self) -> bool {
+        !self.atomic.is_empty() || !self.fast.is_empty()
     }
 
     /// Gives up those of which nothing was heard; says after how long to look again.
     fn give_up(&mut self, stream: &str, domain: Option<&str>, now: i64, out: &mut Due) -> Option<Duration> {
         let timeout = i64::try_from(TIMEOUT.as_nanos()).unwrap_or(i64::MAX);
         let mut next = i64::MAX;
-        self.atomic.retain(|id, batch| {
-            let left = batch.heard.saturating_add(timeout).saturating_sub(now);
-            if left <= 0 {
-                out.copies.push(atomic::abandoned(stream, domain, id, "timeout"));
-            } else {
-                next = next.min(left);
-            }
+        let mut stays = |heard: i64| {
+            let left = heard.saturating_add(timeout).saturating_sub(now);
+            next = if left > 0 { next.min(left) } else { next };
             left > 0
+        };
+        self.fast.retain(|_, batch| stays(batch.heard));
+        self.atomic.retain(|id, batch| {
+            let stays = stays(batch.heard);
+            if !stays {
+                out.copies.push(atomic::abandoned(stream, domain, id, "timeout"));
+            }
+            stays
         });
-        self.watched = !self.atomic.is_empty();
+        self.watched = self.is_open();
         self.watched.then(|| Duration::from_nanos(u64::try_from(next).unwrap_or(0)))
     }
 }

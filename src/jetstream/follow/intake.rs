@@ -72,7 +72,7 @@ impl Stream {
 fn outcome(verdict: Option<Verdict>) -> Result<(), ApiError> {
     match verdict {
         Some(Verdict::Refused(error)) => Err(error),
-        Some(Verdict::Waits | Verdict::Duplicate(_) | Verdict::InHand) => Ok(()),
+        Some(Verdict::Waits | Verdict::Acked(..) | Verdict::InHand) => Ok(()),
         None => Err(ApiError::stream_not_found()),
     }
 }

@@ -34,17 +34,21 @@ impl Stream {
         due.replies.clear();
         self.desk().take_committed(upto, due);
         let mut batch = Batch::default();
+        for copy in due.copies.drain(..) {
+            self.shared.account.route(self.origin(), &copy.borrow(), cache, &mut batch);
+        }
         let mut at = 0;
-        for Pending { seq, reply_len, answer, kind } in due.entries.drain(..) {
+        for Pending { seq, reply_len, answer, kind, mute, .. } in due.entries.drain(..) {
             let reply = std::str::from_utf8(&due.replies[at..at + reply_len]).unwrap_or_default();
+            let reply = if mute { "" } else { reply };
             at += reply_len;
             let removes = match kind {
                 Kind::Stored => {
-                    self.ack_with(reply, seq, &answer, json, cache, &mut batch);
+                    self.ack(reply, seq, &answer, json, cache, &mut batch);
                     continue;
                 }
                 Kind::Duplicate(original) => {
-                    self.ack(reply, original, true, json, cache, &mut batch);
+                    self.ack(reply, original, &answer, json, cache, &mut batch);
                     continue;
                 }
                 Kind::Rollup(filter) => {
@@ -54,9 +58,6 @@ impl Stream {
                 Kind::Last => Removes::Nothing,
             };
             self.shared.upkeep.run(Job { stream: self.clone(), seq, reply: reply.into(), answer, removes });
-        }
-        for copy in due.copies.drain(..) {
-            self.shared.account.route(self.origin(), &copy.borrow(), cache, &mut batch);
         }
         batch.flush();
         self.note_deadlines(&due.deadlines);
@@ -77,7 +78,7 @@ impl Stream {
             tracing::error!(%error, stream = %self.name, seq, "what a message replaces could not be removed");
         }
         let (mut json, mut cache) = (String::new(), RouteCache::default());
-        self.ack_with(reply, seq, answer, &mut json, &mut cache, &mut Batch::default());
+        self.ack(reply, seq, answer, &mut json, &mut cache, &mut Batch::default());
     }
 
     pub(super) fn on_failed(&self, from: u64, error: &StoreError) {
@@ -105,19 +106,6 @@ impl Stream {
     }
 
     pub(super) fn ack(
-        &self,
-        reply: &str,
-        seq: u64,
-        duplicate: bool,
-        json: &mut String,
-        cache: &mut RouteCache,
-        batch: &mut Batch,
-    ) {
-        let more = if duplicate { ",\"duplicate\": true" } else { "" };
-        self.ack_with(reply, seq, more, json, cache, batch);
-    }
-
-    fn ack_with(
         &self,
         reply: &str,
         seq: u64,
