@@ -1,9 +1,10 @@
 //! The accepting side: our own link, and a real nats-server (`NATS_SERVER`, or on PATH), as leafs of ours.
 
 use futures_util::StreamExt;
-use leafd::account::{Account, LocalClient, Message};
+use leafd::account::{Account, Accounts, LocalClient, Message};
+use leafd::auth::{Authenticator, Rules};
 use leafd::config::leaf::{ListenConfig, RemoteConfig};
-use leafd::leaf::{Identity, Link, Listener};
+use leafd::leaf::{House, Identity, Link, Listener};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,9 +16,15 @@ fn identity(name: &str) -> Identity {
     Identity { server_name: name.into(), server_id: name.into(), domain: Some(name.into()), jetstream: false }
 }
 
-async fn listener(account: &Arc<Account>, extra: &str, shutdown: &watch::Receiver<bool>) -> Listener {
+async fn listener(accounts: &Arc<Accounts>, extra: &str, shutdown: &watch::Receiver<bool>) -> Listener {
     let config: ListenConfig = toml::from_str(&format!("port = 0\n{extra}")).expect("valid");
-    Listener::start(account.clone(), config, identity("hub"), 1 << 20, shutdown.clone()).await.expect("listening")
+    let house = House {
+        accounts: accounts.clone(),
+        authenticator: Authenticator::new(Rules::open(accounts)),
+        identity: identity("hub"),
+        max_payload: 1 << 20,
+    };
+    Listener::start(house, config, shutdown.clone()).await.expect("listening")
 }
 
 fn link(account: &Arc<Account>, port: u16, extra: &str, shutdown: &watch::Receiver<bool>) -> Arc<Link> {
@@ -52,7 +59,8 @@ async fn a_link_of_our_own_within_its_users_permissions() {
     std::fs::write(&key_file, cert.signing_key.serialize_pem()).expect("written");
     for tls in [false, true] {
         let (end, shutdown) = watch::channel(false);
-        let (up, down) = (Account::new("$G"), Account::new("$G"));
+        let (accounts, down) = (Accounts::new(None), Account::new("$G"));
+        let up = accounts.global();
         let (listen_tls, link_tls) = match tls {
             false => (String::new(), String::new()),
             true => (
@@ -60,7 +68,7 @@ async fn a_link_of_our_own_within_its_users_permissions() {
                 format!("tls = {{ ca_file = {cert_file:?} }}"),
             ),
         };
-        let hub = listener(&up, &format!("{listen_tls}{USERS}"), &shutdown).await;
+        let hub = listener(&accounts, &format!("{listen_tls}{USERS}"), &shutdown).await;
         let credentials = format!("user = \"gw1\"\npassword = \"pw\"\n{link_tls}");
         let link = link(&down, hub.address().port(), &credentials, &shutdown);
         let (hub_client, leaf_client) = (LocalClient::new(up.clone()), LocalClient::new(down.clone()));
@@ -92,12 +100,13 @@ async fn a_link_of_our_own_within_its_users_permissions() {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_passwords_and_loops_are_told() {
     let (_end, shutdown) = watch::channel(false);
-    let (up, down) = (Account::new("$G"), Account::new("$G"));
-    let hub = listener(&up, USERS, &shutdown).await;
+    let (accounts, down) = (Accounts::new(None), Account::new("$G"));
+    let up = accounts.global();
+    let hub = listener(&accounts, USERS, &shutdown).await;
     let wrong = link(&down, hub.address().port(), "user = \"gw1\"\npassword = \"no\"", &shutdown);
     eventually("advice", || wrong.status().reason.contains("check user, password")).await;
-    let open = listener(&up, "", &shutdown).await;
-    let around = link(&up, open.address().port(), "", &shutdown);
+    let open = listener(&accounts, "", &shutdown).await;
+    let around = link(up, open.address().port(), "", &shutdown);
     eventually("the loop is found", || around.status().reason.contains("Loop detected")).await;
 }
 
@@ -109,8 +118,9 @@ async fn a_nats_server_is_a_leaf_of_ours() {
         return;
     }
     let (_end, shutdown) = watch::channel(false);
-    let account = Account::new("$G");
-    let hub = listener(&account, USERS, &shutdown).await;
+    let accounts = Accounts::new(None);
+    let account = accounts.global();
+    let hub = listener(&accounts, USERS, &shutdown).await;
     let dir = tempfile::tempdir().expect("a directory");
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
     let config = format!(

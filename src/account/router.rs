@@ -21,6 +21,9 @@ pub struct Account {
     this: Weak<Account>,
 }
 
+/// Members behind one leaf connection that count when a queue group chooses.
+const MAX_WEIGHT: u32 = 256;
+
 /// Who publishes.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin {
@@ -80,7 +83,11 @@ impl Routes {
                         self.groups.last_mut().expect("just pushed")
                     }
                 };
-                if leaf { group.leafs.push(sub.clone()) } else { group.local.push(sub.clone()) }
+                match leaf {
+                    // One that stands for more members is chosen more often (nats-server `addNodeToResults`).
+                    true => group.leafs.extend((0..sub.weight().min(MAX_WEIGHT)).map(|_| sub.clone())),
+                    false => group.local.push(sub.clone()),
+                }
             }
         }
     }

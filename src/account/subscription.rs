@@ -83,6 +83,7 @@ pub struct Subscription {
     pub sid: Box<str>,
     /// Who gets the messages.
     pub target: Arc<dyn Target>,
+    weight: u32,
     filtered: AtomicBool,
     delivered: AtomicU64,
     limit: AtomicU64,
@@ -93,6 +94,11 @@ pub struct Subscription {
 impl Subscription {
     /// A subscription; nothing is delivered before [`super::Account::subscribe`] has it.
     pub fn new(subject: &str, queue: Option<&str>, sid: &str, target: Arc<dyn Target>) -> Self {
+        Self::weighted(subject, queue, sid, target, 1)
+    }
+
+    /// One that stands for `weight` members of a queue group on another server.
+    pub fn weighted(subject: &str, queue: Option<&str>, sid: &str, target: Arc<dyn Target>, weight: u32) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Subscription {
             key: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -100,12 +106,18 @@ impl Subscription {
             queue: queue.map(Into::into),
             sid: sid.into(),
             target,
+            weight: weight.max(1),
             filtered: AtomicBool::new(false),
             delivered: AtomicU64::new(0),
             limit: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             shadow: false,
         }
+    }
+
+    /// Members of the queue group that it stands for; 1 unless they are on another server.
+    pub fn weight(&self) -> u32 {
+        self.weight
     }
 
     /// Whether the target is asked by [`Target::accepts`] before each delivery.

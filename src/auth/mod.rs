@@ -20,7 +20,8 @@ mod users;
 
 pub use callout::{CalloutError, ConfiguredError};
 pub use keys::ServerKeys;
-pub use nkey::nonce;
+pub use nkey::{nonce, verifies as signature_verifies};
+pub use password::{Hashing, matches as password_matches};
 pub use permissions::{PermissionLists, Permissions, PublishGate, ResponseLimit, SubjectPermission, bare};
 pub use replies::Replies;
 pub use rules::{Attempt, Handshake, Refusal, Rules, RulesError};

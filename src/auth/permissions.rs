@@ -126,11 +126,6 @@ impl Permissions {
         Ok(Arc::new(permissions))
     }
 
-    /// As they were written.
-    pub fn lists(&self) -> &PermissionLists {
-        &self.lists
-    }
-
     /// Whether the lists allow a publish on `subject`; answers to requests come on top of it.
     pub fn may_publish(&self, subject: &str) -> bool {
         self.publish_allow.as_ref().is_none_or(|allow| allow.select(subject, None).plain)
@@ -156,6 +151,11 @@ impl Permissions {
     /// Whether a message on `subject` may be delivered to a subscription in `queue`.
     pub fn may_receive(&self, subject: &str, queue: Option<&str>) -> bool {
         !self.subscribe_deny.covers(subject, queue)
+    }
+
+    /// As they were written.
+    pub fn lists(&self) -> &PermissionLists {
+        &self.lists
     }
 
     /// How far requests may be answered beside the lists.

@@ -4,6 +4,7 @@ use super::compression::Compression;
 use super::proxy::ProxyConfig;
 use super::secret::Secret;
 use super::units::{ByteSize, Duration};
+use crate::account::GLOBAL_ACCOUNT;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -29,6 +30,9 @@ pub struct RemoteConfig {
     /// `tls://host:port`, or `nats-leaf://` and `nats://` for plain TCP (TLS if the hub asks for it), or
     /// `wss://` and `ws://` for the hub's websocket port. Default port 7422.
     pub urls: Vec<String>,
+    /// The account that is joined to the hub's.
+    #[serde(default = "account")]
+    pub account: String,
     /// User name.
     #[serde(default)]
     pub user: Option<String>,
@@ -65,6 +69,12 @@ pub struct RemoteConfig {
     /// Subjects that may come from the hub. Nothing listed, nothing comes.
     #[serde(default)]
     pub import: Vec<String>,
+    /// Subjects that never cross to the hub, though `export` lists them.
+    #[serde(default)]
+    pub deny_export: Vec<String>,
+    /// Subjects that never come from the hub, though `import` lists them; the hub is told.
+    #[serde(default)]
+    pub deny_import: Vec<String>,
     /// First tokens of reply subjects. What answers a request crosses without being listed: a subscription below one of
     /// these is announced to the other side, and only to such a subscription, never to a wider one, replies are sent.
     #[serde(default = "reply_prefixes")]
@@ -81,6 +91,18 @@ pub struct RemoteConfig {
     /// Bytes of live traffic that may wait for a slow link; what comes above it is dropped and counted.
     #[serde(default = "max_pending")]
     pub max_pending: ByteSize,
+    /// Whether the URLs are dialled in the order in which they stand here; else in one that is drawn at the start.
+    #[serde(default)]
+    pub no_randomize: bool,
+    /// Whether we take the part of the hub on a link that we dial: what other hubs want is asked for here as well.
+    #[serde(default)]
+    pub hub: bool,
+    /// Whether the hub is not told what leaf nodes of ours want.
+    #[serde(default)]
+    pub isolate: bool,
+    /// Whether we ask the hub not to tell us what its other leaf nodes want.
+    #[serde(default)]
+    pub request_isolation: bool,
     /// Whether the addresses of further hub nodes, as the hub announces them, are dialled too.
     #[serde(default)]
     pub discover: bool,
@@ -149,9 +171,18 @@ pub struct ListenConfig {
     /// Compression, by S2.
     #[serde(default)]
     pub compression: Compression,
-    /// Who may connect; empty: anybody, for everything.
+    /// Who may connect; empty: whoever may as a client, with the same permissions.
     #[serde(default)]
     pub users: Vec<LeafUser>,
+    /// The one public nkey that may connect, instead of users.
+    #[serde(default)]
+    pub nkey: Option<String>,
+    /// The account of `nkey`, of users that name none, and of leafs that need no credentials. Default: `$G`.
+    #[serde(default)]
+    pub account: Option<String>,
+    /// Whether leafs are not told what other leafs want.
+    #[serde(default)]
+    pub isolate: bool,
 }
 
 /// `tls` of the listener.
@@ -165,6 +196,12 @@ pub struct ListenTls {
     /// Authorities of client certificates; set: a certificate is required.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// SHA-256 of the public keys, in hexadecimal, of which a leaf's certificate must have one; empty: any.
+    #[serde(default)]
+    pub pinned_certs: Vec<String>,
+    /// TLS before our INFO.
+    #[serde(default)]
+    pub handshake_first: bool,
 }
 
 /// A user of the listener.
@@ -173,8 +210,11 @@ pub struct ListenTls {
 pub struct LeafUser {
     /// User name.
     pub user: String,
-    /// Password.
+    /// Password; plain, or its bcrypt hash.
     pub password: Secret,
+    /// The account that this leaf is joined to. Default: that of the listener.
+    #[serde(default)]
+    pub account: Option<String>,
     /// Subjects that this leaf may send; absent: all.
     #[serde(default)]
     pub publish: Option<Vec<String>>,
@@ -189,6 +229,10 @@ fn reply_prefixes() -> Vec<String> {
 
 fn ping_interval() -> Duration {
     Duration(std::time::Duration::from_secs(5))
+}
+
+fn account() -> String {
+    GLOBAL_ACCOUNT.into()
 }
 
 fn dial_timeout() -> Duration {

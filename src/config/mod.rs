@@ -29,6 +29,8 @@ pub(crate) use load::default_data_dir;
 pub use load::{ConfigError, Source, data_dir, is_toml, load, overlay, table};
 pub use server::{JetStreamConfig, LimitsConfig, ListenConfig, LogConfig, LogFormat, LogLevel};
 
+use crate::account::{GLOBAL_ACCOUNT, SYSTEM_ACCOUNT};
+use crate::auth::system_account;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -100,6 +102,15 @@ impl Config {
         let websocket = self.websocket.as_ref().and_then(|websocket| websocket.tls.as_ref());
         let http = self.http.as_ref().and_then(|http| http.tls.as_ref());
         self.tls.as_ref().or(websocket).or(http).is_some()
+    }
+
+    /// Whether there is an account of that name.
+    pub fn has_account(&self, name: &str) -> bool {
+        let system = self.authorization.as_ref().and_then(system_account);
+        let preloaded = self.authorization.as_ref().is_some_and(|a| a.resolver_preload.contains_key(name));
+        [GLOBAL_ACCOUNT, system.as_deref().unwrap_or(SYSTEM_ACCOUNT)].contains(&name)
+            || self.accounts.contains_key(name)
+            || preloaded
     }
 
     /// JetStream domain.

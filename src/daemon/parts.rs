@@ -1,7 +1,7 @@
 //! The parts of the daemon, in the order in which they are started and ended.
 
 use super::{StartError, streams};
-use crate::account::{Account, Accounts};
+use crate::account::{Accounts, GLOBAL_ACCOUNT};
 use crate::adapters::{AdapterContext, Adapters};
 use crate::auth::{Authenticator, Rules, RulesError, ServerKeys, system_account};
 use crate::config::shares::Subjects;
@@ -9,7 +9,7 @@ use crate::config::tls::{HandshakeFirst, TlsConfig};
 use crate::config::{Config, LimitsConfig};
 use crate::events::{self, Events};
 use crate::jetstream::{self, JetStream};
-use crate::leaf::{Identity, Link, Listener};
+use crate::leaf::{House, Identity, Link, Listener};
 use crate::monitor::{Counters, Http, Sources, SystemAccount};
 use crate::protocol::Limits;
 use crate::server::tls::TlsPolicy;
@@ -98,7 +98,7 @@ impl Parts {
             server.bind_websocket(websocket, tls).await?;
         }
         let jetstreams = streams::start(config, &accounts, &store)?;
-        let links = start_links(config, &account, &identity, &ends);
+        let links = start_links(config, &accounts, &identity, &ends);
         let mut uplinks = Vec::new();
         let traffic = Traffic::new(wan_limits(config), config.wan.time);
         for uplink in &config.uplink {
@@ -117,9 +117,13 @@ impl Parts {
         let leafs = match &config.leaf.listen {
             None => None,
             Some(listen) => {
-                let limit = config.limits.max_payload.as_usize();
-                let ends = ends.links.subscribe();
-                Some(Arc::new(Listener::start(account.clone(), listen.clone(), identity.clone(), limit, ends).await?))
+                let house = House {
+                    accounts: accounts.clone(),
+                    authenticator: authenticator.clone(),
+                    identity: identity.clone(),
+                    max_payload: config.limits.max_payload.as_usize(),
+                };
+                Some(Arc::new(Listener::start(house, listen.clone(), ends.links.subscribe()).await?))
             }
         };
         let context = AdapterContext { account, gateway: config.server_name.clone() };
@@ -334,11 +338,13 @@ fn wan_limits(config: &Config) -> TrafficLimits {
     }
 }
 
-fn start_links(config: &Config, account: &Arc<Account>, identity: &Identity, ends: &Ends) -> Vec<Arc<Link>> {
+fn start_links(config: &Config, accounts: &Accounts, identity: &Identity, ends: &Ends) -> Vec<Arc<Link>> {
     // What an uplink owns never crosses as live traffic, to whichever hub: it would arrive twice.
     let withheld: Vec<String> = config.uplink.iter().flat_map(|u| u.subjects.iter().cloned()).collect();
     let start = |remote: &crate::config::leaf::RemoteConfig| {
-        Link::start(account.clone(), remote.clone(), identity.clone(), withheld.clone(), ends.links.subscribe())
+        let account = accounts.get_or_create(&remote.account);
+        let withheld = if remote.account == GLOBAL_ACCOUNT { withheld.clone() } else { Vec::new() };
+        Link::start(account, remote.clone(), identity.clone(), withheld, ends.links.subscribe())
     };
     config.leaf.remote.iter().map(start).collect()
 }

@@ -33,8 +33,17 @@ pub struct LeafConnect {
     pub domain: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
+    /// The dialling side takes the part of the hub.
+    #[serde(rename = "is_hub", skip_serializing_if = "std::ops::Not::not")]
+    pub hub: bool,
     pub headers: bool,
     pub jetstream: bool,
+    /// What the dialling side does not take.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    pub deny_pub: Vec<String>,
+    /// The dialling side does not want to hear of other leaf nodes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub isolate: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub compress_mode: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -42,6 +51,11 @@ pub struct LeafConnect {
     /// Only clients send it; a leaf's CONNECT has none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub lang: String,
+}
+
+/// An absent list may be `null`.
+fn or_default<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Credentials that cannot be used.
@@ -110,7 +124,10 @@ pub fn fill(connect: &mut LeafConnect, config: &RemoteConfig, nonce: &str) -> Re
         connect.pass = Some(password.read()?);
     }
     if let Some(token) = &config.token {
-        connect.auth_token = Some(token.read()?);
+        let token = token.read()?;
+        // As a user as well, which is how nats-server's own leafs send what stands alone in a URL.
+        connect.user.get_or_insert_with(|| token.clone());
+        connect.auth_token = Some(token);
     }
     Ok(())
 }

@@ -64,13 +64,13 @@ impl Announced {
         self.counts.len()
     }
 
-    /// Appends what the peer has to be told of one more (or one less) of `subject`.
-    pub fn change(&mut self, subject: &str, queue: Option<&str>, more: bool, out: &mut Vec<u8>) {
+    /// Appends what the peer has to be told of `weight` more (or less) of `subject`.
+    pub fn change(&mut self, subject: &str, queue: Option<&str>, more: bool, weight: u32, out: &mut Vec<u8>) {
         let parts = if subject.starts_with(LOOP_PREFIX) { vec![subject.into()] } else { self.filter.narrow(subject) };
         for part in parts {
             let key = (part, queue.map(Box::from));
             let before = self.counts.get(&key).copied().unwrap_or(0);
-            let now = if more { before + 1 } else { before.saturating_sub(1) };
+            let now = if more { before.saturating_add(weight) } else { before.saturating_sub(weight) };
             if !self.silent {
                 match (before, now) {
                     (0, 0) => {}
@@ -94,10 +94,12 @@ pub struct Watcher(pub Weak<Peer>);
 impl Watcher {
     fn change(&self, sub: &Subscription, more: bool) {
         let Some(peer) = self.0.upgrade() else { return };
-        let own = sub.target.id() == peer.id;
-        let from_hub = sub.target.kind() == TargetKind::Leaf && &*sub.sid == HUB_SID;
-        if !(own || from_hub && peer.peer_is_hub) {
-            peer.announce(&sub.subject, sub.queue.as_deref(), more);
+        let from_leaf = sub.target.kind() == TargetKind::Leaf;
+        // What finds loops goes on to other hubs as well (nats-server `updateSmap`).
+        let among_hubs = peer.peer_is_hub && &*sub.sid == HUB_SID && !sub.subject.starts_with(LOOP_PREFIX);
+        let withheld = sub.target.id() == peer.id || from_leaf && (among_hubs || peer.isolated);
+        if !withheld {
+            peer.announce(&sub.subject, sub.queue.as_deref(), more, sub.weight());
         }
     }
 }
@@ -124,20 +126,20 @@ mod tests {
     fn announces_first_and_last_and_every_change_of_a_group() {
         let mut announced = Announced::default();
         let before = announced.restart(filter(&["a.>"]));
-        announced.change("a.b", None, true, &mut Vec::new());
+        announced.change("a.b", None, true, 1, &mut Vec::new());
         assert_eq!(announced.resume(&before), b"LS+ a.b\r\n");
         let mut out = Vec::new();
-        announced.change("a.b", None, true, &mut out);
-        announced.change(">", Some("q"), true, &mut out);
-        announced.change(">", Some("q"), true, &mut out);
-        announced.change("x", None, true, &mut out);
-        announced.change("a.b", None, false, &mut out);
-        announced.change("a.b", None, false, &mut out);
-        announced.change(">", Some("q"), false, &mut out);
+        announced.change("a.b", None, true, 1, &mut out);
+        announced.change(">", Some("q"), true, 1, &mut out);
+        announced.change(">", Some("q"), true, 1, &mut out);
+        announced.change("x", None, true, 1, &mut out);
+        announced.change("a.b", None, false, 1, &mut out);
+        announced.change("a.b", None, false, 1, &mut out);
+        announced.change(">", Some("q"), false, 1, &mut out);
         let text = String::from_utf8(out).expect("text");
         assert_eq!(text, "LS+ a.> q 1\r\nLS+ a.> q 2\r\nLS- a.b\r\nLS+ a.> q 1\r\n");
         let before = announced.restart(filter(&["c.>"]));
-        announced.change("c.d", None, true, &mut Vec::new());
+        announced.change("c.d", None, true, 1, &mut Vec::new());
         assert_eq!(announced.resume(&before), b"LS+ c.d\r\nLS- a.> q\r\n");
         assert_eq!(announced.len(), 1);
     }

@@ -6,13 +6,13 @@
 //! as live traffic, nor does our own domain's API outwards; a domain's API (`$JS.<domain>.API.>`) crosses if it is listed.
 
 use super::backoff::Backoff;
-use super::compression::Agreed;
-use super::dial::{self, Dialled, Identity, Url, advice};
+use super::control::HubControl;
+use super::dial::{self, Dialled, Identity, Url};
 use super::info::LeafInfo;
 use super::interest::loop_subject;
-use super::peer::{Counters, NotSent, Peer, Rules};
+use super::peer::{Counters, NotSent, Peer, Rules, Side};
 use super::permissions::Filter;
-use super::session::{Control, Session};
+use super::session::Session;
 use super::status::{LeafConnection, LinkState, LinkStatus, seconds};
 use crate::account::{Account, Message};
 use crate::config::leaf::RemoteConfig;
@@ -38,11 +38,11 @@ const DENIED: [&str; 4] = ["$JS.API.>", "$KV.>", "$OBJ.>", "$SYS.>"];
 
 /// The link to one hub.
 pub struct Link {
-    config: RemoteConfig,
+    pub(super) config: RemoteConfig,
     account: Arc<Account>,
     identity: Identity,
     withheld: Vec<String>,
-    loop_subject: String,
+    pub(super) loop_subject: String,
     state: watch::Sender<LinkState>,
     current: Mutex<Current>,
     counters: Arc<Counters>,
@@ -52,13 +52,13 @@ pub struct Link {
 
 /// What is known of the present connection, or of the last one.
 #[derive(Default)]
-struct Current {
+pub(super) struct Current {
     peer: Option<Arc<Peer>>,
-    hub: LeafInfo,
+    pub hub: LeafInfo,
     url: String,
     address: Option<SocketAddr>,
-    rtt: Option<Duration>,
-    compression: &'static str,
+    pub rtt: Option<Duration>,
+    pub compression: &'static str,
 }
 
 /// Why a message was not handed to the hub.
@@ -201,14 +201,16 @@ impl Link {
         let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
     }
 
-    fn current(&self) -> MutexGuard<'_, Current> {
+    pub(super) fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn rules(&self, hub: &LeafInfo) -> Rules {
+    pub(super) fn rules(&self, hub: &LeafInfo) -> Rules {
         let config = &self.config;
-        let mut denied: Vec<String> = DENIED.map(String::from).to_vec();
-        let announce = Filter::new(&config.import, &config.reply_prefixes, &denied, hub.import.as_ref());
+        let denied: Vec<String> = DENIED.map(String::from).to_vec();
+        let not_in: Vec<String> = denied.iter().chain(&config.deny_import).cloned().collect();
+        let announce = Filter::new(&config.import, &config.reply_prefixes, &not_in, hub.import.as_ref());
+        let mut denied: Vec<String> = denied.into_iter().chain(config.deny_export.iter().cloned()).collect();
         denied.extend(self.identity.domain.iter().map(|domain| format!("$JS.{domain}.API.>")));
         denied.extend(self.withheld.iter().cloned());
         Rules {
@@ -224,7 +226,9 @@ impl Link {
         let reconnect = self.config.reconnect;
         let mut backoff = Backoff::new(reconnect.min.0, reconnect.max.0, fastrand::u64(..));
         let mut urls = self.urls();
-        fastrand::shuffle(&mut urls);
+        if !self.config.no_randomize {
+            fastrand::shuffle(&mut urls);
+        }
         let mut last_reason = String::new();
         for turn in 0.. {
             let began = tokio::time::Instant::now();
@@ -309,7 +313,8 @@ impl Link {
             };
         let (reader, out, writer) = socket.split();
         let max_live = self.config.max_pending.as_usize();
-        let peer = Peer::new(self.account.clone(), out.clone(), true, max_live, self.counters.clone());
+        let side = Side { peer_is_hub: !self.config.hub, isolated: self.config.isolate };
+        let peer = Peer::new(self.account.clone(), out.clone(), side, max_live, self.counters.clone());
         if let Ok(limit @ 1..) = usize::try_from(info.max_payload) {
             peer.max_payload.store(limit, Ordering::Relaxed);
         }
@@ -369,72 +374,5 @@ impl Drop for Established<'_> {
         self.link.down("the connection ended", None);
         self.peer.end();
         self.peer.out.close(CloseReason::ClientClosed);
-    }
-}
-
-/// How the link takes what the hub says beside messages.
-struct HubControl<'a> {
-    link: &'a Link,
-    peer: Arc<Peer>,
-    hub: LeafInfo,
-    agreed: Agreed,
-    /// A message against the import list was logged already.
-    refused: bool,
-}
-
-impl Control for HubControl<'_> {
-    fn info(&mut self, json: &[u8]) -> Result<(), String> {
-        let info: LeafInfo = serde_json::from_slice(json).map_err(|e| format!("its INFO is not valid: {e}"))?;
-        let name = &self.link.config.name;
-        if info.ldm {
-            if self.link.config.urls.len() > 1 {
-                return Err("the hub is about to shut down (lame duck)".into());
-            }
-            tracing::warn!("leaf remote {name:?}: the hub is about to shut down (lame duck)");
-        }
-        if let Some(urls) = info.leafnode_urls.as_ref().filter(|urls| !urls.is_empty()) {
-            self.link.current().hub.leafnode_urls = Some(urls.clone());
-        }
-        if let Some(urls) = info.ws_connect_urls.as_ref().filter(|urls| !urls.is_empty()) {
-            self.link.current().hub.ws_connect_urls = Some(urls.clone());
-        }
-        // As in nats-server: an INFO without permissions leaves them as they are.
-        let changed = (info.import.is_some() || info.export.is_some())
-            && (info.import != self.hub.import || info.export != self.hub.export);
-        if changed {
-            tracing::info!("leaf remote {name:?}: the hub has changed this leaf's permissions");
-            self.hub.import = info.import;
-            self.hub.export = info.export;
-            self.peer.start(self.link.rules(&self.hub), &self.link.loop_subject);
-        }
-        Ok(())
-    }
-
-    fn error(&mut self, text: &str) -> Result<(), String> {
-        let line = format!("the hub says {text:?}: {}", advice(text));
-        let fatal =
-            ["Authorization", "Authentication", "Loop detected", "Duplicate Remote", "Stale", "Expired", "Revoked"];
-        if fatal.iter().any(|word| text.contains(word)) {
-            return Err(line);
-        }
-        tracing::warn!("leaf remote {:?}: {line}", self.link.config.name);
-        Ok(())
-    }
-
-    fn round_trip(&mut self, time: Duration) {
-        self.agreed.adapt(time);
-        let mut current = self.link.current();
-        current.rtt = Some(time);
-        current.compression = self.agreed.name();
-    }
-
-    fn refused(&mut self, subject: &str) {
-        if !self.refused {
-            tracing::warn!(
-                "leaf remote {:?}: the hub sent {subject:?}, which the import list does not allow; not taken (logged once)",
-                self.link.config.name
-            );
-            self.refused = true;
-        }
     }
 }

@@ -1,42 +1,29 @@
 //! The accepting side: leafs, a nats-server's or another daemon's, connect to us as their hub.
 //!
-//! A user's `publish` and `subscribe` lists go out in INFO as what the leaf may export and import, and are enforced here
-//! as well: what a leaf sends or asks for beyond them is refused with an error and without closing the connection.
+//! What a leaf may send and receive goes out in INFO, and is enforced here as well: what it sends or asks for beyond that is
+//! refused with an error and without closing the connection.
 
-use super::auth::LeafConnect;
 use super::compression::Agreed;
 use super::dial::Identity;
-use super::info::LeafInfo;
-use super::interest::loop_subject;
-use super::peer::{Counters, Peer, Rules};
-use super::permissions::Filter;
-use super::session::{Control, Session};
+use super::peer::{Counters, Peer};
 use super::status::LeafConnection;
-use super::wire::{self, Greeting, STEP_LIMIT, Socket, WireError};
-use crate::account::Account;
-use crate::auth::SubjectPermission;
-use crate::config::compression::CompressionMode;
-use crate::config::leaf::{LeafUser, ListenConfig};
+use crate::account::Accounts;
+use crate::auth::{Authenticator, Hashing};
+use crate::config::leaf::ListenConfig;
 use crate::config::secret::SecretError;
-use crate::protocol::NATS_VERSION;
-use crate::server::outbound::{CloseReason, Outbound};
+use crate::server::outbound::Outbound;
 use crate::system::tls::{self, ServerSide, TlsError, TlsFiles};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
+use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// Most leafs at a time.
 const MAX_LEAFS: usize = 1024;
-/// Bytes that may wait for one leaf before its live traffic is dropped and counted.
-const MAX_LIVE: usize = 8 << 20;
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// Never announced to a leaf: its API is its own (nats-server `denyAllClientJs`).
-const DENIED: [&str; 4] = ["$JS.API.>", "$KV.>", "$OBJ.>", "$SYS.>"];
 
 /// The listener for leafs, bound and at work.
 pub struct Listener {
@@ -44,29 +31,34 @@ pub struct Listener {
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
-struct Shared {
-    account: Arc<Account>,
-    config: ListenConfig,
-    identity: Identity,
-    address: SocketAddr,
-    max_payload: usize,
-    tls: Option<tokio_rustls::TlsAcceptor>,
-    loop_subject: String,
+/// What all leafs share.
+pub(super) struct Shared {
+    pub accounts: Arc<Accounts>,
+    pub authenticator: Arc<Authenticator>,
+    pub hashing: Hashing,
+    pub config: ListenConfig,
+    pub identity: Identity,
+    pub address: SocketAddr,
+    pub max_payload: usize,
+    pub tls: Option<tokio_rustls::TlsAcceptor>,
     leafs: Mutex<Vec<Leaf>>,
     next: AtomicU64,
 }
 
 /// A leaf that is connected.
-struct Leaf {
-    id: u64,
-    name: String,
-    account: String,
-    user: String,
-    address: SocketAddr,
-    out: Arc<Outbound>,
-    counters: Arc<Counters>,
-    peer: Arc<Peer>,
-    agreed: Agreed,
+pub(super) struct Leaf {
+    pub id: u64,
+    pub name: String,
+    /// Its own account.
+    pub remote_account: String,
+    /// Ours.
+    pub account: String,
+    pub user: String,
+    pub address: SocketAddr,
+    pub out: Arc<Outbound>,
+    pub counters: Arc<Counters>,
+    pub peer: Arc<Peer>,
+    pub agreed: Agreed,
 }
 
 /// A snapshot of one leaf.
@@ -74,6 +66,8 @@ struct Leaf {
 pub struct LeafStatus {
     /// Its server name.
     pub name: String,
+    /// The account that it is joined to.
+    pub account: String,
     /// The user it has shown.
     pub user: String,
     /// Where it connected from.
@@ -109,13 +103,23 @@ pub enum ListenError {
     Secret(#[from] SecretError),
 }
 
+/// What leafs come into.
+pub struct House {
+    /// All accounts.
+    pub accounts: Arc<Accounts>,
+    /// Who is let in where `[leaf.listen]` has no users.
+    pub authenticator: Arc<Authenticator>,
+    /// Who we are.
+    pub identity: Identity,
+    /// Largest message, told to leafs, bytes.
+    pub max_payload: usize,
+}
+
 impl Listener {
-    /// Binds and accepts until `shutdown`. `max_payload` is told to leafs, bytes.
+    /// Binds and accepts until `shutdown`.
     pub async fn start(
-        account: Arc<Account>,
+        house: House,
         config: ListenConfig,
-        identity: Identity,
-        max_payload: usize,
         shutdown: watch::Receiver<bool>,
     ) -> Result<Listener, ListenError> {
         for user in &config.users {
@@ -137,11 +141,12 @@ impl Listener {
         let listener = TcpListener::bind((config.host.as_str(), config.port)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let shared = Arc::new(Shared {
-            loop_subject: loop_subject(&account),
-            account,
-            identity,
+            accounts: house.accounts,
+            authenticator: house.authenticator,
+            hashing: Hashing::default(),
+            identity: house.identity,
             address,
-            max_payload,
+            max_payload: house.max_payload,
             tls,
             leafs: Mutex::default(),
             next: AtomicU64::new(1),
@@ -164,6 +169,7 @@ impl Listener {
             .iter()
             .map(|leaf| LeafStatus {
                 name: leaf.name.clone(),
+                account: leaf.account.clone(),
                 user: leaf.user.clone(),
                 address: leaf.address,
                 sent: count(&leaf.counters.sent),
@@ -220,234 +226,13 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, mut shutdown: watch:
 }
 
 impl Shared {
-    fn leafs(&self) -> MutexGuard<'_, Vec<Leaf>> {
+    /// The number of the next connection.
+    pub fn next_id(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The leafs connected now.
+    pub fn leafs(&self) -> MutexGuard<'_, Vec<Leaf>> {
         self.leafs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn info(&self, id: u64, nonce: String) -> LeafInfo {
-        LeafInfo {
-            server_id: self.identity.server_id.clone(),
-            server_name: self.identity.server_name.clone(),
-            version: NATS_VERSION.into(),
-            proto: 1,
-            host: self.address.ip().to_string(),
-            port: self.address.port(),
-            headers: true,
-            auth_required: !self.config.users.is_empty(),
-            tls_required: self.tls.is_some(),
-            max_payload: self.max_payload as i64,
-            jetstream: self.identity.jetstream,
-            client_id: id,
-            nonce,
-            domain: self.identity.domain.clone().unwrap_or_default(),
-            leafnode_urls: Some(Vec::new()),
-            info_on_connect: true,
-            compression: self.compression_in_info(),
-            ..LeafInfo::default()
-        }
-    }
-
-    /// What the first INFO says of compression.
-    fn compression_in_info(&self) -> String {
-        match self.config.compression.mode {
-            CompressionMode::NotSupported => String::new(),
-            mode => mode.name().to_owned(),
-        }
-    }
-
-    /// The user that CONNECT shows, `None` if anybody may connect.
-    fn authenticate(&self, connect: &LeafConnect) -> Result<Option<&LeafUser>, String> {
-        if self.config.users.is_empty() {
-            return Ok(None);
-        }
-        let (user, pass) = (connect.user.as_deref().unwrap_or(""), connect.pass.as_deref().unwrap_or(""));
-        let found = self.config.users.iter().find(|u| u.user == user);
-        let matches = found.is_some_and(|u| u.password.read().is_ok_and(|p| same(p.as_bytes(), pass.as_bytes())));
-        if matches { Ok(found) } else { Err(format!("wrong user or password (user {user:?})")) }
-    }
-
-    /// What may cross towards and from a leaf of `user`. All subjects unless listed; a leaf's requests to our JetStream
-    /// API are taken, as nats-server takes them, but the API of either side is never announced to the other.
-    fn rules(&self, user: Option<&LeafUser>) -> Rules {
-        let all = [">".to_owned()];
-        let publish = user.and_then(|u| u.publish.as_deref()).unwrap_or(&all);
-        let subscribe = user.and_then(|u| u.subscribe.as_deref()).unwrap_or(&all);
-        let denied = DENIED.map(String::from);
-        let mut outward = denied.to_vec();
-        outward.extend(self.identity.domain.iter().map(|domain| format!("$JS.{domain}.API.>")));
-        Rules {
-            send: Filter::new(subscribe, &[], &outward, None),
-            announce: Filter::new(publish, &[], &denied, None),
-            receive: Filter::new(publish, &[], &["$SYS.>".to_owned()], None),
-            peer_export: SubjectPermission::default(),
-        }
-    }
-
-    /// Serves one leaf until it ends; returns why it did.
-    async fn serve(&self, tcp: TcpStream, address: SocketAddr, shutdown: watch::Receiver<bool>) -> String {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        wire::prepare(&tcp);
-        let info = self.info(id, format!("{:016x}", fastrand::u64(..)));
-        let mut buffer = Vec::new();
-        let (mut socket, connect, agreed) = match self.greet(tcp, &info, &mut buffer).await {
-            Ok(greeted) => greeted,
-            Err(error) => return format!("no handshake: {error}"),
-        };
-        if !connect.lang.is_empty() {
-            let _ = socket.send(b"-ERR 'attempted to connect to leaf node port'\r\n").await;
-            return "a client connected to the leaf node port".into();
-        }
-        let user = match self.authenticate(&connect) {
-            Ok(user) => user,
-            Err(reason) => {
-                let _ = socket.send(b"-ERR 'Authorization Violation'\r\n").await;
-                return reason;
-            }
-        };
-        let lists =
-            |list: Option<&Vec<String>>| list.map(|allow| SubjectPermission { allow: Some(allow.clone()), deny: None });
-        let answer = LeafInfo {
-            connect_info: true,
-            compression: String::new(),
-            nonce: String::new(),
-            remote_account: self.account.name().to_owned(),
-            import: lists(user.and_then(|u| u.subscribe.as_ref())),
-            export: lists(user.and_then(|u| u.publish.as_ref())),
-            ..info
-        };
-        if let Err(error) = socket.send(&answer.line()).await {
-            return error.to_string();
-        }
-        let (reader, out, _writer) = socket.split();
-        self.replace_stale(&connect);
-        let counters = Arc::new(Counters::default());
-        let peer = Peer::new(self.account.clone(), out.clone(), false, MAX_LIVE, counters.clone());
-        peer.start(self.rules(user), &self.loop_subject);
-        self.leafs().push(Leaf {
-            id,
-            name: connect.name.clone(),
-            account: connect.remote_account.clone(),
-            user: user.map(|u| u.user.clone()).unwrap_or_default(),
-            address,
-            out: out.clone(),
-            counters,
-            peer: peer.clone(),
-            agreed: agreed.clone(),
-        });
-        let guard = Connected { shared: self, id, peer: peer.clone() };
-        tracing::info!("leaf node {address}: connected ({} {})", connect.name, connect.version);
-        let mut control = LeafControl { peer: peer.clone(), address, agreed };
-        let session = Session {
-            peer,
-            loop_subject: &self.loop_subject,
-            ping_interval: PING_INTERVAL,
-            max_payload: self.max_payload,
-            shutdown,
-        };
-        let reason = session.run(reader, buffer, &mut control).await;
-        drop(guard);
-        reason
-    }
-
-    /// INFO, TLS where it is on, and the leaf's CONNECT.
-    async fn greet(
-        &self,
-        tcp: TcpStream,
-        info: &LeafInfo,
-        buffer: &mut Vec<u8>,
-    ) -> Result<(Socket, LeafConnect, Agreed), WireError> {
-        let mut plain = Socket::Plain(tcp);
-        plain.send(&info.line()).await?;
-        let mut socket = match (plain, &self.tls) {
-            (Socket::Plain(tcp), Some(acceptor)) => {
-                let stream = tokio::time::timeout(STEP_LIMIT, acceptor.accept(tcp)).await;
-                Socket::Stream(Box::new(stream.map_err(|_| WireError::TimedOut)??))
-            }
-            (plain, _) => plain,
-        };
-        let (began, mut agreed) = (Instant::now(), Agreed::none());
-        // A leaf that may compress says so in an INFO of its own, once, before it says who it is.
-        for first in [true, false] {
-            match socket.receive(buffer, STEP_LIMIT).await? {
-                Greeting::Connect(json) => {
-                    let connect = serde_json::from_slice(&json).map_err(std::io::Error::from)?;
-                    return Ok((socket, connect, agreed));
-                }
-                Greeting::Info(json) if first => {
-                    let theirs: LeafInfo = serde_json::from_slice(&json).map_err(std::io::Error::from)?;
-                    agreed = Agreed::negotiate(&self.config.compression, &theirs.compression, began.elapsed())
-                        .map_err(std::io::Error::other)?;
-                    if agreed.is_on() {
-                        socket = socket.compressed(agreed.clone(), buffer);
-                        let answer = LeafInfo { compression: agreed.info_name().into(), ..info.clone() };
-                        socket.send(&answer.line()).await?;
-                    }
-                }
-                _ => break,
-            }
-        }
-        Err(WireError::Protocol(crate::protocol::ProtocolError::UnknownOperation))
-    }
-
-    /// A leaf that comes back before its old connection was found dead takes its place, as in nats-server.
-    fn replace_stale(&self, connect: &LeafConnect) {
-        if connect.name.is_empty() || connect.remote_account.is_empty() {
-            return;
-        }
-        for old in self.leafs().iter().filter(|l| l.name == connect.name && l.account == connect.remote_account) {
-            tracing::warn!("leaf node {}: replaced by a new connection of {}", old.address, old.name);
-            old.out.send(b"-ERR 'Duplicate Remote LeafNode Connection'\r\n");
-            old.out.close(CloseReason::Stale);
-        }
-    }
-}
-
-/// Compares in a time that depends on the lengths only.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (x, y)| differ | (x ^ y)) == 0
-}
-
-/// A connected leaf; dropping it takes it out of the account and the list.
-struct Connected<'a> {
-    shared: &'a Shared,
-    id: u64,
-    peer: Arc<Peer>,
-}
-
-impl Drop for Connected<'_> {
-    fn drop(&mut self) {
-        self.shared.leafs().retain(|leaf| leaf.id != self.id);
-        self.peer.end();
-        self.peer.out.close(CloseReason::ClientClosed);
-    }
-}
-
-/// How the accepting side takes what a leaf says beside messages.
-struct LeafControl {
-    peer: Arc<Peer>,
-    address: SocketAddr,
-    agreed: Agreed,
-}
-
-impl Control for LeafControl {
-    fn info(&mut self, _: &[u8]) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn error(&mut self, text: &str) -> Result<(), String> {
-        if text.contains("Loop detected") {
-            return Err(format!("the leaf says {text:?}"));
-        }
-        tracing::warn!("leaf node {}: says {text:?}", self.address);
-        Ok(())
-    }
-
-    fn round_trip(&mut self, time: Duration) {
-        self.agreed.adapt(time);
-    }
-
-    fn refused(&mut self, subject: &str) {
-        let line = format!("-ERR 'Permissions Violation for Publish to \"{subject}\"'\r\n");
-        self.peer.out.send(line.as_bytes());
     }
 }

@@ -4,10 +4,13 @@
 //! that is up is a `peer`: a target in the account's router for what the other side wants, and an announcer of what we
 //! want (`interest`), both narrowed by `permissions`. The accepting side differs only in its handshake.
 
+mod accept;
 mod auth;
 mod backoff;
 mod compression;
+mod control;
 mod dial;
+mod guest;
 mod info;
 mod interest;
 mod link;
@@ -23,5 +26,5 @@ pub use dial::Identity;
 #[cfg(fuzzing)]
 pub use info::LeafInfo;
 pub use link::{Link, LinkError};
-pub use listen::{LeafStatus, ListenError, Listener};
+pub use listen::{House, LeafStatus, ListenError, Listener};
 pub use status::{LeafConnection, LinkState, LinkStatus};

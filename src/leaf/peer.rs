@@ -22,7 +22,14 @@ use tokio::sync::Notify;
 /// Most subscriptions that a peer may hold with us; more are refused with a log line.
 const MAX_SUBSCRIPTIONS: usize = 1 << 20;
 
-type Interest = HashMap<Key, Vec<Arc<Subscription>>>;
+type Interest = HashMap<Key, Wanted>;
+
+/// One piece of the peer's interest: how many members its queue group has there, and the narrowed subscriptions that stand
+/// for it.
+struct Wanted {
+    weight: u32,
+    subs: Vec<Arc<Subscription>>,
+}
 
 /// What may cross, in both directions.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +42,15 @@ pub struct Rules {
     pub receive: Filter,
     /// What the peer itself allows us to send, for [`Peer::send_direct`].
     pub peer_export: SubjectPermission,
+}
+
+/// What the two sides are to each other.
+#[derive(Clone, Copy, Debug)]
+pub struct Side {
+    /// The other side is a hub.
+    pub peer_is_hub: bool,
+    /// The other side is not told what leaf nodes want.
+    pub isolated: bool,
 }
 
 /// Counters of one connection, messages and their bytes.
@@ -60,6 +76,8 @@ pub struct Peer {
     pub id: TargetId,
     /// Whether the other side is a hub, as against a leaf that connected to us.
     pub peer_is_hub: bool,
+    /// Whether the other side is not told what leaf nodes want.
+    pub isolated: bool,
     /// The outbound buffer.
     pub out: Arc<Outbound>,
     /// Told when [`Outbound::flush`] has to be called by the connection's task.
@@ -67,7 +85,7 @@ pub struct Peer {
     account: Arc<Account>,
     rules: RwLock<Arc<Rules>>,
     announced: Mutex<Announced>,
-    /// The peer's interest: as it named it, and the narrowed subscriptions that stand for it.
+    /// The peer's interest, as it named it.
     subs: Mutex<Interest>,
     /// Bytes that may wait before live traffic is dropped.
     max_live: usize,
@@ -92,13 +110,14 @@ impl Peer {
     pub fn new(
         account: Arc<Account>,
         out: Arc<Outbound>,
-        peer_is_hub: bool,
+        side: Side,
         max_live: usize,
         counters: Arc<Counters>,
     ) -> Arc<Self> {
         Arc::new(Peer {
             id: TargetId::next(),
-            peer_is_hub,
+            peer_is_hub: side.peer_is_hub,
+            isolated: side.isolated,
             out,
             flush_soon: Notify::new(),
             account,
@@ -130,15 +149,15 @@ impl Peer {
         self.account.watch(self.id, Arc::new(Watcher(Arc::downgrade(self))));
         {
             let mut announced = self.announced();
-            announced.change(loop_subject, None, true, &mut Vec::new());
+            announced.change(loop_subject, None, true, 1, &mut Vec::new());
             let lines = announced.resume(&before);
             // Under the lock, so that no later change overtakes it.
             self.append(|out| out.extend_from_slice(&lines));
         }
-        let keys: Vec<_> = self.subs().keys().cloned().collect();
-        for (subject, queue) in keys {
+        let wanted: Vec<_> = self.subs().iter().map(|(key, wanted)| (key.clone(), wanted.weight)).collect();
+        for ((subject, queue), weight) in wanted {
             self.unsubscribe(&subject, queue.as_deref());
-            self.subscribe(&subject, queue.as_deref());
+            self.subscribe(&subject, queue.as_deref(), weight);
         }
     }
 
@@ -146,7 +165,7 @@ impl Peer {
     pub fn end(&self) {
         self.account.unwatch(self.id);
         let subs = std::mem::take(&mut *self.subs());
-        for sub in subs.values().flatten() {
+        for sub in subs.values().flat_map(|wanted| &wanted.subs) {
             self.account.unsubscribe(sub);
         }
     }
@@ -157,10 +176,10 @@ impl Peer {
 
     /// Tells the peer of one more (or less) subscription of ours. Called under the index's lock, so the connection's task
     /// does the writing.
-    pub fn announce(&self, subject: &str, queue: Option<&str>, more: bool) {
+    pub fn announce(&self, subject: &str, queue: Option<&str>, more: bool, weight: u32) {
         let mut lines = Vec::new();
         let mut announced = self.announced();
-        announced.change(subject, queue, more, &mut lines);
+        announced.change(subject, queue, more, weight, &mut lines);
         if !lines.is_empty() {
             self.append(|out| out.extend_from_slice(&lines));
         }
@@ -202,13 +221,17 @@ impl Peer {
         }
     }
 
-    /// `LS+`: the peer wants `subject`; what it may not have is left out.
-    pub fn subscribe(self: &Arc<Self>, subject: &str, queue: Option<&str>) {
+    /// `LS+`: the peer wants `subject`, with `weight` members in its queue group; what it may not have is left out.
+    pub fn subscribe(self: &Arc<Self>, subject: &str, queue: Option<&str>, weight: u32) {
         let key = (Box::from(subject), queue.map(Box::from));
-        if !is_valid(subject) || self.subs().contains_key(&key) {
+        let (known, full) = {
+            let subs = self.subs();
+            (subs.get(&key).map(|wanted| wanted.weight), subs.len() >= MAX_SUBSCRIPTIONS)
+        };
+        if !is_valid(subject) || known == Some(weight) {
             return;
         }
-        if self.subs().len() >= MAX_SUBSCRIPTIONS {
+        if known.is_none() && full {
             tracing::warn!(
                 "leaf connection {}: more than {MAX_SUBSCRIPTIONS} subscriptions, {subject} is left out",
                 self.id.get()
@@ -219,17 +242,20 @@ impl Peer {
             if subject.starts_with(LOOP_PREFIX) { vec![subject.into()] } else { self.rules().send.narrow(subject) };
         let sid = if self.peer_is_hub { HUB_SID } else { "leaf" };
         let subs: Vec<_> =
-            parts.iter().map(|part| Arc::new(Subscription::new(part, queue, sid, self.clone()))).collect();
-        self.subs().insert(key, subs.clone());
+            parts.iter().map(|part| Arc::new(Subscription::weighted(part, queue, sid, self.clone(), weight))).collect();
+        let before = self.subs().insert(key, Wanted { weight, subs: subs.clone() });
         for sub in subs {
             self.account.subscribe(sub);
+        }
+        for sub in before.iter().flat_map(|wanted| &wanted.subs) {
+            self.account.unsubscribe(sub);
         }
     }
 
     /// `LS-`
     pub fn unsubscribe(&self, subject: &str, queue: Option<&str>) {
         let gone = self.subs().remove(&(Box::from(subject), queue.map(Box::from)));
-        for sub in gone.iter().flatten() {
+        for sub in gone.iter().flat_map(|wanted| &wanted.subs) {
             self.account.unsubscribe(sub);
         }
     }

@@ -143,7 +143,7 @@ impl Session<'_> {
                     self.peer.out.send(b"-ERR 'Loop detected for leafnode account'\r\n");
                     return Err("Loop detected: this server is reached through the other side as well; remove one of the leaf connections".into());
                 }
-                LeafOp::Subscribe { subject, queue } => self.peer.subscribe(subject, queue),
+                LeafOp::Subscribe { subject, queue, weight } => self.peer.subscribe(subject, queue, weight),
                 LeafOp::Unsubscribe { subject, queue } => self.peer.unsubscribe(subject, queue),
                 LeafOp::Ping => self.peer.out.send_urgent(b"PONG\r\n"),
                 LeafOp::Pong => {

@@ -22,6 +22,8 @@ pub enum LeafOp<'a> {
         subject: &'a str,
         /// The queue group.
         queue: Option<&'a str>,
+        /// Its members; 1 where there is no group.
+        weight: u32,
     },
     /// `LS- subject [queue]`
     Unsubscribe {
@@ -96,10 +98,11 @@ impl LeafParser {
             b"LMSG" => return self.message(buffer, end + 1, args, false, limits),
             b"HMSG" => return self.message(buffer, end + 1, args, true, limits),
             b"LS+" => match *fields(args)? {
-                [subject] => LeafOp::Subscribe { subject, queue: None },
+                [subject] => LeafOp::Subscribe { subject, queue: None, weight: 1 },
                 [subject, queue, weight] => {
-                    number::size(weight.as_bytes()).ok_or(ProtocolError::Arguments)?;
-                    LeafOp::Subscribe { subject, queue: Some(queue) }
+                    let weight = number::size(weight.as_bytes()).ok_or(ProtocolError::Arguments)?;
+                    let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+                    LeafOp::Subscribe { subject, queue: Some(queue), weight }
                 }
                 _ => return Err(ProtocolError::Arguments),
             },
@@ -261,8 +264,8 @@ mod tests {
     #[test]
     fn interest() {
         for (line, want) in [
-            ("LS+ a.>\r\n", LeafOp::Subscribe { subject: "a.>", queue: None }),
-            ("LS+ a q 3\r\n", LeafOp::Subscribe { subject: "a", queue: Some("q") }),
+            ("LS+ a.>\r\n", LeafOp::Subscribe { subject: "a.>", queue: None, weight: 1 }),
+            ("LS+ a q 3\r\n", LeafOp::Subscribe { subject: "a", queue: Some("q"), weight: 3 }),
             ("LS- a\r\n", LeafOp::Unsubscribe { subject: "a", queue: None }),
             ("LS- a q\r\n", LeafOp::Unsubscribe { subject: "a", queue: Some("q") }),
             ("-ERR 'Authorization Violation'\r\n", LeafOp::Error("Authorization Violation")),

@@ -97,7 +97,8 @@ pub struct TlsSession {
 }
 
 impl TlsSession {
-    pub(super) fn of(stream: &TlsStream<TcpStream>, first: bool) -> TlsSession {
+    /// Of a connection whose handshake is done.
+    pub fn of(stream: &TlsStream<TcpStream>, first: bool) -> TlsSession {
         let (_, connection) = stream.get_ref();
         let version = match connection.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",

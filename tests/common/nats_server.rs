@@ -43,6 +43,11 @@ impl NatsServer {
         fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default()
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        super::signal(self.child.id(), signal);
+    }
+
     /// Has it read another configuration.
     pub fn reconfigure(&self, config: &str) {
         write(self.dir.path(), config);

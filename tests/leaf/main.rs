@@ -3,8 +3,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod accounts;
 mod compression;
+mod credentials;
 mod delivery;
+mod differential;
+mod failover;
 mod proxies;
 mod rig;
 mod slow;

@@ -2,11 +2,34 @@
 
 use super::files::{certificates, key, readable};
 use super::{limits, subjects};
-use crate::config::leaf::{LeafConfig, ListenConfig, RemoteConfig, URL_SCHEMES};
+use crate::config::Config;
+use crate::config::leaf::{ListenConfig, RemoteConfig, URL_SCHEMES};
 
-pub(super) fn check(config: &LeafConfig, errors: &mut Vec<String>) {
-    config.remote.iter().for_each(|remote| check_remote(remote, errors));
-    config.listen.iter().for_each(|listen| check_listen(listen, errors));
+pub(super) fn check(config: &Config, errors: &mut Vec<String>) {
+    for remote in &config.leaf.remote {
+        check_remote(remote, errors);
+        account(config, &format!("[[leaf.remote]] {:?}", remote.name), &remote.account, errors);
+    }
+    if let Some(listen) = &config.leaf.listen {
+        check_listen(listen, errors);
+        for name in listen.account.iter().chain(listen.users.iter().filter_map(|user| user.account.as_ref())) {
+            account(config, "[leaf.listen]", name, errors);
+        }
+    }
+}
+
+fn account(config: &Config, what: &str, name: &str, errors: &mut Vec<String>) {
+    if !config.has_account(name) {
+        errors.push(format!("{what}: there is no account {name:?}"));
+    }
+}
+
+fn pins(what: &str, pins: &[String], errors: &mut Vec<String>) {
+    for pin in pins {
+        if pin.len() != 64 || !pin.bytes().all(|b| b.is_ascii_hexdigit()) {
+            errors.push(format!("{what}: {pin:?} in tls.pinned_certs is no SHA-256 in hexadecimal"));
+        }
+    }
 }
 
 fn check_remote(remote: &RemoteConfig, errors: &mut Vec<String>) {
@@ -23,13 +46,11 @@ fn check_remote(remote: &RemoteConfig, errors: &mut Vec<String>) {
     if websockets != 0 && websockets != remote.urls.len() {
         errors.push(format!("{what}: urls has WebSocket and other URLs; use one kind"));
     }
-    for pin in &remote.tls.pinned_certs {
-        if pin.len() != 64 || !pin.bytes().all(|b| b.is_ascii_hexdigit()) {
-            errors.push(format!("{what}: {pin:?} in tls.pinned_certs is no SHA-256 in hexadecimal"));
-        }
-    }
+    pins(&what, &remote.tls.pinned_certs, errors);
     subjects(&format!("{what} export"), &remote.export, errors);
     subjects(&format!("{what} import"), &remote.import, errors);
+    subjects(&format!("{what} deny_export"), &remote.deny_export, errors);
+    subjects(&format!("{what} deny_import"), &remote.deny_import, errors);
     certificates(&format!("{what} tls.ca_file"), remote.tls.ca_file.as_deref(), errors);
     certificates(&format!("{what} tls.cert_file"), remote.tls.cert_file.as_deref(), errors);
     key(&format!("{what} tls.key_file"), remote.tls.key_file.as_deref(), errors);
@@ -58,6 +79,17 @@ fn check_listen(listen: &ListenConfig, errors: &mut Vec<String>) {
         certificates("[leaf.listen] tls.cert_file", Some(&tls.cert_file), errors);
         key("[leaf.listen] tls.key_file", Some(&tls.key_file), errors);
         certificates("[leaf.listen] tls.ca_file", tls.ca_file.as_deref(), errors);
+        pins("[leaf.listen]", &tls.pinned_certs, errors);
+        if !tls.pinned_certs.is_empty() && tls.ca_file.is_none() {
+            errors
+                .push("[leaf.listen]: tls.pinned_certs needs tls.ca_file, as leafs show no certificate without".into());
+        }
+    }
+    if listen.nkey.is_some() && !listen.users.is_empty() {
+        errors.push("[leaf.listen]: nkey and users cannot be used together".into());
+    }
+    if listen.nkey.as_ref().is_some_and(|key| !key.starts_with('U') || nkeys::KeyPair::from_public_key(key).is_err()) {
+        errors.push("[leaf.listen]: nkey is not the public nkey of a user".into());
     }
     for (at, user) in listen.users.iter().enumerate() {
         let what = format!("[leaf.listen] user {:?}", user.user);

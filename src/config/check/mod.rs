@@ -29,7 +29,7 @@ pub(super) fn all(config: &Config) -> Vec<String> {
     names("adapter.serial", config.adapter.serial.iter().map(|s| &*s.name), &mut errors);
     names("adapter.mqtt", config.adapter.mqtt.iter().map(|m| &*m.name), &mut errors);
     limits::check(&config.limits, &mut errors);
-    leaf::check(&config.leaf, &mut errors);
+    leaf::check(config, &mut errors);
     config.websocket.iter().for_each(|websocket| websocket::check(websocket, &mut errors));
     config.tls.iter().for_each(|tls| files::tls("[tls]", tls, &mut errors));
     secrets::check(config, &mut errors);
@@ -172,6 +172,7 @@ mod tests {
                 "[leaf.listen]\nusers = [{ user = \"u\", password = { file = \"/no\" } }]\n".into(),
                 "read the secret in /no",
             ),
+            (format!("{REMOTE}account = \"A\"\n"), "there is no account \"A\""),
             ("[limits]\nping_interval = \"0s\"\n".into(), "limits.ping_interval must be longer"),
             ("[limits]\nmax_payload = 0\n".into(), "limits.max_payload must be at least 1"),
             ("[limits]\nmax_payload = \"65MB\"\n".into(), "at most 64 MB"),

@@ -1,6 +1,7 @@
 //! `[[uplink]]` and `[wan]`.
 
 use super::limits;
+use crate::account::GLOBAL_ACCOUNT;
 use crate::config::Config;
 use crate::config::units::{ByteSize, Rate};
 use crate::subject;
@@ -19,6 +20,12 @@ pub(super) fn check(config: &Config, errors: &mut Vec<String>) {
                 Some(name) => format!("{what}: there is no [[leaf.remote]] named {name:?}"),
                 None => format!("{what}: remote is needed, as there is not exactly one [[leaf.remote]]"),
             });
+        }
+        if let Some(remote) = config.remote_of(uplink).filter(|remote| remote.account != GLOBAL_ACCOUNT) {
+            errors.push(format!(
+                "{what}: its remote {:?} is of account {:?}; an uplink needs one of {GLOBAL_ACCOUNT}",
+                remote.name, remote.account
+            ));
         }
         if !config.jetstream.enabled {
             errors.push(format!("{what}: needs [jetstream] enabled = true"));

@@ -79,10 +79,10 @@ pub enum DialError {
 /// What an operator should do about an error of the hub's.
 pub fn advice(error: &str) -> &'static str {
     let error = error.to_ascii_lowercase();
-    if error.contains("authorization") || error.contains("authentication") {
-        "check user, password, token, nkey or creds of [[leaf.remote]] against the hub's leafnodes authorization"
-    } else if error.contains("expired") || error.contains("revoked") {
+    if error.contains("expired") || error.contains("revoked") {
         "put a new credentials file in place; it is read again at the next dial"
+    } else if error.contains("authorization") || error.contains("authentication") {
+        "check user, password, token, nkey or creds of [[leaf.remote]] against the hub's leafnodes authorization"
     } else if error.contains("duplicate remote leafnode") {
         "another leaf with this server_name is connected; give each gateway its own server_name"
     } else if error.contains("permissions violation") {
@@ -174,6 +174,9 @@ pub async fn dial(url: &Url, config: &RemoteConfig, identity: &Identity, account
         jetstream: identity.jetstream,
         compress_mode: agreed.name().into(),
         remote_account: account.to_owned(),
+        hub: config.hub,
+        deny_pub: config.deny_import.clone(),
+        isolate: config.request_isolation,
         ..LeafConnect::default()
     };
     auth::fill(&mut connect, config, &info.nonce)?;

@@ -8,8 +8,8 @@ use crate::config::proxy::ProxyConfig;
 use serde::Deserialize;
 use toml::{Table, Value as Toml};
 
-/// The block as leafd's `[leaf]`; `authenticated` says whether clients need credentials.
-pub(super) fn leafnodes(entry: &Entry, authenticated: bool, findings: &mut Findings) -> Option<Table> {
+/// The block as leafd's `[leaf]`.
+pub(super) fn leafnodes(entry: &Entry, findings: &mut Findings) -> Option<Table> {
     let (mut leaf, mut listen) = (Table::new(), Table::new());
     let (mut reconnect, mut port) = (None, None);
     for e in findings.map(entry)?.iter() {
@@ -21,7 +21,7 @@ pub(super) fn leafnodes(entry: &Entry, authenticated: bool, findings: &mut Findi
             }
             "port" => port = findings.port(e),
             "host" | "net" => set(&mut listen, "host", findings.text(e)),
-            "authorization" => set(&mut listen, "users", authorization(e, findings)),
+            "authorization" => authorization(e, &mut listen, findings),
             "tls" => set(&mut listen, "tls", listener_tls(e, findings)),
             "remotes" => set(&mut leaf, "remote", remotes(e, findings)),
             "reconnect" | "reconnect_delay" | "reconnect_interval" => reconnect = findings.duration(e),
@@ -29,7 +29,7 @@ pub(super) fn leafnodes(entry: &Entry, authenticated: bool, findings: &mut Findi
             "leafnode_advertise" | "advertise" | "no_advertise" => findings.ignore(e, "no addresses are advertised"),
             "min_version" | "minimum_version" => findings.ignore(e, "leaf nodes of any version are let in"),
             "compression" => set(&mut listen, "compression", compression(e, findings)),
-            "isolate_leafnode_interest" | "isolate" => findings.ignore(e, "interest is not kept from other leaf nodes"),
+            "isolate_leafnode_interest" | "isolate" => set(&mut listen, "isolate", findings.boolean(e)),
             "write_deadline" | "write_timeout" => findings.ignore(e, "a leaf node that reads too slowly is cut off"),
             _ => findings.unknown(e, "`leafnodes`"),
         }
@@ -41,13 +41,6 @@ pub(super) fn leafnodes(entry: &Entry, authenticated: bool, findings: &mut Findi
         }
     }
     if let Some(port) = port {
-        if authenticated && !listen.contains_key("users") {
-            findings.error(
-                &entry.at,
-                "`leafnodes` listens without an `authorization` of its own while clients need credentials: \
-                 give it `authorization { users = [...] }`, as leafd does not let leaf nodes in by the users of clients",
-            );
-        }
         listen.entry("host").or_insert_with(|| "0.0.0.0".into());
         set(&mut listen, "port", Some(port));
         set(&mut leaf, "listen", Some(listen));
@@ -63,6 +56,10 @@ fn listener_tls(entry: &Entry, findings: &mut Findings) -> Option<Table> {
         match &*key {
             "cert_file" | "key_file" => drop(table.insert(key, value)),
             "ca_file" if verify => drop(table.insert(key, value)),
+            "handshake_first" => match value.as_bool() {
+                Some(_) => drop(table.insert(key, value)),
+                None => findings.error(&entry.at, "`handshake_first` of leaf nodes is true or false"),
+            },
             "verify_and_map" if value.as_bool() == Some(true) => {
                 findings.error(&entry.at, "`verify_and_map` is not supported for leaf nodes: list `users`");
             }
@@ -75,19 +72,20 @@ fn listener_tls(entry: &Entry, findings: &mut Findings) -> Option<Table> {
     Some(table)
 }
 
-fn authorization(entry: &Entry, findings: &mut Findings) -> Option<Toml> {
+fn authorization(entry: &Entry, listen: &mut Table, findings: &mut Findings) {
     let (mut single, mut list) = (Table::new(), Vec::new());
-    for e in findings.map(entry)?.iter() {
+    let Some(map) = findings.map(entry) else { return };
+    for e in map.iter() {
         match &*e.key.to_ascii_lowercase() {
             "user" | "username" => set(&mut single, "user", findings.text(e)),
             "pass" | "password" => set(&mut single, "password", findings.text(e)),
             "users" => {
-                for item in findings.array(e)? {
+                for item in findings.array(e).unwrap_or_default() {
                     list.extend(user(&e.key, item, findings));
                 }
             }
-            "account" => account(e, findings),
-            "nkey" => findings.refuse(e, "leaf nodes are let in by user and password"),
+            "account" => set(listen, "account", findings.text(e)),
+            "nkey" => set(listen, "nkey", findings.text(e)),
             "timeout" => findings.ignore(e, "leafd bounds it itself"),
             "proxy_required" => users::proxy_required(e, findings),
             _ => findings.unknown(e, "`authorization` of `leafnodes`"),
@@ -96,7 +94,9 @@ fn authorization(entry: &Entry, findings: &mut Findings) -> Option<Toml> {
     if !single.is_empty() {
         list.extend(complete(single, entry, findings));
     }
-    Some(Toml::Array(list.into_iter().map(Toml::Table).collect()))
+    if !list.is_empty() {
+        set(listen, "users", Some(list.into_iter().map(Toml::Table).collect::<Vec<_>>()));
+    }
 }
 
 fn complete(user: Table, entry: &Entry, findings: &mut Findings) -> Option<Table> {
@@ -113,23 +113,16 @@ fn user(key: &str, value: &Value, findings: &mut Findings) -> Option<Table> {
         match &*e.key.to_ascii_lowercase() {
             "user" | "username" => set(&mut table, "user", findings.text(e)),
             "pass" | "password" => set(&mut table, "password", findings.text(e)),
-            "account" => account(e, findings),
+            "account" => set(&mut table, "account", findings.text(e)),
             "proxy_required" => users::proxy_required(e, findings),
             _ => findings.unknown(e, "a leaf node's user"),
         }
     }
-    if table.len() < 2 {
+    if !table.contains_key("user") || !table.contains_key("password") {
         findings.error(&value.at, "a leaf node's user needs `user` and `password`");
         return None;
     }
     Some(table)
-}
-
-/// Leaf nodes belong to `$G`.
-fn account(entry: &Entry, findings: &mut Findings) {
-    if findings.text(entry).is_some_and(|name| name != "$G") {
-        findings.refuse(entry, "leaf nodes belong to the account $G");
-    }
 }
 
 fn remotes(entry: &Entry, findings: &mut Findings) -> Option<Toml> {
@@ -154,22 +147,18 @@ fn remote(key: &str, value: &Value, findings: &mut Findings) -> Option<Table> {
     for e in findings.map_of(key, value)?.iter() {
         match &*e.key.to_ascii_lowercase() {
             "url" | "urls" => urls(e, &mut table, findings),
-            "account" | "local" => account(e, findings),
+            "account" | "local" => set(&mut table, "account", findings.text(e)),
             "creds" | "credentials" => set(&mut table, "creds", findings.text(e).map(|path| expand_path(&path))),
             "nkey" | "seed" => set(&mut table, "nkey", findings.text(e)),
             "tls" => set(&mut table, "tls", tls::remote(e, findings)),
             "disabled" => disabled = findings.boolean(e).unwrap_or_default(),
             "ignore_discovered_servers" => discover = !findings.boolean(e).unwrap_or_default(),
-            "deny_imports" | "deny_import" | "deny_exports" | "deny_export" => {
-                if findings.texts(e).is_some_and(|subjects| !subjects.is_empty()) {
-                    findings
-                        .refuse(e, "leafd lists what may cross, not what may not: use `import` and `export` in TOML");
-                }
-            }
+            "deny_imports" | "deny_import" => set(&mut table, "deny_import", findings.texts(e)),
+            "deny_exports" | "deny_export" => set(&mut table, "deny_export", findings.texts(e)),
             "proxy" => set(&mut table, "proxy", proxy(e, findings)),
-            "hub" => findings.ignore(e, "leafd is always the leaf"),
+            "hub" => set(&mut table, "hub", findings.boolean(e)),
             "compression" => set(&mut table, "compression", compression(e, findings)),
-            "no_randomize" | "dont_randomize" => findings.ignore(e, "leafd chooses among the URLs itself"),
+            "no_randomize" | "dont_randomize" => set(&mut table, "no_randomize", findings.boolean(e)),
             "first_info_timeout" => set(&mut table, "first_info_timeout", findings.duration(e)),
             "dial_timeout" => set(&mut table, "dial_timeout", findings.duration(e)),
             "ws_compress" | "ws_compression" | "websocket_compress" | "websocket_compression" => {
@@ -177,9 +166,8 @@ fn remote(key: &str, value: &Value, findings: &mut Findings) -> Option<Table> {
             }
             "ws_no_masking" | "websocket_no_masking" => set(&mut table, "websocket.no_masking", findings.boolean(e)),
             "jetstream_cluster_migrate" | "js_cluster_migrate" => findings.ignore(e, "a single server has no cluster"),
-            "isolate_leafnode_interest" | "isolate" | "request_isolation" => {
-                findings.ignore(e, "interest is not kept from other leaf nodes");
-            }
+            "isolate_leafnode_interest" | "isolate" => set(&mut table, "isolate", findings.boolean(e)),
+            "request_isolation" => set(&mut table, "request_isolation", findings.boolean(e)),
             _ => findings.unknown(e, "a remote"),
         }
     }

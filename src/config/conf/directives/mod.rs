@@ -19,7 +19,7 @@ mod websocket;
 pub use reader::Findings;
 
 use super::{Kind, Value};
-use toml::{Table, Value as Toml};
+use toml::Table;
 
 /// leafd's configuration for a file of nats-server, with what there is to say about it. It is meant to be used only if
 /// there are no errors.
@@ -37,15 +37,4 @@ pub fn nats_server_defaults() -> Table {
     reader::set(&mut table, "jetstream.enabled", Some(false));
     reader::set(&mut table, "log.format", Some("nats-server"));
     table
-}
-
-/// Whether clients need credentials.
-fn is_authenticated(table: &Table) -> bool {
-    const CREDENTIALS: [&str; 7] = ["user", "password", "token", "users", "operator", "trusted_keys", "auth_callout"];
-    let auth = table.get("authorization").and_then(Toml::as_table);
-    let accounts = table.get("accounts").and_then(Toml::as_table);
-    let tls = table.get("tls").and_then(Toml::as_table);
-    auth.is_some_and(|auth| CREDENTIALS.iter().any(|key| auth.contains_key(*key)))
-        || accounts.is_some_and(|all| all.values().any(|a| a.as_table().is_some_and(|a| a.contains_key("users"))))
-        || tls.is_some_and(|tls| tls.get("verify_and_map").and_then(Toml::as_bool) == Some(true))
 }

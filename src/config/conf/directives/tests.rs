@@ -222,10 +222,23 @@ fn leaf_nodes_and_hubs() {
          first_info_timeout = '3s'\ndial_timeout = '2s'\ntls = { pinned_certs = ['ab'] }\n
          proxy = { url = 'http://p:1', user = 'u', password = 'x', timeout = '1s' }",
     );
+    same(
+        "leafnodes { port: -1, isolate: true, tls { cert_file: c, key_file: k, handshake_first: true },
+           authorization { account: A, users = [{ user: a, password: b, account: B }] }, remotes = [
+           { url: 'tls://h', account: A, deny_imports: x, deny_exports: [y, z], hub: true, no_randomize: true,
+             isolate: true, request_isolation: true } ] }",
+        "[leaf.listen]\nhost = '0.0.0.0'\nport = 0\nisolate = true\naccount = 'A'\n
+         tls = { cert_file = 'c', key_file = 'k', handshake_first = true }\n
+         users = [{ user = 'a', password = 'b', account = 'B' }]\n
+         [[leaf.remote]]\nname = 'hub'\nurls = ['tls://h']\naccount = 'A'\nexport = ['>']\nimport = ['>']\n
+         deny_import = ['x']\ndeny_export = ['y', 'z']\nhub = true\nno_randomize = true\nisolate = true\n
+         request_isolation = true\ndiscover = true",
+    );
+    same(
+        "leafnodes { port: 1, authorization { nkey: UX, account: A } }",
+        "[leaf.listen]\nhost = '0.0.0.0'\nport = 1\nnkey = 'UX'\naccount = 'A'",
+    );
     for (text, wanted) in [
-        ("leafnodes { port: 1 }\nauthorization { token: t }", ":1:1: `leafnodes` listens without"),
-        ("leafnodes { remotes = [{ url: 'tls://h', deny_imports: x }] }", "`deny_imports` is not supported"),
-        ("leafnodes { remotes = [{ url: 'tls://h', account: A }] }", "`account` is not supported"),
         ("leafnodes { remotes = [{ url: 'tls://h', tls { insecure: true } }] }", "`insecure` is not supported"),
         ("leafnodes { remotes = [{ url: 'tls://h', compression: zip }] }", "no compression mode"),
         ("leafnodes { remotes = [{ creds: x }] }", "needs its `urls`"),

@@ -2,7 +2,7 @@
 
 use super::super::{Entry, Kind, Map};
 use super::reader::{Findings, set};
-use super::{accounts, is_authenticated, jetstream, leaf, mappings, nats_server_defaults, tls, users, websocket};
+use super::{accounts, jetstream, leaf, mappings, nats_server_defaults, tls, users, websocket};
 use toml::{Table, Value as Toml};
 
 /// What is only known when all directives have been read.
@@ -36,7 +36,7 @@ pub(super) fn directives(map: &Map, table: &mut Table, findings: &mut Findings) 
         }
     }
     if let Some(entry) = later.leafnodes {
-        let leaf = leaf::leafnodes(entry, is_authenticated(table), findings);
+        let leaf = leaf::leafnodes(entry, findings);
         set(table, "leaf", leaf);
     }
     if later.allow_non_tls && table.contains_key("tls") {

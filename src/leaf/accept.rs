@@ -1,0 +1,300 @@
+//! One leaf that connects to us, from INFO to its end.
+
+use super::auth::LeafConnect;
+use super::compression::Agreed;
+use super::guest::{Card, Guest};
+use super::info::LeafInfo;
+use super::interest::loop_subject;
+use super::listen::{Leaf, Shared};
+use super::peer::{Counters, Peer, Rules, Side};
+use super::permissions::Filter;
+use super::session::{Control, Session};
+use super::wire::{self, Greeting, STEP_LIMIT, Socket, WireError};
+use crate::auth::SubjectPermission;
+use crate::config::compression::CompressionMode;
+use crate::protocol::NATS_VERSION;
+use crate::server::outbound::CloseReason;
+use crate::server::tls::TlsSession;
+use crate::system::tls;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+/// Bytes that may wait for one leaf before its live traffic is dropped and counted.
+const MAX_LIVE: usize = 8 << 20;
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// Never announced to a leaf: its API is its own (nats-server `denyAllClientJs`).
+const DENIED: [&str; 4] = ["$JS.API.>", "$KV.>", "$OBJ.>", "$SYS.>"];
+
+/// A leaf that has sent CONNECT.
+struct Greeted {
+    socket: Socket,
+    connect: LeafConnect,
+    agreed: Agreed,
+    tls: Option<TlsSession>,
+}
+
+impl Shared {
+    fn info(&self, id: u64, nonce: String) -> LeafInfo {
+        let mode = self.config.compression.mode;
+        LeafInfo {
+            server_id: self.identity.server_id.clone(),
+            server_name: self.identity.server_name.clone(),
+            version: NATS_VERSION.into(),
+            proto: 1,
+            host: self.address.ip().to_string(),
+            port: self.address.port(),
+            headers: true,
+            auth_required: true,
+            tls_required: self.tls.is_some(),
+            max_payload: self.max_payload as i64,
+            jetstream: self.identity.jetstream,
+            client_id: id,
+            nonce,
+            domain: self.identity.domain.clone().unwrap_or_default(),
+            leafnode_urls: Some(Vec::new()),
+            info_on_connect: true,
+            compression: if mode == CompressionMode::NotSupported { String::new() } else { mode.name().into() },
+            ..LeafInfo::default()
+        }
+    }
+
+    /// Serves one leaf until it ends; returns why it did.
+    pub(super) async fn serve(&self, tcp: TcpStream, address: SocketAddr, shutdown: watch::Receiver<bool>) -> String {
+        let id = self.next_id();
+        wire::prepare(&tcp);
+        let Some(nonce) = crate::auth::nonce() else { return "the system gives no random numbers".into() };
+        let info = self.info(id, nonce);
+        let mut buffer = Vec::new();
+        let Greeted { mut socket, connect, agreed, tls } = match self.greet(tcp, &info, &mut buffer).await {
+            Ok(greeted) => greeted,
+            Err(error) => return format!("no handshake: {error}"),
+        };
+        if !connect.lang.is_empty() {
+            let _ = socket.send(b"-ERR 'attempted to connect to leaf node port'\r\n").await;
+            return "a client connected to the leaf node port".into();
+        }
+        let card = Card { id, connect: &connect, nonce: &info.nonce, from: address.ip(), tls: tls.as_ref() };
+        let mut rules = self.authenticator.watch();
+        let in_force = rules.borrow_and_update().clone();
+        let admitted = Guest::admit(&self.config, &self.accounts, &in_force, &self.hashing, &card).await;
+        let guest = match admitted {
+            Ok(guest) => guest,
+            Err(reason) => {
+                let _ = socket.send(b"-ERR 'Authorization Violation'\r\n").await;
+                return reason;
+            }
+        };
+        let answer = LeafInfo {
+            connect_info: true,
+            compression: String::new(),
+            nonce: String::new(),
+            remote_account: guest.account.name().to_owned(),
+            import: guest.subscribe.clone(),
+            export: guest.publish.clone(),
+            ..info.clone()
+        };
+        if let Err(error) = socket.send(&answer.line()).await {
+            return error.to_string();
+        }
+        let (reader, out, _writer) = socket.split();
+        self.replace_stale(&connect, guest.account.name());
+        let counters = Arc::new(Counters::default());
+        let side = Side { peer_is_hub: connect.hub, isolated: self.config.isolate || connect.isolate };
+        let peer = Peer::new(guest.account.clone(), out.clone(), side, MAX_LIVE, counters.clone());
+        let loop_subject = loop_subject(&guest.account);
+        peer.start(self.rules(&guest, &connect.deny_pub), &loop_subject);
+        self.leafs().push(Leaf {
+            id,
+            name: connect.name.clone(),
+            remote_account: connect.remote_account.clone(),
+            account: guest.account.name().to_owned(),
+            user: guest.user.clone(),
+            address,
+            out: out.clone(),
+            counters,
+            peer: peer.clone(),
+            agreed: agreed.clone(),
+        });
+        let guard = Connected { shared: self, id, peer: peer.clone() };
+        tracing::info!("leaf node {address}: connected ({} {})", connect.name, connect.version);
+        let mut control = LeafControl { peer: peer.clone(), address, agreed };
+        let session = Session {
+            peer,
+            loop_subject: &loop_subject,
+            ping_interval: PING_INTERVAL,
+            max_payload: self.max_payload,
+            shutdown,
+        };
+        let time = guest.session.as_ref().and_then(|session| session.ends);
+        let over = async {
+            match time {
+                Some((left, _)) => tokio::time::sleep(left).await,
+                None => std::future::pending().await,
+            }
+        };
+        let changed = async {
+            loop {
+                if rules.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                let now = rules.borrow_and_update().clone();
+                if let Err(reason) = guest.stays(&now, &card).await {
+                    return reason;
+                }
+            }
+        };
+        let reason = tokio::select! {
+            reason = session.run(reader, buffer, &mut control) => reason,
+            reason = changed => {
+                out.send(b"-ERR 'Authorization Violation'\r\n");
+                reason
+            }
+            () = over => {
+                let text = time.map_or("User Authentication Expired", |(_, ending)| ending.text());
+                out.send(format!("-ERR '{text}'\r\n").as_bytes());
+                text.into()
+            }
+        };
+        drop(guard);
+        reason
+    }
+
+    /// INFO, TLS where it is on (before INFO if so configured), an agreement on compression, and the leaf's CONNECT.
+    async fn greet(&self, tcp: TcpStream, info: &LeafInfo, buffer: &mut Vec<u8>) -> Result<Greeted, WireError> {
+        let first = self.config.tls.as_ref().is_some_and(|tls| tls.handshake_first);
+        let mut plain = Socket::Plain(tcp);
+        if !first {
+            plain.send(&info.line()).await?;
+        }
+        let mut session = None;
+        let mut socket = match (plain, &self.tls) {
+            (Socket::Plain(tcp), Some(acceptor)) => {
+                let stream = tokio::time::timeout(STEP_LIMIT, acceptor.accept(tcp)).await;
+                let stream = stream.map_err(|_| WireError::TimedOut)??;
+                let tls_session = TlsSession::of(&stream, first);
+                let pinned = self.config.tls.as_ref().map_or(&[][..], |tls| &tls.pinned_certs);
+                let pin = tls_session.certificates.first().and_then(|certificate| tls::pin(certificate));
+                if !pinned.is_empty() && !pin.is_some_and(|pin| pinned.iter().any(|p| p.eq_ignore_ascii_case(&pin))) {
+                    return Err(std::io::Error::other("its certificate is not among tls.pinned_certs").into());
+                }
+                session = Some(tls_session);
+                Socket::Stream(Box::new(stream))
+            }
+            (plain, _) => plain,
+        };
+        if first {
+            socket.send(&info.line()).await?;
+        }
+        let (began, mut agreed) = (Instant::now(), Agreed::none());
+        // A leaf that may compress says so in an INFO of its own, once, before it says who it is.
+        for first in [true, false] {
+            match socket.receive(buffer, STEP_LIMIT).await? {
+                Greeting::Connect(json) => {
+                    let connect = serde_json::from_slice(&json).map_err(std::io::Error::from)?;
+                    return Ok(Greeted { socket, connect, agreed, tls: session });
+                }
+                Greeting::Info(json) if first => {
+                    let theirs: LeafInfo = serde_json::from_slice(&json).map_err(std::io::Error::from)?;
+                    agreed = Agreed::negotiate(&self.config.compression, &theirs.compression, began.elapsed())
+                        .map_err(std::io::Error::other)?;
+                    if agreed.is_on() {
+                        socket = socket.compressed(agreed.clone(), buffer);
+                        let answer = LeafInfo { compression: agreed.info_name().into(), ..info.clone() };
+                        socket.send(&answer.line()).await?;
+                    }
+                }
+                _ => break,
+            }
+        }
+        Err(WireError::Protocol(crate::protocol::ProtocolError::UnknownOperation))
+    }
+
+    /// What may cross towards and from a leaf. All subjects unless listed; a leaf's requests to our JetStream API are
+    /// taken, as nats-server takes them, but the API of either side is never announced to the other. `refused` is what the
+    /// leaf says that it does not take.
+    fn rules(&self, guest: &Guest, refused: &[String]) -> Rules {
+        let all = [">".to_owned()];
+        let list = |permission: &Option<SubjectPermission>| {
+            let permission = permission.clone().unwrap_or_default();
+            (permission.allow.unwrap_or_else(|| all.to_vec()), permission.deny.unwrap_or_default())
+        };
+        let bare = |list: Vec<String>| list.iter().map(|entry| crate::auth::bare(entry).to_owned()).collect::<Vec<_>>();
+        let ((publish, not_from), (subscribe, not_to)) = (list(&guest.publish), list(&guest.subscribe));
+        let (publish, subscribe) = (bare(publish), bare(subscribe));
+        let and = |more: Vec<String>| DENIED.map(String::from).into_iter().chain(bare(more)).collect::<Vec<_>>();
+        let mut outward = and(not_to);
+        outward.extend(refused.iter().cloned());
+        outward.extend(self.identity.domain.iter().map(|domain| format!("$JS.{domain}.API.>")));
+        let mut inward = vec!["$SYS.>".to_owned()];
+        inward.extend(bare(not_from.clone()));
+        Rules {
+            send: Filter::new(&subscribe, &[], &outward, None),
+            announce: Filter::new(&publish, &[], &and(not_from), None),
+            receive: Filter::new(&publish, &[], &inward, None),
+            peer_export: SubjectPermission::default(),
+        }
+    }
+
+    /// A leaf that comes back before its old connection was found dead takes its place, as in nats-server.
+    fn replace_stale(&self, connect: &LeafConnect, account: &str) {
+        if connect.name.is_empty() || connect.remote_account.is_empty() {
+            return;
+        }
+        let same = |leaf: &&Leaf| {
+            leaf.name == connect.name && leaf.remote_account == connect.remote_account && leaf.account == account
+        };
+        for old in self.leafs().iter().filter(same) {
+            tracing::warn!("leaf node {}: replaced by a new connection of {}", old.address, old.name);
+            old.out.send(b"-ERR 'Duplicate Remote LeafNode Connection'\r\n");
+            old.out.close(CloseReason::Stale);
+        }
+    }
+}
+
+/// A connected leaf; dropping it takes it out of the account and the list.
+struct Connected<'a> {
+    shared: &'a Shared,
+    id: u64,
+    peer: Arc<Peer>,
+}
+
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        self.shared.leafs().retain(|leaf| leaf.id != self.id);
+        self.peer.end();
+        self.peer.out.close(CloseReason::ClientClosed);
+    }
+}
+
+/// How the accepting side takes what a leaf says beside messages.
+struct LeafControl {
+    peer: Arc<Peer>,
+    address: SocketAddr,
+    agreed: Agreed,
+}
+
+impl Control for LeafControl {
+    fn info(&mut self, _: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn error(&mut self, text: &str) -> Result<(), String> {
+        if text.contains("Loop detected") {
+            return Err(format!("the leaf says {text:?}"));
+        }
+        tracing::warn!("leaf node {}: says {text:?}", self.address);
+        Ok(())
+    }
+
+    fn round_trip(&mut self, time: Duration) {
+        self.agreed.adapt(time);
+    }
+
+    fn refused(&mut self, subject: &str) {
+        let line = format!("-ERR 'Permissions Violation for Publish to \"{subject}\"'\r\n");
+        self.peer.out.send(line.as_bytes());
+    }
+}
