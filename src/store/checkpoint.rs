@@ -68,6 +68,12 @@ impl Due {
         self.since >= GROWTH * self.size
     }
 
+    /// The one on disk speaks of segments that are other ones now: a new one is due, and indexes are to be written.
+    pub fn invalidate(&mut self) {
+        self.gone.extend(self.taken.take().into_iter().flat_map(|taken| taken.gone));
+        (self.size, self.sealed) = (0, true);
+    }
+
     /// The one taken is on disk, with this size; or could not be written.
     pub fn written(&mut self, size: Option<u64>) {
         if let Some(size) = size {

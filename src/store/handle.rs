@@ -2,6 +2,7 @@
 
 use super::clock::Clock;
 use super::commit::{self, Commit, Shared, StoreStats};
+use super::compaction::Compactor;
 use super::dir::{self, Lock};
 use super::io::{Disk, MemoryDisk, Place, RealDisk};
 use super::log::{Inner, Log, LogOptions, Storage};
@@ -9,7 +10,7 @@ use super::recovery::{self, Opened};
 use super::reserve::Reserve;
 use super::{StateLog, StoreError};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 /// How the store behaves.
@@ -33,7 +34,7 @@ struct StoreInner {
     shared: Arc<Shared>,
     state: Arc<StateLog>,
     place: Place,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: Option<Lock>,
 }
 
@@ -64,8 +65,13 @@ impl Store {
             let (shared, state) = (shared.clone(), state.clone());
             move || commit::run(&shared, &state)
         });
-        let thread = thread.map_err(|e| StoreError::io("start the commit thread for", dir, e))?;
-        Ok(Store(Arc::new(StoreInner { shared, state, place, thread: Mutex::new(Some(thread)), _lock: lock })))
+        let failed = |e| StoreError::io("start the threads for", dir, e);
+        let store =
+            StoreInner { shared, state, place, threads: Mutex::new(vec![thread.map_err(failed)?]), _lock: lock };
+        let (compactor, thread) = Compactor::start().map_err(failed)?;
+        let _ = store.shared.compactor.set(compactor);
+        store.threads().push(thread);
+        Ok(Store(Arc::new(store)))
     }
 
     /// A new, empty log.
@@ -108,6 +114,7 @@ impl Store {
         }
         // Wakes the thread, so that it notices whether the log needs ticks.
         log.set_limits(options.limits);
+        self.0.shared.look_at(&log);
         Ok(log)
     }
 
@@ -172,12 +179,18 @@ impl Store {
 impl StoreInner {
     fn close(&self) {
         self.shared.stop();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread
-            && thread.thread().id() != thread::current().id()
-        {
-            let _ = thread.join();
+        if let Some(compactor) = self.shared.compactor.get() {
+            compactor.stop();
         }
+        for thread in std::mem::take(&mut *self.threads()) {
+            if thread.thread().id() != thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -14,6 +14,7 @@ mod bits;
 mod checkpoint;
 mod clock;
 mod commit;
+mod compaction;
 mod dir;
 mod error;
 mod frame;

@@ -1,5 +1,6 @@
 //! Sequential reading of what is committed.
 
+use super::io::DiskFile;
 use super::log::Inner;
 use super::segment::{CHUNK, Item, Scanner};
 use super::{StoreError, Stored};
@@ -14,6 +15,8 @@ pub struct Reader {
 
 struct Open {
     base: u64,
+    /// Compaction may put another file in its place.
+    file: Arc<dyn DiskFile>,
     scanner: Scanner,
     /// Damage was come across, and what it costs is not known before the next record.
     damaged: bool,
@@ -45,7 +48,6 @@ impl Reader {
         let from = self.position;
         loop {
             let Some(open) = self.ready()? else { return Ok(None) };
-            let base = open.base;
             let found = match open.scanner.next() {
                 Ok(Some(Item::Record(view, _))) => {
                     let (seq, wanted) = (view.seq, view.seq >= from && matches(view.subject));
@@ -73,21 +75,18 @@ impl Reader {
                     }
                 }
                 // The segment is read to its end; a later one can only hold what comes after it.
-                Ok(None) => match self.end_of(base) {
-                    (last, Some(next)) => {
-                        if damaged {
-                            self.log.declare_damage(self.position, last);
-                        }
-                        self.position = self.position.max(next);
+                Ok(None) => {
+                    let Some((last, next)) = self.end() else {
                         self.open = None;
+                        continue;
+                    };
+                    if damaged {
+                        self.log.declare_damage(self.position, last);
                     }
-                    (last, None) => {
-                        if damaged {
-                            self.log.declare_damage(self.position, last);
-                        }
-                        return Ok(None);
-                    }
-                },
+                    let Some(next) = next else { return Ok(None) };
+                    self.position = self.position.max(next);
+                    self.open = None;
+                }
                 Err(error) => {
                     self.open = None;
                     return Err(StoreError::io("read", &self.log.place.dir, error));
@@ -96,10 +95,12 @@ impl Reader {
         }
     }
 
-    /// The last sequence of a segment, and where the next one begins.
-    fn end_of(&self, base: u64) -> (u64, Option<u64>) {
+    /// The last sequence of the open segment, and where the next one begins; `None` if it is gone, or part of another one by now.
+    fn end(&self) -> Option<(u64, Option<u64>)> {
+        let open = self.open.as_ref()?;
         let state = self.log.state();
-        (state.segment_of(base).map_or(0, |s| s.last), state.segment_after(base))
+        let segment = state.segment_of(open.base).filter(|s| Arc::ptr_eq(&s.file, &open.file))?;
+        Some((segment.last, state.segment_after(open.base)))
     }
 
     /// The scanner of the segment with the position, extended to what is committed by now; `None` if there is nothing.
@@ -111,9 +112,10 @@ impl Reader {
         }
         let Some(segment) = state.segment_of(self.position) else { return Ok(None) };
         match &mut self.open {
-            Some(open) if open.base == segment.base => open.scanner.extend(segment.len),
+            Some(open) if Arc::ptr_eq(&open.file, &segment.file) => open.scanner.extend(segment.len),
             open => {
-                *open = Some(Open { base: segment.base, scanner: segment.scan(self.position, CHUNK), damaged: false })
+                let (base, file) = (segment.base, segment.file.clone());
+                *open = Some(Open { base, file, scanner: segment.scan(self.position, CHUNK), damaged: false })
             }
         }
         drop(state);

@@ -5,6 +5,7 @@ use super::StoreError;
 use super::batch::Batches;
 use super::checkpoint::{self, Checkpoint, Due};
 use super::clock::{Ages, Reading};
+use super::compaction;
 use super::index;
 use super::io::Place;
 use super::log::{LogOptions, State};
@@ -32,6 +33,10 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions, now: Reading) 
         bases.sort_unstable();
         bases
     };
+    if names.iter().any(|name| name == compaction::NEW) {
+        // Of no use; if it stays, the next one is written over it.
+        let _ = place.disk.remove(&place.dir.join(compaction::NEW));
+    }
     let (tombstones, removals) = Tombstones::open(place)?;
     let (state, mend, damaged) = (State::new(options), Vec::new(), Vec::new());
     let mut opening = Opening { place, id, state, mend, damaged, tombs: Vec::new(), broken: Vec::new() };
@@ -203,14 +208,20 @@ impl Opening<'_> {
             match &table {
                 Some(table) => {
                     let is_gone = |seq| gone.contains(seq) || broken.contains(seq);
-                    let removed = table.rows.iter().filter(|row| is_gone(row.seq));
-                    removed.for_each(|row| segment.remove(row.seq));
+                    for row in table.rows.iter().filter(|row| is_gone(row.seq)) {
+                        segment.remove(row.seq);
+                    }
+                    segment.note_absent(table.rows.iter().map(|row| row.seq));
                     match segment.base > counted {
                         true => self.count_in(table, is_gone),
                         false => self.count_out(table, |seq| gone.contains(seq) && !before.contains(seq)),
                     }
                 }
-                None => gone.within(segment.base, segment.last).for_each(|seq| segment.remove(seq)),
+                None => {
+                    for seq in gone.within(segment.base, segment.last) {
+                        segment.remove(seq);
+                    }
+                }
             }
             if segment.base > counted && !last {
                 self.state.checkpoint.since += segment.len;

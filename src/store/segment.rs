@@ -23,6 +23,8 @@ const MAGIC: &[u8; 8] = b"leafdseg";
 const VERSION: u32 = 2;
 /// One search point for about so many bytes.
 const STRIDE: u64 = 8 * 1024;
+/// Of a segment that reaches over more sequences it is not noted which of them it does not have.
+const SPAN_MAX: u64 = 1 << 20;
 /// Read-ahead of a sequential scan.
 pub(super) const CHUNK: usize = 256 * 1024;
 
@@ -36,8 +38,11 @@ pub(super) struct Segment {
     pub last_time: i64,
     /// Committed length of the file.
     pub len: u64,
-    /// Records written, removed ones included.
+    /// Records in the file, removed ones included.
     pub records: u64,
+    /// How many of them are removed.
+    lost: u64,
+    /// What is no more, counted from `base`: removed records, and those that compaction has left out.
     pub removed: Bits,
     pub file: Arc<dyn DiskFile>,
     pub path: PathBuf,
@@ -45,7 +50,7 @@ pub(super) struct Segment {
     points: Vec<(u64, u64)>,
     /// Their times.
     times: Vec<i64>,
-    /// Its header is as it was written.
+    /// Nothing of it is known to be damaged.
     pub sound: bool,
     /// An index file says what is in it; never before it is sealed.
     pub indexed: bool,
@@ -63,7 +68,13 @@ pub(super) fn file_name(base: u64) -> String {
 impl Segment {
     /// Creates the file with its header; durable when the commit that writes the first records is.
     pub fn create(place: &Place, base: u64) -> Result<Segment, StoreError> {
-        let path = place.dir.join(file_name(base));
+        let segment = Segment::create_at(place, place.dir.join(file_name(base)), base)?;
+        place.disk.sync_dir(&place.dir).map_err(|e| StoreError::io("sync the folder", &place.dir, e))?;
+        Ok(segment)
+    }
+
+    /// The same under another name.
+    pub fn create_at(place: &Place, path: PathBuf, base: u64) -> Result<Segment, StoreError> {
         let failed = |error| StoreError::io("create", &path, error);
         let file = place.disk.open(&path, true).map_err(failed)?;
         file.truncate(0).map_err(failed)?;
@@ -73,7 +84,6 @@ impl Segment {
         header.extend_from_slice(&base.to_le_bytes());
         header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
         file.write_at(&header, 0).map_err(failed)?;
-        place.disk.sync_dir(&place.dir).map_err(|e| StoreError::io("sync the folder", &place.dir, e))?;
         Ok(Segment::new(base, file, path))
     }
 
@@ -108,6 +118,7 @@ impl Segment {
             last_time: i64::MIN,
             len: HEADER,
             records: 0,
+            lost: 0,
             removed: Bits::default(),
             file,
             path,
@@ -171,9 +182,25 @@ impl Segment {
         self.len = offset + used as u64;
     }
 
-    /// Takes note that `seq` was removed.
-    pub fn remove(&mut self, seq: u64) {
-        self.removed.insert(seq - self.base);
+    /// Takes note that `seq`, which is in the file, was removed; whether that is the one by which two thirds are.
+    pub fn remove(&mut self, seq: u64) -> bool {
+        let new = self.removed.insert(seq - self.base);
+        self.lost += u64::from(new);
+        new && self.lost == (self.records * 2).div_ceil(3)
+    }
+
+    /// Takes note of what is not in the file, unless it reaches far: the sequences between those that are, `present`, which ascend.
+    pub fn note_absent(&mut self, present: impl Iterator<Item = u64>) {
+        if self.last.saturating_sub(self.base) > SPAN_MAX {
+            return;
+        }
+        let mut next = self.base;
+        for seq in present {
+            for absent in next..seq {
+                self.removed.insert(absent - self.base);
+            }
+            next = seq + 1;
+        }
     }
 
     /// Whether `seq` was removed.
@@ -204,7 +231,18 @@ impl Segment {
 
     /// Records that are not removed.
     pub fn live(&self) -> u64 {
-        self.records - self.removed.count()
+        self.records - self.lost
+    }
+
+    /// Bytes of those, about.
+    pub fn live_bytes(&self) -> u64 {
+        self.len * self.live() / self.records.max(1)
+    }
+
+    /// Whether writing what is left frees twice as much, and at least `least` bytes.
+    pub fn is_sparse(&self, least: u64) -> bool {
+        let freed = self.len - self.live_bytes();
+        self.sound && freed >= least && freed >= 2 * self.live_bytes()
     }
 
     /// The removals among its records, as far as the file goes.

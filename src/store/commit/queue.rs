@@ -4,12 +4,13 @@ use super::TICK;
 use super::ticket::{Commit, Ticket, ticket};
 use crate::store::StoreError;
 use crate::store::clock::{Clock, Reading};
-use crate::store::log::Inner;
+use crate::store::compaction::Compactor;
+use crate::store::log::{Inner, Log};
 use crate::store::reserve::Reserve;
 use crate::store::tables::Tables;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 /// Counters of the store.
 #[derive(Clone, Debug, Default, serde::Serialize)]
@@ -20,6 +21,8 @@ pub struct StoreStats {
     pub syncs: u64,
     /// Bytes of records written.
     pub bytes_written: u64,
+    /// Of those, by compaction.
+    pub bytes_compacted: u64,
     /// Records committed.
     pub records: u64,
     /// Commits that failed.
@@ -39,10 +42,13 @@ pub(in crate::store) struct Shared {
     /// How many logs there have been.
     numbers: AtomicU64,
     tables: Mutex<Tables>,
-    pub(super) segment_bytes: u64,
+    pub(in crate::store) segment_bytes: u64,
+    /// Gives room of removed records back; there from the time the store is open.
+    pub compactor: OnceLock<Compactor>,
     pub(super) commits: AtomicU64,
     pub(super) syncs: AtomicU64,
     pub(super) bytes_written: AtomicU64,
+    compacted: AtomicU64,
     pub(super) records: AtomicU64,
     failures: AtomicU64,
     error: Mutex<Option<String>>,
@@ -74,9 +80,11 @@ impl Shared {
             numbers: AtomicU64::new(0),
             tables: Mutex::default(),
             segment_bytes,
+            compactor: OnceLock::new(),
             commits: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
+            compacted: AtomicU64::new(0),
             records: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             error: Mutex::default(),
@@ -139,12 +147,26 @@ impl Shared {
         self.wake.notify_one();
     }
 
+    /// Has the log looked at, whether room of removed records is worth to be given back.
+    pub fn look_at(&self, log: &Log) {
+        if let Some(compactor) = self.compactor.get() {
+            compactor.look_at(log);
+        }
+    }
+
+    /// So many bytes were written by compaction.
+    pub fn count_compacted(&self, bytes: u64) {
+        self.compacted.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Counters of now.
     pub fn stats(&self) -> StoreStats {
         StoreStats {
             commits: self.commits.load(Ordering::Relaxed),
             syncs: self.syncs.load(Ordering::Relaxed),
             bytes_written: self.bytes_written.load(Ordering::Relaxed),
+            bytes_compacted: self.compacted.load(Ordering::Relaxed),
             records: self.records.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
             error: self.error.lock().unwrap_or_else(PoisonError::into_inner).clone(),

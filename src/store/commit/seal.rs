@@ -6,6 +6,7 @@ use crate::store::log::{Log, Storage};
 use crate::store::segment::CHUNK;
 use crate::store::table::Table;
 use crate::store::{StoreError, checkpoint, index};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Takes note that a new segment is about to begin; the state's lock is held.
@@ -32,6 +33,7 @@ pub(super) fn write(shared: &Shared, log: &Log) {
     if let Err(error) = result.and_then(|()| write_checkpoint(shared, log)) {
         tracing::warn!("{}: opening will take longer: {error}", log.0.id);
     }
+    shared.look_at(log);
 }
 
 fn write_index(shared: &Shared, log: &Log, base: u64) -> Result<(), StoreError> {
@@ -49,7 +51,8 @@ fn write_index(shared: &Shared, log: &Log, base: u64) -> Result<(), StoreError> 
     }
     let written = index::write(place, &summary, &table)?;
     shared.bytes_written.fetch_add(written, Ordering::Relaxed);
-    if let Some(segment) = log.0.state().segment_of_mut(base).filter(|s| s.base == base) {
+    // Unless it was written anew meanwhile.
+    if let Some(segment) = log.0.state().segment_of_mut(base).filter(|s| Arc::ptr_eq(&s.file, &file)) {
         segment.indexed = true;
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! What the segments hold, walked over by their tables: no record is read.
 
-use super::{Inner, Log};
+use super::{Inner, Log, State};
 use crate::store::StoreError;
-use crate::store::segment::{CHUNK, Segment};
+use crate::store::segment::CHUNK;
 use crate::store::table::{Builder, Row, Table};
 use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, PoisonError};
@@ -36,16 +36,22 @@ impl Log {
                 found.or_else(|| state.segment_after(from))
             };
             let Some(base) = base.filter(|base| from.max(*base) < range.end) else { return Ok(None) };
-            let flow = self.with_table(base, |table| {
+            let seen = self.with_table(base, |table| {
                 let rows = table.from(from);
                 let rows = &rows[..rows.partition_point(|row| row.seq < range.end)];
-                visit(table, rows)
+                (visit(table, rows), rows.last().map(|row| row.seq))
             })?;
-            if let Some(ControlFlow::Break(found)) = flow {
-                return Ok(Some(found));
-            }
-            let Some(next) = self.0.state().segment_after(base) else { return Ok(None) };
-            from = from.max(next);
+            // What comes next is asked for by sequence, as compaction may have made one of this segment and the next.
+            from = match seen {
+                Some((ControlFlow::Break(found), _)) => return Ok(Some(found)),
+                Some((ControlFlow::Continue(()), Some(last))) => last + 1,
+                Some((ControlFlow::Continue(()), None)) => match self.0.state().segment_after(base) {
+                    Some(next) => from.max(next),
+                    None => return Ok(None),
+                },
+                // Gone, or part of another one by now: looked for again.
+                None => from,
+            };
         }
     }
 
@@ -61,14 +67,23 @@ impl Log {
     /// The table of a sealed segment; `None` if it is gone.
     pub(super) fn sealed_table(&self, base: u64) -> Result<Option<Arc<Table>>, StoreError> {
         let inner = &self.0;
-        if let Some(table) = inner.shared.tables().get(inner.number, base) {
-            return Ok(Some(table));
+        loop {
+            if let Some(table) = inner.shared.tables().get(inner.number, base) {
+                return Ok(Some(table));
+            }
+            let look = |state: &State| {
+                let segment = state.segment_of(base).filter(|s| s.base == base);
+                segment.map(|s| (s.file.clone(), s.contents()))
+            };
+            let Some((file, contents)) = look(&inner.state()) else { return Ok(None) };
+            let table = Arc::new(contents.table(&inner.place)?);
+            inner.shared.tables().put(inner.number, base, table.clone());
+            // Compaction may have put another file in its place, and have forgotten the table before it was there.
+            if inner.state().segment_of(base).is_none_or(|s| Arc::ptr_eq(&s.file, &file)) {
+                return Ok(Some(table));
+            }
+            inner.shared.tables().forget(inner.number, base);
         }
-        let contents = inner.state().segment_of(base).filter(|s| s.base == base).map(Segment::contents);
-        let Some(contents) = contents else { return Ok(None) };
-        let table = Arc::new(contents.table(&inner.place)?);
-        inner.shared.tables().put(inner.number, base, table.clone());
-        Ok(Some(table))
     }
 }
 

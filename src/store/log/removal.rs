@@ -65,14 +65,17 @@ impl Log {
     /// After records were taken out of the books: deletes what segments that empties, has the removals written if `note`, and
     /// looks for the last records of subjects that lost theirs.
     fn settle(&self, mut mend: Vec<Box<str>>, note: bool) {
-        let gone = {
+        let (gone, sparse) = {
             let mut state = self.0.state();
             if note {
                 self.queue(&mut state);
             }
-            state.settle()
+            (state.settle(), std::mem::take(&mut state.sparse))
         };
         self.delete(gone);
+        if sparse {
+            self.0.shared.look_at(self);
+        }
         mend.sort_unstable();
         mend.dedup();
         for subject in mend {

@@ -47,6 +47,8 @@ pub(in crate::store) struct State {
     pub deleted: bool,
     /// Some segment has lost its last record.
     emptied: bool,
+    /// Some segment has become sparse.
+    pub sparse: bool,
     pub checkpoint: Due,
     pub ages: Ages,
 }
@@ -79,6 +81,7 @@ impl State {
             unsynced: false,
             deleted: false,
             emptied: true,
+            sparse: false,
             checkpoint: Due::default(),
             ages: Ages::default(),
         }
@@ -122,8 +125,9 @@ impl State {
             return false;
         }
         if let Some(segment) = self.segment_of_mut(seq) {
-            segment.remove(seq);
-            self.emptied |= segment.live() == 0;
+            let (sparse, empty) = (segment.remove(seq), segment.live() == 0);
+            self.sparse |= sparse;
+            self.emptied |= empty;
         }
         self.msgs -= 1;
         self.bytes = self.bytes.saturating_sub(size);

@@ -1,6 +1,7 @@
 //! The store as its users see it: on a simulated disk with power cuts, and on the real one.
 
 mod batches;
+mod compaction;
 mod faults;
 mod logs;
 mod simulation;

@@ -1,0 +1,202 @@
+//! Compaction: sealed segments of which little is left are written anew, so that their room returns to the file system.
+//!
+//! A thread of its own does it, within a budget, and only where it pays: what is written must free at least twice as much.
+//! Neighbours become one segment. The first segment stays as it is, as it is on its way out in a queue, and so does the last,
+//! which is written to. Frames of removals are left out: the file of removals has them.
+//!
+//! The new file takes the name of the first segment it replaces; the others are deleted when that is durable. A power cut in
+//! between leaves records twice, and opening believes the segment that begins with them.
+
+use super::StoreError;
+use super::commit::Shared;
+use super::index;
+use super::io::DiskFile;
+use super::log::{Inner, Log, State, Storage};
+use super::record::{Part, Record};
+use super::segment::{self, HEADER, Item, Scanner, Segment};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Most bytes that are written for it, per second.
+const BUDGET: u64 = 4 << 20;
+/// Logs that may wait; more come again when they seal a segment.
+const QUEUE: usize = 256;
+/// Most sequences of a segment that is made of several.
+const SPAN: u64 = 1 << 20;
+/// Bytes written at a time, and read ahead.
+const PIECE: usize = 256 * 1024;
+/// Waits are interrupted this often to see whether the store ends.
+const SLICE: Duration = Duration::from_millis(50);
+/// Where the new file is made.
+pub(super) const NEW: &str = "compact.new";
+
+/// A handle on the thread.
+pub(super) struct Compactor(SyncSender<Option<Weak<Inner>>>);
+
+impl Compactor {
+    pub fn start() -> std::io::Result<(Compactor, JoinHandle<()>)> {
+        let (sender, logs) = sync_channel(QUEUE);
+        let thread = thread::Builder::new().name("leafd-compact".into()).spawn(move || run(&logs))?;
+        Ok((Compactor(sender), thread))
+    }
+
+    /// Has the log looked at.
+    pub fn look_at(&self, log: &Log) {
+        if log.0.storage == Storage::File
+            && let Err(TrySendError::Full(_)) = self.0.try_send(Some(Arc::downgrade(&log.0)))
+        {
+            tracing::debug!("{}: compacted later", log.0.id);
+        }
+    }
+
+    /// Ends the thread once the store is closed.
+    pub fn stop(&self) {
+        let _ = self.0.send(None);
+    }
+}
+
+fn run(logs: &Receiver<Option<Weak<Inner>>>) {
+    while let Ok(Some(log)) = logs.recv() {
+        // Not held while the budget is waited for.
+        while let Some(log) = log.upgrade().map(Log) {
+            let shared = log.0.shared.clone();
+            match compact(&shared, &log) {
+                Ok(0) => break,
+                Ok(written) => {
+                    drop(log);
+                    let until = Instant::now() + Duration::from_micros(written * 1_000_000 / BUDGET);
+                    while Instant::now() < until && !shared.is_closed() {
+                        thread::sleep(SLICE.min(until.saturating_duration_since(Instant::now())));
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!("{}: room of removed messages is given back later: {error}", log.0.id);
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// A segment that is written anew.
+struct Source {
+    base: u64,
+    file: Arc<dyn DiskFile>,
+    len: u64,
+}
+
+impl Source {
+    fn scan(&self) -> Scanner {
+        Scanner::new(self.file.clone(), HEADER, self.len, self.base - 1, PIECE)
+    }
+}
+
+/// Writes some segments anew; how many bytes that took, 0 if there is nothing to gain.
+fn compact(shared: &Shared, log: &Log) -> Result<u64, StoreError> {
+    if shared.is_closed() {
+        return Ok(0);
+    }
+    let sources = choose(&log.0.state(), shared.segment_bytes);
+    let Some(base) = sources.first().map(|s| s.base) else { return Ok(0) };
+    let place = &log.0.place;
+    let mut new = Segment::create_at(place, place.dir.join(NEW), base)?;
+    let Some(kept) = copy(log, &sources, &mut new)? else { return Ok(0) };
+    let written = new.len;
+    shared.count_compacted(written);
+    let failed = |e| StoreError::io("compact in", &place.dir, e);
+    // An index is believed by the length of its segment: that of the old one must be gone for good.
+    index::remove(place, base).and_then(|()| place.disk.sync_dir(&place.dir)).map_err(failed)?;
+    let Some(replaced) = replace(log, new, &sources, &kept)? else { return Ok(0) };
+    sources.iter().for_each(|source| shared.tables().forget(log.0.number, source.base));
+    place.disk.sync_dir(&place.dir).map_err(failed)?;
+    log.delete(replaced);
+    Ok(written)
+}
+
+/// Copies what is live, durably; its sequences, or `None` if not all can be read.
+fn copy(log: &Log, sources: &[Source], new: &mut Segment) -> Result<Option<Vec<u64>>, StoreError> {
+    let failed = |e| StoreError::io("compact in", &log.0.place.dir, e);
+    let (mut bytes, mut at, mut kept) = (Vec::with_capacity(PIECE), HEADER, Vec::new());
+    for source in sources {
+        let mut scanner = source.scan();
+        while let Some(item) = scanner.next().map_err(failed)? {
+            let view = match item {
+                Item::Record(view, _) => view,
+                Item::Removals(_) => continue,
+                Item::Damage { .. } => {
+                    // It stays as it is, for fsck and salvage to see.
+                    let mut state = log.0.state();
+                    state.segment_of_mut(source.base).into_iter().for_each(|segment| segment.sound = false);
+                    return Ok(None);
+                }
+            };
+            if !log.0.state().is_live(view.seq) {
+                continue;
+            }
+            let record = Record { subject: view.subject, headers: view.headers, payload: view.payload };
+            let offset = at + bytes.len() as u64;
+            // Parts of a batch may be gone: it is no batch any more.
+            record.push(&mut bytes, view.seq, view.time, Part::default());
+            new.note(view.seq, view.time, offset, view.used);
+            kept.push(view.seq);
+            if bytes.len() >= PIECE {
+                new.file.write_at(&bytes, at).map_err(failed)?;
+                at += bytes.len() as u64;
+                bytes.clear();
+            }
+        }
+    }
+    new.file.write_at(&bytes, at).and_then(|()| new.file.sync()).map_err(failed)?;
+    Ok(Some(kept))
+}
+
+/// Puts the new segment in the place of the others, if these are still there; gives back those whose files are to be deleted.
+fn replace(log: &Log, mut new: Segment, sources: &[Source], kept: &[u64]) -> Result<Option<Vec<Segment>>, StoreError> {
+    let mut state = log.0.state();
+    let first = state.segments.partition_point(|s| s.base < new.base);
+    let old = state.segments.iter().skip(first).zip(sources);
+    let same = old.take_while(|(s, source)| s.base == source.base && Arc::ptr_eq(&s.file, &source.file)).count();
+    if same < sources.len() || state.deleted || first == 0 || kept.is_empty() {
+        return Ok(None);
+    }
+    new.note_absent(kept.iter().copied());
+    // What was removed since it was copied.
+    for seq in kept.iter().filter(|seq| !state.is_live(**seq)) {
+        new.remove(*seq);
+    }
+    let path = log.0.place.dir.join(segment::file_name(new.base));
+    log.0.place.disk.rename(&new.path, &path).map_err(|e| StoreError::io("compact", &path, e))?;
+    new.path = path;
+    new.filled = new.len;
+    let mut old: Vec<Segment> = state.segments.drain(first..first + sources.len()).collect();
+    state.segments.insert(first, new);
+    state.checkpoint.invalidate();
+    // Its file has the new one's name now.
+    old.remove(0);
+    Ok(Some(old))
+}
+
+/// The first segments worth the writing.
+fn choose(state: &State, segment_bytes: u64) -> Vec<Source> {
+    let least = segment_bytes / 16;
+    let inner = state.segments.len().saturating_sub(1);
+    let (mut chosen, mut bytes, mut base) = (Vec::new(), 0, 0);
+    if state.deleted {
+        return chosen;
+    }
+    // One without an index may be about to get it.
+    let is_sparse = |s: &Segment| s.indexed && s.is_sparse(least);
+    for segment in state.segments.iter().take(inner).skip(1).skip_while(|s| !is_sparse(s)) {
+        // One that was written anew before, and is small, joins.
+        let joins = is_sparse(segment) || segment.indexed && segment.sound && segment.len < segment_bytes / 4;
+        bytes += segment.live_bytes();
+        if !chosen.is_empty() && (!joins || bytes > segment_bytes || segment.last - base > SPAN) {
+            break;
+        }
+        base = if chosen.is_empty() { segment.base } else { base };
+        chosen.push(Source { base: segment.base, file: segment.file.clone(), len: segment.len });
+    }
+    chosen
+}

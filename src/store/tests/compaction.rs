@@ -1,0 +1,99 @@
+//! Room of removed records is given back, while they are read, and whenever the power goes.
+
+use super::simulation::audit;
+use super::{all, log, open, put};
+use crate::store::sim::SimDisk;
+use crate::store::*;
+use std::time::{Duration, Instant};
+
+fn size(disk: &SimDisk) -> usize {
+    let files = disk.files().into_iter();
+    files.filter(|(path, _)| path.extension().is_some_and(|e| e == "seg")).map(|(_, len)| len).sum()
+}
+
+/// Fills a log, and removes nine of ten but for the first and last segments; the payloads of what stays.
+fn fill(store: &Store, log1: &Log) -> Vec<(u64, String)> {
+    for n in 0..600 {
+        put(log1, &format!("s.{}", n % 7), &format!("{n:0100}"));
+        if n % 5 == 0 {
+            store.barrier().wait().expect("commits");
+        }
+    }
+    store.barrier().wait().expect("commits");
+    let goes: Vec<u64> = (20..580).filter(|seq| seq % 10 > 0).collect();
+    assert_eq!(log1.remove(&goes).expect("removes"), goes.len() as u64);
+    let kept = (1..=600).filter(|seq| !goes.contains(seq));
+    kept.map(|seq| (seq, format!("{:0100}", seq - 1))).collect()
+}
+
+fn shrinks(disk: &SimDisk, below: usize) {
+    let begun = Instant::now();
+    while size(disk) > below {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{} bytes are left, not {below}", size(disk));
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn room_of_what_was_removed_between_others_is_given_back() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    let log1 = log(&store, Limits::default());
+    let mut early = log1.reader();
+    let kept = {
+        let kept = fill(&store, &log1);
+        // Stands in a segment that will be another file.
+        early.seek(300);
+        assert_eq!(early.next(&|_| true).expect("readable").map(|s| s.seq), Some(300));
+        kept
+    };
+    store.barrier().wait().expect("commits");
+    shrinks(&disk, 30_000);
+    assert!(store.stats().bytes_compacted > 0);
+    assert_eq!(all(&log1), kept);
+    let mut rest = Vec::new();
+    while let Some(stored) = early.next(&|_| true).expect("readable") {
+        rest.push(stored.seq);
+    }
+    assert_eq!(rest, kept.iter().map(|(seq, _)| *seq).filter(|seq| *seq > 300).collect::<Vec<_>>());
+    audit(&log1, "compacted");
+    assert_eq!((log1.read(301).expect("readable"), log1.count_from(301, ">")), (None, rest.len() as u64));
+    // Once more, of what was written anew.
+    let goes: Vec<u64> = (30..570).filter(|seq| seq % 10 == 0 && seq % 100 > 0).collect();
+    log1.remove(&goes).expect("removes");
+    audit(&log1, "thinned out");
+    store.close();
+    let store = open(&disk);
+    let log1 = log(&store, Limits::default());
+    audit(&log1, "opened");
+    assert_eq!(log1.state().msgs, (kept.len() - goes.len()) as u64);
+    assert_eq!(put(&log1, "s", "next"), 601);
+}
+
+#[test]
+fn the_power_may_go_while_room_is_given_back() {
+    for seed in 0..60 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let disk = SimDisk::default();
+        let store = open(&disk);
+        let log1 = log(&store, Limits::default());
+        let kept = fill(&store, &log1);
+        store.barrier().wait().expect("commits");
+        // At some time during it, or after; all is there all the time.
+        let before = size(&disk);
+        let until = random.usize(30_000.min(before)..=before);
+        while size(&disk) > until {
+            assert_eq!(all(&log1), kept, "seed {seed}, meanwhile");
+            assert_eq!(log1.count_from(2, "s.*"), kept.len() as u64 - 1, "seed {seed}, meanwhile");
+        }
+        let disk = disk.cut(&mut random);
+        store.close();
+        let store = open(&disk);
+        let log1 = log(&store, Limits::default());
+        assert_eq!(all(&log1), kept, "seed {seed}");
+        audit(&log1, &format!("seed {seed}"));
+        shrinks(&disk, 30_000);
+        assert_eq!(all(&log1), kept, "seed {seed}, compacted");
+        store.close();
+    }
+}
