@@ -143,6 +143,10 @@ impl HubLink for Wire {
         true
     }
 
+    fn redial(&self) {
+        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn hub_domain(&self) -> Option<String> {
         None
     }
@@ -192,14 +196,13 @@ impl Gateway {
             name: "t".into(),
             gateway: "gw1".into(),
             filters: vec!["t.>".to_owned()].into(),
-            hub_stream: None,
-            hub_domain: None,
             dead_subject: "dead.t".into(),
             settings: Settings {
                 ack_timeout: Duration::from_millis(500),
                 backoff: (Duration::from_millis(5), Duration::from_millis(200)),
                 ..Settings::default()
             },
+            ..Options::default()
         };
         let committed = self.committed.clone();
         let stream = StoredStream::new("t", "UPLINK_t", "e1", self.store.clone(), self.log.clone(), committed);

@@ -32,6 +32,8 @@ pub struct AdapterContext {
     pub account: Arc<Account>,
     /// The gateway's name.
     pub gateway: String,
+    /// Subjects that uplinks capture; results of commands may go there.
+    pub uplinks: Arc<[String]>,
 }
 
 /// One configured adapter.

@@ -179,6 +179,7 @@ fn expand(config: &mut Config) {
     }
     for uplink in &mut config.uplink {
         uplink.subjects.iter_mut().for_each(fill);
+        uplink.gap_subject.iter_mut().for_each(fill);
     }
     for serial in &mut config.adapter.serial {
         fill(&mut serial.subject);

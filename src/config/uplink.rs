@@ -53,12 +53,29 @@ pub struct UplinkConfig {
     /// What happens above that. Default: reject.
     #[serde(default)]
     pub on_full: OnFull,
+    /// With `on_full = "thin"`, of how many messages of a subject one stays. Default: 10.
+    #[serde(default = "keep_every")]
+    pub keep_every: u32,
+    /// A subject on which gaps are declared to the hub. Default: they are only counted.
+    #[serde(default)]
+    pub gap_subject: Option<String>,
+    /// A key-value bucket at the hub that is told the state. Default: none.
+    #[serde(default)]
+    pub status_bucket: Option<String>,
+    /// How often at most, while only numbers change. Default: 1m.
+    #[serde(default = "status_interval")]
+    pub status_interval: Duration,
     /// How long the hub may take to confirm a message. Default: 5s.
     #[serde(default = "ack_timeout")]
     pub ack_timeout: Duration,
 }
 
 impl UplinkConfig {
+    /// Everything that its local stream captures.
+    pub fn captured(&self) -> Vec<String> {
+        self.subjects.iter().chain(&self.gap_subject).cloned().collect()
+    }
+
     /// The name of the local stream.
     pub fn stream(&self) -> String {
         format!("UPLINK_{}", self.stem())
@@ -85,6 +102,9 @@ pub enum OnFull {
     Reject,
     /// The oldest go, confirmed or not; what was not confirmed counts as a gap.
     DropOldest,
+    /// From nine tenths on, the oldest are thinned: of `keep_every` messages of a subject one stays. What was thinned counts
+    /// as a gap. If that is not enough, the oldest go.
+    Thin,
 }
 
 fn window() -> u32 {
@@ -97,6 +117,14 @@ fn batch() -> u32 {
 
 fn max_bytes() -> ByteSize {
     ByteSize(1 << 30)
+}
+
+fn keep_every() -> u32 {
+    10
+}
+
+fn status_interval() -> Duration {
+    Duration(StdDuration::from_secs(60))
 }
 
 fn ack_timeout() -> Duration {

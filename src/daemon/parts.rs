@@ -126,7 +126,8 @@ impl Parts {
                 Some(Arc::new(Listener::start(house, listen.clone(), ends.links.subscribe()).await?))
             }
         };
-        let context = AdapterContext { account, gateway: config.server_name.clone() };
+        let uplinked = config.uplink.iter().flat_map(|uplink| uplink.captured()).collect();
+        let context = AdapterContext { account, gateway: config.server_name.clone(), uplinks: uplinked };
         let adapters = Adapters::start(&config.adapter, context);
         let clients = server.start(Ending {
             intake: ends.intake.subscribe(),
@@ -340,7 +341,7 @@ fn wan_limits(config: &Config) -> TrafficLimits {
 
 fn start_links(config: &Config, accounts: &Accounts, identity: &Identity, ends: &Ends) -> Vec<Arc<Link>> {
     // What an uplink owns never crosses as live traffic, to whichever hub: it would arrive twice.
-    let withheld: Vec<String> = config.uplink.iter().flat_map(|u| u.subjects.iter().cloned()).collect();
+    let withheld: Vec<String> = config.uplink.iter().flat_map(|uplink| uplink.captured()).collect();
     let start = |remote: &crate::config::leaf::RemoteConfig| {
         let account = accounts.get_or_create(&remote.account);
         let withheld = if remote.account == GLOBAL_ACCOUNT { withheld.clone() } else { Vec::new() };
@@ -354,6 +355,8 @@ fn stream_status(stream: &jetstream::Stream) -> Value {
     let damaged = stream.log().damaged().into_iter().map(|range| (*range.start(), *range.end()));
     json!({
         "name": stream.name(),
+        "mirror": stream.mirror_info(),
+        "sources": stream.sources_info(),
         "state": {
             "messages": state.msgs,
             "bytes": state.bytes,

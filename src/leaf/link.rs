@@ -131,6 +131,13 @@ impl Link {
         self.state.subscribe()
     }
 
+    /// Gives the present connection up, and dials again.
+    pub fn redial(&self) {
+        if let Some(peer) = &self.current().peer {
+            peer.out.close(CloseReason::Stale);
+        }
+    }
+
     /// Bytes not yet written.
     pub fn backlog_bytes(&self) -> usize {
         self.current().peer.as_ref().map_or(0, |peer| peer.out.waiting())

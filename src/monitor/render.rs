@@ -89,10 +89,11 @@ fn uplink_lines(out: &mut String, uplink: &Value) {
     );
     let _ = writeln!(
         out,
-        "          backlog {} messages, {}, oldest {}; last hub ack {} at sequence {}",
+        "          backlog {} messages, {}, oldest {}{}; last hub ack {} at sequence {}",
         uplink["backlog_messages"],
         bytes(&uplink["backlog_bytes"]),
         duration(uplink["oldest_age"].as_f64()),
+        uplink["eta"].as_f64().map(|eta| format!(", done in {}", duration(Some(eta)))).unwrap_or_default(),
         uplink["last_ack_time"].as_str().unwrap_or("never"),
         uplink["last_ack_seq"]
     );
@@ -105,6 +106,17 @@ fn uplink_lines(out: &mut String, uplink: &Value) {
         uplink["dead_letters"],
         uplink["gaps"],
         text(&uplink["exactly_once"])
+    );
+    let _ = writeln!(
+        out,
+        "          {}, {:.1} messages a second; {} today, {} this month; {} thinned, {} gaps declared, {} stalls",
+        text(&uplink["class"]),
+        uplink["rate"].as_f64().unwrap_or(0.0),
+        bytes(&uplink["bytes_today"]),
+        bytes(&uplink["bytes_this_month"]),
+        uplink["thinned"].as_u64().unwrap_or(0),
+        uplink["gaps_declared"].as_u64().unwrap_or(0),
+        uplink["watchdog"].as_u64().unwrap_or(0)
     );
     if let Some(refusal) = uplink["refusal"].as_str() {
         let _ = writeln!(out, "          the hub refuses: {refusal}");
@@ -166,7 +178,7 @@ mod tests {
             "adapters": [{ "kind": "serial", "name": "s", "state": "ok", "stored": 5, "dropped": 0 }],
             "uplinks": [{ "name": "t", "state": "waiting", "link": "down", "backlog_messages": 12, "backlog_bytes": 4096,
                 "oldest_age": 75.5, "last_ack_seq": 3, "delivered": 3, "duplicates": 0, "resends": 0, "dead_letters": 0,
-                "gaps": 0, "exactly_once": "yes" }],
+                "gaps": 0, "exactly_once": "yes", "class": "bulk", "rate": 2.5, "eta": 4.8, "bytes_today": 3 << 20 }],
         }));
         for want in [
             "up 1h2m",
@@ -174,7 +186,8 @@ mod tests {
             "hub: DOWN: refused",
             "b: up, to h 2.15.1 at tls://h:7422",
             "serial, s, ok, stored 5",
-            "backlog 12 messages, 4 KB, oldest 1m15s",
+            "backlog 12 messages, 4 KB, oldest 1m15s, done in 4.8s;",
+            "bulk, 2.5 messages a second; 3 MB today, 0 B this month",
             "last hub ack never",
         ] {
             assert!(text.contains(want), "{want} is not in\n{text}");

@@ -1,6 +1,7 @@
 //! The cursor as it is kept in the state log, with what was learnt of the hub's stream.
 
 use super::ask::HubStream;
+use super::gaps::Gaps;
 use super::machine::Cursor;
 use super::traffic::Spent;
 use bytes::Bytes;
@@ -18,10 +19,26 @@ struct Saved {
     hub_domain: Option<String>,
     #[serde(default)]
     spent: Spent,
+    #[serde(default)]
+    gaps: Gaps,
 }
 
-/// Encodes a cursor of the local stream's `epoch`, with the bytes `spent`.
-pub fn encode(epoch: &str, cursor: Cursor, hub: &HubStream, spent: Spent) -> Bytes {
+/// What an uplink keeps on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Where it stands.
+    pub cursor: Cursor,
+    /// What was learnt of the hub's stream.
+    pub hub: HubStream,
+    /// The bytes that it has sent.
+    pub spent: Spent,
+    /// Gaps that are not declared yet.
+    pub gaps: Gaps,
+}
+
+/// Encodes what is kept of the local stream's `epoch`.
+pub fn encode(epoch: &str, kept: &Kept) -> Bytes {
+    let Kept { cursor, hub, spent, gaps } = kept;
     let saved = Saved {
         epoch: epoch.to_owned(),
         confirmed: cursor.confirmed,
@@ -30,38 +47,43 @@ pub fn encode(epoch: &str, cursor: Cursor, hub: &HubStream, spent: Spent) -> Byt
         generation: cursor.generation,
         hub_stream: hub.stream.clone(),
         hub_domain: hub.domain.clone(),
-        spent,
+        spent: *spent,
+        gaps: gaps.clone(),
     };
     serde_json::to_vec(&saved).unwrap_or_default().into()
 }
 
-/// Decodes a saved cursor. That of another epoch counts another stream's sequences: only what it knows of the hub
-/// and of the bytes spent is still worth something. What cannot be read counts as nothing; the hub then tells where it stands.
-pub fn decode(saved: Option<Bytes>, epoch: &str) -> (Cursor, HubStream, Spent) {
+/// Decodes what was kept. That of another epoch counts another stream's sequences: only what it knows of the hub and of the
+/// bytes spent is still worth something. What cannot be read counts as nothing; the hub then tells where it stands.
+pub fn decode(saved: Option<Bytes>, epoch: &str) -> Kept {
     let Some(saved) = saved.and_then(|saved| serde_json::from_slice::<Saved>(&saved).ok()) else {
-        return Default::default();
+        return Kept::default();
     };
     let hub = HubStream { stream: saved.hub_stream, domain: saved.hub_domain };
     if saved.epoch != epoch {
-        return (Cursor::default(), hub, saved.spent);
+        return Kept { hub, spent: saved.spent, ..Kept::default() };
     }
-    let Saved { confirmed, held, held_position, generation, spent, .. } = saved;
-    (Cursor { confirmed, held, held_position, generation }, hub, spent)
+    let Saved { confirmed, held, held_position, generation, spent, gaps, .. } = saved;
+    Kept { cursor: Cursor { confirmed, held, held_position, generation }, hub, spent, gaps }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn a_cursor_is_worth_something_only_in_its_own_epoch() {
         let cursor = Cursor { confirmed: 9, held: 8, held_position: 70, generation: 1 };
         let hub = HubStream { stream: Some("T".into()), domain: None };
         let spent = Spent { day: 3, day_bytes: 4, month: 5, month_bytes: 6 };
-        let saved = encode("e1", cursor, &hub, spent);
-        assert_eq!(decode(Some(saved.clone()), "e1"), (cursor, hub.clone(), spent));
-        assert_eq!(decode(Some(saved), "e2"), (Cursor::default(), hub, spent));
-        assert_eq!(decode(Some(Bytes::from_static(b"{")), "e1"), Default::default());
-        assert_eq!(decode(None, "e1"), Default::default());
+        let mut gaps = Gaps::default();
+        gaps.add(Duration::ZERO, 3, 4, false);
+        let kept = Kept { cursor, hub: hub.clone(), spent, gaps };
+        let saved = encode("e1", &kept);
+        assert_eq!(decode(Some(saved.clone()), "e1"), kept);
+        assert_eq!(decode(Some(saved), "e2"), Kept { hub, spent, ..Kept::default() });
+        assert_eq!(decode(Some(Bytes::from_static(b"{")), "e1"), Kept::default());
+        assert_eq!(decode(None, "e1"), Kept::default());
     }
 }

@@ -38,6 +38,10 @@ impl HubLink for Link {
         Link::permits_publish(self, subject)
     }
 
+    fn redial(&self) {
+        Link::redial(self);
+    }
+
     fn hub_domain(&self) -> Option<String> {
         Some(Link::hub_domain(self)).filter(|domain| !domain.is_empty())
     }

@@ -14,6 +14,8 @@ pub trait HubLink: Send + Sync + 'static {
     fn sessions(&self) -> watch::Receiver<Session>;
     /// Whether the hub and the configuration allow publishing to `subject`.
     fn permits_publish(&self, subject: &str) -> bool;
+    /// Gives the present connection up, as one that is up but of no use; another one is dialled.
+    fn redial(&self);
     /// The JetStream domain of the hub, if it has one and has told.
     fn hub_domain(&self) -> Option<String>;
 }

@@ -83,6 +83,10 @@ pub trait LocalStream: Send + Sync + 'static {
     fn committed(&self) -> watch::Receiver<u64>;
     /// Reads from `from` up to `upto`, as much as a chunk may hold. Blocks on the disk.
     fn read(&self, from: u64, upto: u64) -> Result<Chunk, String>;
+    /// Drops these messages. Blocks on the disk.
+    fn remove(&self, seqs: &[u64]) -> Result<(), String>;
+    /// Whether one of these sequences was found damaged.
+    fn is_damaged(&self, from: u64, to: u64) -> bool;
     /// Drops messages up to `upto`.
     fn trim(&self, upto: u64);
     /// How much there is.

@@ -29,6 +29,11 @@ impl Ids {
         Ids { prefix: format!("{gateway}:{stream}:{epoch}{generation}:") }
     }
 
+    /// The id of the declaration of a gap.
+    pub fn gap(&self, first: u64, last: u64) -> String {
+        format!("{}gap-{first}-{last}", self.prefix)
+    }
+
     /// The id of an atomic batch, at most 64 bytes: `nonce` tells this process from earlier ones.
     pub fn batch(nonce: u64, run: u64, first: u64) -> String {
         format!("{nonce:x}.{run:x}.{first:x}")

@@ -8,20 +8,25 @@
 mod answer;
 mod ask;
 mod cursor;
+mod gaps;
 mod leaf;
 pub mod link;
 pub mod local;
 pub mod machine;
 mod message;
+mod meter;
 mod positions;
+mod report;
 mod start;
 mod status;
 pub mod stored;
 #[cfg(test)]
 mod tests;
+mod thin;
 pub mod traffic;
 mod worker;
 
+pub use report::Bucket;
 pub use start::{StartError, Surroundings};
 pub use status::UplinkStatus;
 
@@ -29,15 +34,17 @@ use crate::account::{Account, LocalClient};
 use link::HubLink;
 use local::LocalStream;
 use machine::{Cursor, Phase, Settings};
+use meter::Meter;
+use report::Notable;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use traffic::{Held, Member};
 
 /// What one uplink is made of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Its name in the configuration.
     pub name: String,
@@ -51,6 +58,13 @@ pub struct Options {
     pub hub_domain: Option<String>,
     /// The subject that the dead-letter stream captures.
     pub dead_subject: String,
+    /// The subject on which gaps are declared; one that the local stream captures. `None`: they are only counted.
+    pub gap_subject: Option<String>,
+    /// Of how many messages of a subject one stays, and of how many bytes, when the local stream is nearly full. `None`: it is
+    /// not thinned.
+    pub thin: Option<(u32, u64)>,
+    /// Where the hub is told the state; `None`: nowhere.
+    pub bucket: Option<Bucket>,
     /// Bounds and times.
     pub settings: Settings,
 }
@@ -65,6 +79,9 @@ pub struct Uplink {
 /// What the task tells those who ask.
 struct Shared {
     snapshot: Mutex<Snapshot>,
+    /// Something notable has changed.
+    changed: Notify,
+    start: Instant,
 }
 
 struct Snapshot {
@@ -72,11 +89,26 @@ struct Snapshot {
     phase: Phase,
     held: Option<Held>,
     cursor: Cursor,
+    messages: Meter,
+    bytes: Meter,
+}
+
+impl Snapshot {
+    fn notable(&self) -> Notable {
+        // Being held back for the rate's sake comes and goes with every message.
+        let held = self.held.filter(|held| matches!(held, Held::Daily | Held::Monthly | Held::Schedule));
+        Notable::of(&self.status, held.map(Held::words))
+    }
 }
 
 impl Shared {
     fn snapshot(&self) -> MutexGuard<'_, Snapshot> {
         self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn notable(&self) -> Notable {
+        let snapshot = self.snapshot();
+        snapshot.notable()
     }
 }
 
@@ -93,26 +125,44 @@ impl Uplink {
     ) -> Arc<Self> {
         let status =
             UplinkStatus { name: options.name.clone(), stream: local.name().to_owned(), ..UplinkStatus::default() };
-        let snapshot = Snapshot { status, phase: Phase::Offline, held: None, cursor: Cursor::default() };
-        let shared = Arc::new(Shared { snapshot: Mutex::new(snapshot) });
-        let worker =
-            worker::Worker::new(options, member, link, local.clone(), LocalClient::new(account), shared.clone());
+        let (messages, bytes) = (Meter::default(), Meter::default());
+        let snapshot =
+            Snapshot { status, phase: Phase::Offline, held: None, cursor: Cursor::default(), messages, bytes };
+        let shared = Arc::new(Shared { snapshot: Mutex::new(snapshot), changed: Notify::new(), start: Instant::now() });
+        let member = Arc::new(member);
+        let (bucket, client) = (options.bucket.clone(), LocalClient::new(account.clone()));
+        let worker = worker::Worker::new(
+            options,
+            member.clone(),
+            link.clone(),
+            local.clone(),
+            LocalClient::new(account),
+            shared.clone(),
+        );
         let (end, ended) = watch::channel(false);
+        let uplink = Arc::new(Uplink { shared, local, ended });
+        let report = report::run(uplink.clone(), client, link, member, bucket, shutdown.clone());
         tokio::spawn(async move {
-            worker.run(shutdown).await;
+            tokio::join!(worker.run(shutdown), report);
             end.send_replace(true);
         });
-        Arc::new(Uplink { shared, local, ended })
+        uplink
     }
 
     /// A snapshot of what it does.
     pub fn status(&self) -> UplinkStatus {
+        let now = self.shared.start.elapsed();
         let (mut status, phase, held, cursor) = {
             let snapshot = self.shared.snapshot();
-            (snapshot.status.clone(), snapshot.phase, snapshot.held, snapshot.cursor)
+            let mut status = snapshot.status.clone();
+            status.rate = snapshot.messages.rate(now, status.delivered);
+            status.byte_rate = snapshot.bytes.rate(now, status.bytes);
+            (status, snapshot.phase, snapshot.held, snapshot.cursor)
         };
         let extent = self.local.extent();
         let committed = *self.local.committed().borrow();
+        // What was dropped and has not been passed over yet.
+        status.gaps += extent.first_seq.saturating_sub(cursor.confirmed + 1);
         status.backlog_messages = committed.saturating_sub(cursor.confirmed.max(extent.first_seq.saturating_sub(1)));
         let held = held.filter(|_| phase == Phase::Sending && status.backlog_messages > 0);
         status.state = held.map_or(status::words(phase, status.backlog_messages), Held::words).to_owned();
@@ -121,6 +171,7 @@ impl Uplink {
             let held = extent.messages.max(1);
             let share = u128::from(extent.bytes) * u128::from(status.backlog_messages.min(held)) / u128::from(held);
             status.backlog_bytes = u64::try_from(share).unwrap_or(u64::MAX);
+            status.eta = status.rate.filter(|rate| *rate > 0.0).map(|rate| status.backlog_messages as f64 / rate);
             let oldest = self.local.time_of(cursor.confirmed + 1).unwrap_or(extent.first_time);
             let age = i128::from(unix_nanos()) - i128::from(oldest);
             status.oldest_age = Some(Duration::from_nanos(u64::try_from(age).unwrap_or(0)).as_secs_f64());

@@ -5,7 +5,7 @@ use super::local::LocalStream;
 use super::machine::Settings;
 use super::stored::StoredStream;
 use super::traffic::{Limits, Traffic};
-use super::{Options, Uplink, cursor};
+use super::{Bucket, Options, Uplink, cursor};
 use crate::account::Account;
 use crate::config::uplink::{OnFull, UplinkConfig};
 use crate::jetstream::config::{Discard, StorageType, StreamConfig};
@@ -83,11 +83,11 @@ impl Uplink {
             StreamConfig {
                 name: config.stream(),
                 description: format!("waits for the hub: uplink {}", config.name),
-                subjects: config.subjects.clone(),
+                subjects: config.captured(),
                 max_bytes: i64::try_from(config.max_bytes.0).unwrap_or(i64::MAX),
                 discard: match config.on_full {
                     OnFull::Reject => Discard::New,
-                    OnFull::DropOldest => Discard::Old,
+                    OnFull::DropOldest | OnFull::Thin => Discard::Old,
                 },
                 storage: StorageType::File,
                 ..StreamConfig::default()
@@ -105,10 +105,16 @@ impl Uplink {
         let options = Options {
             name: config.name.clone(),
             gateway: gateway.clone(),
-            filters: config.subjects.clone().into(),
+            filters: config.captured().into(),
             hub_stream: config.hub_stream.clone().filter(|stream| !stream.is_empty()),
             hub_domain: config.hub_domain.clone().filter(|domain| !domain.is_empty()),
             dead_subject,
+            gap_subject: config.gap_subject.clone(),
+            thin: (config.on_full == OnFull::Thin).then_some((config.keep_every, config.max_bytes.0)),
+            bucket: config.status_bucket.as_ref().map(|bucket| Bucket {
+                subject: format!("$KV.{bucket}.{gateway}.uplink.{}", config.name),
+                interval: config.status_interval.0,
+            }),
             settings: Settings {
                 window,
                 window_bytes: window as u64 * BYTES_PER_MESSAGE,
@@ -117,7 +123,7 @@ impl Uplink {
                 ..Settings::default()
             },
         };
-        let (_, _, spent) = cursor::decode(local.load_cursor(), local.epoch());
+        let spent = cursor::decode(local.load_cursor(), local.epoch()).spent;
         let limits = Limits {
             rate: config.rate.map(|rate| rate.0),
             burst: config.burst.map(|burst| burst.0),

@@ -25,6 +25,12 @@ pub struct UplinkStatus {
     pub backlog_bytes: u64,
     /// Age of the oldest of them, in seconds.
     pub oldest_age: Option<f64>,
+    /// Messages confirmed a second, over the last half minute.
+    pub rate: Option<f64>,
+    /// Bytes that crossed a second, likewise.
+    pub byte_rate: Option<f64>,
+    /// Seconds until the backlog has crossed at that rate, if it goes on and nothing is added.
+    pub eta: Option<f64>,
     /// When the hub last confirmed something, RFC 3339.
     pub last_ack_time: Option<String>,
     /// The last local sequence that it confirmed.
@@ -55,11 +61,15 @@ pub struct UplinkStatus {
     pub dead_letters: u64,
     /// Local messages that were damaged, deleted or dropped before they were confirmed.
     pub gaps: u64,
+    /// Declarations of gaps that are on their way to the hub.
+    pub gaps_declared: u64,
+    /// Messages dropped since the start to thin a stream that is nearly full.
+    pub thinned: u64,
     /// Confirmed messages that the hub has lost.
     pub hub_lost: u64,
     /// Times the hub was asked where it stands.
     pub reconciliations: u64,
-    /// Times nothing was confirmed for too long.
+    /// Times nothing was confirmed for too long while the link was up; then it was dialled anew.
     pub watchdog: u64,
     /// Times another publisher's message came between ours at the hub.
     pub chain_breaks: u64,

@@ -70,6 +70,14 @@ impl LocalStream for StoredStream {
         Ok(chunk)
     }
 
+    fn remove(&self, seqs: &[u64]) -> Result<(), String> {
+        self.log.remove(seqs).map(drop).map_err(|error| error.to_string())
+    }
+
+    fn is_damaged(&self, from: u64, to: u64) -> bool {
+        self.log.damaged().iter().any(|range| *range.start() <= to && *range.end() >= from)
+    }
+
     fn trim(&self, upto: u64) {
         self.log.trim(upto + 1);
     }

@@ -10,7 +10,7 @@ use crate::config::traffic::{Class, TimeZone};
 use crate::protocol::headers;
 use base64::Engine as _;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A part in traffic without limits.
 fn member() -> Member {
@@ -67,6 +67,15 @@ impl LocalStream for Memory {
         Ok(Chunk { from, covered, messages })
     }
 
+    fn remove(&self, seqs: &[u64]) -> Result<(), String> {
+        lock(&self.messages).retain(|seq, _| !seqs.contains(seq));
+        Ok(())
+    }
+
+    fn is_damaged(&self, _: u64, _: u64) -> bool {
+        false
+    }
+
     fn trim(&self, upto: u64) {
         lock(&self.messages).retain(|seq, _| *seq > upto);
     }
@@ -95,10 +104,14 @@ impl LocalStream for Memory {
 #[derive(Default)]
 struct HubState {
     stored: Vec<OwnedMessage>,
+    /// Where the message with an id lies.
+    ids: HashMap<String, usize>,
     /// Messages that get no ack, though the hub has stored them.
     mute: usize,
     /// Messages that the hub loses.
     deaf: usize,
+    /// Times that the connection was given up.
+    redials: usize,
 }
 
 /// The hub and the link to it.
@@ -132,7 +145,8 @@ impl Hub {
     }
 
     /// Checks and stores as nats-server does, with an endless deduplication window.
-    fn store(stored: &mut Vec<OwnedMessage>, message: OwnedMessage) -> String {
+    fn store(state: &mut HubState, message: OwnedMessage) -> String {
+        let HubState { stored, ids, .. } = state;
         let error = |code: u16, text: String| {
             format!(r#"{{"error":{{"code":400,"err_code":{code},"description":"{text}"}},"stream":"T","seq":0}}"#)
         };
@@ -142,7 +156,7 @@ impl Hub {
                 return error(10071, format!("wrong last sequence: {last}"));
             }
         }
-        if let Some(at) = stored.iter().position(|m| Hub::id(m) == Hub::id(&message)) {
+        if let Some(at) = ids.get(Hub::id(&message)) {
             return format!(r#"{{"stream":"T","seq":{},"duplicate":true}}"#, at + 1);
         }
         if let Some(expected) = headers::get(&message.headers, "Nats-Expected-Last-Msg-Id") {
@@ -154,6 +168,7 @@ impl Hub {
         if message.payload.starts_with(b"bad") {
             return error(10054, "message size exceeds maximum allowed".to_owned());
         }
+        ids.insert(Hub::id(&message).to_owned(), stored.len());
         stored.push(message);
         format!(r#"{{"stream":"T","seq":{}}}"#, stored.len())
     }
@@ -190,7 +205,7 @@ impl HubLink for Hub {
                 state.deaf -= 1;
                 return Ok(());
             }
-            let answer = Hub::store(&mut state.stored, message.to_owned());
+            let answer = Hub::store(&mut state, message.to_owned());
             if state.mute > 0 {
                 state.mute -= 1;
                 return Ok(());
@@ -214,6 +229,11 @@ impl HubLink for Hub {
         self.may_ask || !subject.starts_with("$JS.")
     }
 
+    fn redial(&self) {
+        lock(&self.state).redials += 1;
+        self.disconnect();
+    }
+
     fn hub_domain(&self) -> Option<String> {
         None
     }
@@ -234,15 +254,15 @@ impl Bench {
             name: "t".into(),
             gateway: "gw1".into(),
             filters: vec!["t.>".to_owned()].into(),
-            hub_stream: None,
-            hub_domain: None,
             dead_subject: "dead.t".into(),
+            gap_subject: Some("t.gaps".into()),
             settings: Settings {
                 ack_timeout: Duration::from_millis(200),
                 backoff: (Duration::from_millis(1), Duration::from_millis(20)),
                 save_interval: Duration::from_millis(10),
                 ..Settings::default()
             },
+            ..Options::default()
         };
         let uplink = Uplink::run(options, member(), hub.clone(), local.clone(), account.clone(), shutdown);
         Bench { account, hub, local, uplink, end }
@@ -361,12 +381,17 @@ async fn what_the_hub_refuses_for_good_becomes_a_dead_letter_and_the_rest_goes_o
 #[tokio::test]
 async fn a_missing_local_message_is_a_counted_gap() {
     let bench = Bench::new(true);
+    let mut gaps = LocalClient::new(bench.account.clone()).subscribe("t.gaps", 10);
     bench.numbered(0..20);
     lock(&bench.local.messages).retain(|seq, _| !(5..=7).contains(seq) && *seq != 20);
     bench.hub.connect();
     let status = bench.drained().await;
     assert_eq!((status.gaps, status.delivered), (4, 16));
     assert_eq!(bench.hub.payloads().len(), 16);
+    let declared = tokio::time::timeout(Duration::from_secs(20), gaps.next()).await.expect("in time").expect("a gap");
+    let told = |name| headers::get(&declared.headers, name);
+    assert_eq!((told("Leafd-Gap-First"), told("Leafd-Gap-Last")), (Some("5"), Some("20")));
+    assert_eq!((told("Leafd-Gap-Count"), told("Leafd-Gap-Reason")), (Some("4"), Some("dropped")));
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Commands to a broker: what follows the command prefix in the subject is the topic. `+OK` is the broker's receipt.
 
-use crate::account::{Account, Inbox, LocalClient, OwnedMessage};
-use crate::adapters::command::{answer, note_dropped};
+use crate::account::{Inbox, OwnedMessage};
+use crate::adapters::AdapterContext;
+use crate::adapters::command::Desk;
 use crate::adapters::pipeline::subject;
 use crate::adapters::status::Health;
 use crate::config::adapter::MqttConfig;
@@ -15,12 +16,11 @@ const MAX_COMMANDS: usize = 64;
 
 /// The commands of one broker.
 pub(super) struct Commands {
-    local: LocalClient,
+    desk: Desk,
     client: AsyncClient,
     /// The prefix and its inbox; `None`: commands are not offered.
     inbox: tokio::sync::Mutex<Option<(String, Inbox)>>,
     under_way: Mutex<UnderWay>,
-    health: Arc<Health>,
 }
 
 #[derive(Default)]
@@ -33,14 +33,14 @@ struct UnderWay {
 }
 
 impl Commands {
-    pub fn new(config: &MqttConfig, account: &Arc<Account>, client: AsyncClient, health: Arc<Health>) -> Commands {
-        let local = LocalClient::new(account.clone());
+    pub fn new(config: &MqttConfig, context: &AdapterContext, client: AsyncClient, health: Arc<Health>) -> Commands {
+        let desk = Desk::new(context, health);
         let inbox = config.command.as_ref().map(|command| {
             let prefix = format!("{}.", subject::fill(command, &config.name, ""));
-            let inbox = local.subscribe(&format!("{prefix}>"), MAX_COMMANDS);
+            let inbox = desk.client().subscribe(&format!("{prefix}>"), MAX_COMMANDS);
             (prefix, inbox)
         });
-        Commands { local, client, inbox: inbox.into(), under_way: Mutex::default(), health }
+        Commands { desk, client, inbox: inbox.into(), under_way: Mutex::default() }
     }
 
     /// Passes commands on; never returns.
@@ -49,9 +49,12 @@ impl Commands {
         let Some((prefix, inbox)) = inbox.as_mut() else { return std::future::pending().await };
         let mut dropped = 0;
         while let Some(command) = inbox.next().await {
-            note_dropped(inbox, &mut dropped, &self.health);
+            self.desk.note_dropped(inbox, &mut dropped);
+            if !self.desk.admits(&command) {
+                continue;
+            }
             if let Err(reason) = self.send(prefix, &command) {
-                answer(&self.local, &command, Err(&reason), &self.health);
+                self.desk.answer(&command, Err(&reason));
             }
         }
     }
@@ -90,7 +93,7 @@ impl Commands {
     pub fn received(&self, pkid: u16) {
         let command = self.under_way().sent.remove(&pkid);
         if let Some(command) = command {
-            answer(&self.local, &command, Ok(()), &self.health);
+            self.desk.answer(&command, Ok(()));
         }
     }
 
@@ -100,11 +103,11 @@ impl Commands {
         let UnderWay { queued, sent, .. } = std::mem::take(&mut *under_way);
         drop(under_way);
         for command in queued.iter() {
-            answer(&self.local, command, Err("the broker was lost before it had the command"), &self.health);
+            self.desk.answer(command, Err("the broker was lost before it had the command"));
         }
         for command in sent.values() {
             let reason = "the broker was lost before it said that it has the command; it may have it";
-            answer(&self.local, command, Err(reason), &self.health);
+            self.desk.answer(command, Err(reason));
         }
     }
 

@@ -73,7 +73,7 @@ pub(super) async fn run(
     };
     let (client, events) = AsyncClient::new(options, MAX_REQUESTS);
     let (arrived, arrivals) = mpsc::channel(MAX_WAITING);
-    let commands = Commands::new(&config, &context.account, client.clone(), health.clone());
+    let commands = Commands::new(&config, &context, client.clone(), health.clone());
     let intake = Intake::new(context.account.clone(), health.clone(), ends.clone());
     let session = Session { config, client_id, client, connection: AtomicU64::new(0), commands, health };
     let link = Link::new(&session, events, arrived, ends.clone(), stale);

@@ -1,7 +1,8 @@
 //! Commands to a serial device: one line each, answered once the device has taken it.
 
-use crate::account::{Account, Inbox, LocalClient};
-use crate::adapters::command::{answer, note_dropped};
+use crate::account::Inbox;
+use crate::adapters::AdapterContext;
+use crate::adapters::command::Desk;
 use crate::adapters::pipeline::subject;
 use crate::adapters::status::Health;
 use crate::config::adapter::SerialConfig;
@@ -17,21 +18,20 @@ const WRITE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The commands of one device.
 pub(super) struct Commands {
-    client: LocalClient,
+    desk: Desk,
     /// `None`: the device takes none.
     inbox: Option<Inbox>,
     dropped: u64,
     max_length: usize,
     port: String,
-    health: Arc<Health>,
 }
 
 impl Commands {
-    pub fn new(config: &SerialConfig, account: Arc<Account>, health: Arc<Health>) -> Commands {
-        let client = LocalClient::new(account);
+    pub fn new(config: &SerialConfig, context: &AdapterContext, health: Arc<Health>) -> Commands {
+        let desk = Desk::new(context, health);
         let subject = config.command.as_ref().map(|command| subject::fill(command, &config.name, ""));
-        let inbox = subject.map(|subject| client.subscribe(&subject, MAX_COMMANDS));
-        Commands { client, inbox, dropped: 0, max_length: config.max_length, port: config.port.clone(), health }
+        let inbox = subject.map(|subject| desk.client().subscribe(&subject, MAX_COMMANDS));
+        Commands { desk, inbox, dropped: 0, max_length: config.max_length, port: config.port.clone() }
     }
 
     /// Writes commands until the device is lost; why.
@@ -39,10 +39,13 @@ impl Commands {
         let Some(inbox) = &mut self.inbox else { return std::future::pending().await };
         loop {
             let Some(command) = inbox.next().await else { return std::future::pending().await };
-            note_dropped(inbox, &mut self.dropped, &self.health);
+            self.desk.note_dropped(inbox, &mut self.dropped);
+            if !self.desk.admits(&command) {
+                continue;
+            }
             if command.payload.len() > self.max_length || command.payload.contains(&b'\n') {
                 let text = format!("a command is one line of at most {} bytes", self.max_length);
-                answer(&self.client, &command, Err(&text), &self.health);
+                self.desk.answer(&command, Err(&text));
                 continue;
             }
             let mut line = command.payload.to_vec();
@@ -53,13 +56,13 @@ impl Commands {
             });
             let error = match written.await {
                 Ok(Ok(())) => {
-                    answer(&self.client, &command, Ok(()), &self.health);
+                    self.desk.answer(&command, Ok(()));
                     continue;
                 }
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "it does not take the command".to_owned(),
             };
-            answer(&self.client, &command, Err(&format!("{}: {error}", self.port)), &self.health);
+            self.desk.answer(&command, Err(&format!("{}: {error}", self.port)));
             return error;
         }
     }
@@ -68,8 +71,8 @@ impl Commands {
     pub async fn refuse(&mut self, reason: &str) {
         let Some(inbox) = &mut self.inbox else { return std::future::pending().await };
         while let Some(command) = inbox.next().await {
-            note_dropped(inbox, &mut self.dropped, &self.health);
-            answer(&self.client, &command, Err(reason), &self.health);
+            self.desk.note_dropped(inbox, &mut self.dropped);
+            self.desk.answer(&command, Err(reason));
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) async fn run(
     ends: watch::Receiver<bool>,
 ) {
     let (arrived, arrivals) = mpsc::channel(MAX_WAITING);
-    let commands = Commands::new(&config, context.account.clone(), health.clone());
+    let commands = Commands::new(&config, &context, health.clone());
     let intake = Intake::new(context.account, health.clone(), ends.clone());
     // `keep_open` ends first and closes the queue, which `store` then empties.
     tokio::join!(keep_open(&config, arrived, commands, &health, ends), store(arrivals, intake, &health));

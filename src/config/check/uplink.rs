@@ -35,12 +35,25 @@ pub(super) fn check(config: &Config, errors: &mut Vec<String>) {
         }
         let limits = [("daily", uplink.daily), ("monthly", uplink.monthly), ("burst", uplink.burst)];
         traffic(&what, uplink.rate, &limits, errors);
+        if uplink.keep_every < 2 {
+            errors.push(format!("{what}: keep_every is at least 2"));
+        }
+        if uplink.gap_subject.as_ref().is_some_and(|gap| !subject::is_valid_literal(gap)) {
+            errors.push(format!("{what}: gap_subject is a subject without wildcards"));
+        }
+        let captured = uplink.captured();
         if uplink.batch > 1000 {
             errors.push(format!("{what}: batch is at most 1000, which is what the hub takes"));
         }
+        limits::positive(&format!("{what} status_interval"), uplink.status_interval, errors);
+        let bucket =
+            |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+        if uplink.status_bucket.as_ref().is_some_and(|name| !bucket(name)) {
+            errors.push(format!("{what}: status_bucket is a name of letters, digits, '-' and '_'"));
+        }
         limits::positive(&format!("{what} ack_timeout"), uplink.ack_timeout, errors);
-        for (at, a) in uplink.subjects.iter().enumerate() {
-            if let Some(b) = uplink.subjects[..at].iter().find(|b| subject::overlap(a, b)) {
+        for (at, a) in captured.iter().enumerate() {
+            if let Some(b) = captured[..at].iter().find(|b| subject::overlap(a, b)) {
                 errors.push(format!("{what}: {a:?} overlaps {b:?}; a message may match only one of them"));
             }
         }
@@ -52,7 +65,8 @@ pub(super) fn check(config: &Config, errors: &mut Vec<String>) {
                     other.name
                 ));
             }
-            for (a, b) in uplink.subjects.iter().flat_map(|a| other.subjects.iter().map(move |b| (a, b))) {
+            let others = other.captured();
+            for (a, b) in captured.iter().flat_map(|a| others.iter().map(move |b| (a, b))) {
                 if subject::overlap(a, b) {
                     errors.push(format!("{what}: {a:?} overlaps {b:?} of [[uplink]] {:?}", other.name));
                 }

@@ -33,12 +33,12 @@ impl Stream {
     }
 
     /// What is known of the mirror's origin.
-    pub(in crate::jetstream) fn mirror_info(&self) -> Option<SourceInfo> {
+    pub fn mirror_info(&self) -> Option<SourceInfo> {
         self.followers().mirror.as_ref().map(Follower::info)
     }
 
     /// What is known of the sources.
-    pub(in crate::jetstream) fn sources_info(&self) -> Vec<SourceInfo> {
+    pub fn sources_info(&self) -> Vec<SourceInfo> {
         self.followers().sources.iter().map(Follower::info).collect()
     }
 

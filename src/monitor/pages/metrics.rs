@@ -54,7 +54,7 @@ const LINK: [Metric; 10] = [
     ("waiting_bytes", "leafd_link_waiting_bytes", Gauge, "Bytes that wait to be sent."),
 ];
 
-const UPLINK: [Metric; 11] = [
+const UPLINK: [Metric; 21] = [
     ("backlog_messages", "leafd_uplink_backlog_messages", Gauge, "Messages that the hub has yet to confirm."),
     ("backlog_bytes", "leafd_uplink_backlog_bytes", Gauge, "Their size on disk."),
     ("oldest_age", "leafd_uplink_oldest_age_seconds", Gauge, "Age of the oldest of them."),
@@ -66,6 +66,16 @@ const UPLINK: [Metric; 11] = [
     ("dead_letters", "leafd_uplink_dead_letters_total", Counter, "Messages that the hub refused for good."),
     ("gaps", "leafd_uplink_gap_messages_total", Counter, "Messages damaged, deleted or dropped before."),
     ("hub_lost", "leafd_uplink_hub_lost_messages_total", Counter, "Confirmed messages that the hub has lost."),
+    ("rate", "leafd_uplink_rate_messages", Gauge, "Messages confirmed a second, over half a minute."),
+    ("eta", "leafd_uplink_eta_seconds", Gauge, "Until the backlog has crossed at that rate."),
+    ("bytes", "leafd_uplink_bytes_total", Counter, "Bytes that crossed for it, both ways, before compression."),
+    ("bytes_today", "leafd_uplink_bytes_today", Gauge, "Of these, today's."),
+    ("bytes_this_month", "leafd_uplink_bytes_this_month", Gauge, "This calendar month's."),
+    ("batches", "leafd_uplink_batches_total", Counter, "Atomic batches stored by the hub."),
+    ("gaps_declared", "leafd_uplink_gaps_declared_total", Counter, "Gaps that the hub is told of."),
+    ("thinned", "leafd_uplink_thinned_messages_total", Counter, "Messages dropped to thin a full stream."),
+    ("reconciliations", "leafd_uplink_reconciliations_total", Counter, "Times the hub was asked where it stands."),
+    ("watchdog", "leafd_uplink_watchdog_total", Counter, "Times nothing went on while the link was up."),
 ];
 
 const ADAPTER: [Metric; 9] = [

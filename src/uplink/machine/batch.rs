@@ -5,6 +5,10 @@ use std::time::Duration;
 
 /// Waiting messages from which on a batch is worth its round trip.
 const WORTH: u64 = 16;
+/// How long a batch may take on a slow link.
+const BATCH_SECONDS: f64 = 4.0;
+/// What it may have even there, bytes.
+const LEAST_BYTES: u64 = 16 * 1024;
 
 /// What is known of the hub's batches, for one session.
 #[derive(Default)]
@@ -61,9 +65,14 @@ impl Machine {
         if open.complete || !self.batches.proved {
             return Some(None);
         }
-        let commit = self.next >= open.last || open.bytes >= self.settings.batch_bytes;
+        let commit = self.next >= open.last || open.bytes >= self.batch_bytes();
         // The guard of the first message is that of all.
         Some(Some(order(Guard::Window, Place { first: open.first, at: open.sent + 1, commit })))
+    }
+
+    fn batch_bytes(&self) -> u64 {
+        let slow = self.drains.map_or(LEAST_BYTES, |rate| ((rate * BATCH_SECONDS) as u64).max(LEAST_BYTES));
+        slow.min(self.settings.batch_bytes)
     }
 
     /// Message `seq` of `bytes` is being noted as sent.

@@ -9,12 +9,13 @@ pub struct Settings {
     pub window: usize,
     /// Most bytes in flight; one message may always be.
     pub window_bytes: u64,
-    /// How long an ack or an answer may take before the uplink asks the hub where it stands.
+    /// How long an ack or an answer may take before the uplink asks the hub where it stands; longer by what the link takes
+    /// for the bytes in flight.
     pub ack_timeout: Duration,
     /// Unanswered questions in a row after which the hub counts as one that may not be asked; three times as many where
     /// it has answered before.
     pub ask_tries: u32,
-    /// Longest time without a confirmation while there is a backlog and a link.
+    /// Longest time without any answer while there is a backlog and a link; then the link is dialled anew.
     pub watchdog: Duration,
     /// First and longest wait after a temporary refusal; the wait is drawn from zero up to it.
     pub backoff: (Duration, Duration),
@@ -250,6 +251,8 @@ pub enum Action {
         /// Why the hub does not take it.
         reason: String,
     },
+    /// The link is up, and nothing is answered: have it dialled anew.
+    Redial,
     /// The hub has lost what it had confirmed: tell the operator.
     HubLost {
         /// First local sequence that the hub lacks.

@@ -47,6 +47,10 @@ use std::time::Duration;
 
 /// Guard failures in a row without progress after which the deduplication window has to do.
 const GUARD_TRIES: u32 = 8;
+/// What a link is taken to drain before that is known, and what it drains at least, bytes a second.
+const UNKNOWN_RATE: f64 = 8192.0;
+/// See [`UNKNOWN_RATE`].
+const LEAST_RATE: f64 = 100.0;
 /// Confirmed bursts after which a halved burst is doubled.
 const CALM_BURSTS: usize = 8;
 
@@ -152,6 +156,9 @@ pub struct Machine {
     guard_failures: u32,
     attempts: u32,
     last_progress: Duration,
+    /// When the hub last said anything, or it had no reason to.
+    last_heard: Duration,
+    drains: Option<f64>,
     counters: Counters,
 }
 
@@ -188,6 +195,8 @@ impl Machine {
             guard_failures: 0,
             attempts: 0,
             last_progress: Duration::ZERO,
+            last_heard: Duration::ZERO,
+            drains: None,
             counters: Counters::default(),
         }
     }
@@ -218,14 +227,20 @@ impl Machine {
         run == self.run && seq == self.next && matches!(self.phase, Phase::Positioning { .. })
     }
 
+    /// The highest local sequence that was handed to the link.
+    pub fn sent_high(&self) -> u64 {
+        self.sent_high
+    }
+
     /// The present run.
     pub fn run(&self) -> u64 {
         self.run
     }
 
-    /// From now on atomic batches have at most about so many bytes.
-    pub fn limit_batches(&mut self, bytes: u64) {
-        self.settings.batch_bytes = bytes;
+    /// The link drains so many bytes a second, if that is known: for how long the hub is waited for, and how large a batch
+    /// may be, as one that is cut off is sent again as a whole.
+    pub fn link_drains(&mut self, rate: Option<f64>) {
+        self.drains = rate;
     }
 
     /// Messages in flight.
@@ -260,10 +275,13 @@ impl Machine {
 
     /// Takes an event at `now`; what is to be done is appended to `actions`.
     pub fn handle(&mut self, now: Duration, event: Event, actions: &mut Vec<Action>) {
+        if matches!(event, Event::LinkUp(_) | Event::Ack { .. } | Event::Answer { .. } | Event::Position { .. }) {
+            self.last_heard = now;
+        }
         match event {
             Event::Committed(upto) => {
                 if self.backlog() == 0 {
-                    self.last_progress = now;
+                    (self.last_progress, self.last_heard) = (now, now);
                 }
                 self.committed = self.committed.max(upto);
             }
@@ -288,7 +306,7 @@ impl Machine {
                     self.unsendable = Some((seq, reason));
                 }
             }
-            Event::Held => self.last_progress = now,
+            Event::Held => (self.last_progress, self.last_heard) = (now, now),
             Event::Unsaved => {
                 if !self.saving && now >= self.next_save {
                     self.save(now, actions);
@@ -359,8 +377,8 @@ impl Machine {
             Phase::Backoff { until } => Some(until),
             Phase::Asking { since, .. } | Phase::Positioning { since } => Some(since + self.settings.ack_timeout),
             Phase::Sending if self.backlog() > 0 => {
-                let watchdog = self.last_progress + self.settings.watchdog;
-                let ack = self.in_flight.front().map(|flight| flight.at + self.settings.ack_timeout);
+                let watchdog = self.last_progress + self.settings.watchdog + self.on_wire();
+                let ack = self.in_flight.front().map(|flight| flight.at + self.settings.ack_timeout + self.on_wire());
                 Some(ack.map_or(watchdog, |ack| ack.min(watchdog)))
             }
             _ => None,
@@ -370,6 +388,12 @@ impl Machine {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
+    }
+
+    /// How long the link takes for what is in flight.
+    fn on_wire(&self) -> Duration {
+        let rate = self.drains.unwrap_or(UNKNOWN_RATE).max(LEAST_RATE);
+        Duration::from_secs_f64(self.in_flight_bytes as f64 / rate)
     }
 
     fn backlog(&self) -> u64 {

@@ -250,15 +250,22 @@ impl Machine {
             Phase::Positioning { since } if due(since, self.settings.ack_timeout) => self.back_off(now),
             Phase::Sending if self.backlog() > 0 => {
                 let front = self.in_flight.front().map(|flight| flight.at);
-                if front.is_some_and(|at| due(at, self.settings.ack_timeout)) {
+                let (ack, watchdog) = (self.settings.ack_timeout, self.settings.watchdog);
+                if front.is_some_and(|at| due(at, ack + self.on_wire())) {
                     self.back_off(now);
-                } else if due(self.last_progress, self.settings.watchdog) {
+                } else if due(self.last_progress, watchdog + self.on_wire()) {
                     self.counters.watchdog += 1;
                     self.last_progress = now;
                     self.back_off(now);
                 }
             }
             _ => {}
+        }
+        if self.session.is_some() && self.backlog() > 0 && due(self.last_heard, self.settings.watchdog + self.on_wire())
+        {
+            self.counters.watchdog += 1;
+            self.last_heard = now;
+            actions.push(Action::Redial);
         }
         self.advance_sending(now, actions);
         if self.cursor != self.saved && !self.saving && now >= self.next_save {

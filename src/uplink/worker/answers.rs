@@ -69,6 +69,27 @@ impl Worker {
         match done {
             Done::Event(event) => self.feed(event),
             Done::Trimmed => {}
+            Done::Declared { gap, result } => {
+                self.declaring = false;
+                match result {
+                    Ok(()) => {
+                        self.gaps_declared += 1;
+                        self.gaps.declared(&gap);
+                        self.feed(Event::Unsaved);
+                    }
+                    Err(error) => {
+                        tracing::warn!("uplink {}: cannot declare a gap: {error}", self.options.name);
+                        self.gaps.put_off(self.now());
+                    }
+                }
+            }
+            Done::Thinned { thinning, result } => {
+                self.thinning = Some(thinning);
+                match result {
+                    Ok(dropped) => self.thinned += dropped,
+                    Err(error) => self.refused(format!("cannot thin the local stream: {error}")),
+                }
+            }
             Done::Read(Ok(chunk)) => {
                 self.reading = false;
                 self.chunk = chunk;

@@ -5,17 +5,20 @@
 //! only while the machine has a deadline or the link is too busy to take more.
 
 mod answers;
+mod gaps;
 mod send;
 
-use super::answer;
 use super::ask::{self, HubStream, PositionAnswer, Questions, Survey, Surveyed};
+use super::cursor::{self, Kept};
+use super::gaps::{Gap, Gaps};
 use super::link::{HubLink, Session};
-use super::local::{Chunk, LocalMessage, LocalStream, Lookup};
-use super::machine::{AckResult, Action, Cursor, Event, Machine};
-use super::message::{self, Ids};
+use super::local::{Chunk, LocalStream, Lookup};
+use super::machine::{Action, Cursor, Event, Machine};
+use super::message::Ids;
 use super::positions::Positions;
+use super::thin::Thinning;
 use super::traffic::{Held, Member, Usage};
-use super::{Options, Shared, cursor};
+use super::{Options, Shared};
 use crate::account::{Inbox, LocalClient};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,16 +28,8 @@ use tokio::time::Instant;
 
 /// How soon a busy link is looked at again.
 const PACE_INTERVAL: Duration = Duration::from_millis(5);
-/// How long a dead letter may take to be stored.
-const BURY_LIMIT: Duration = Duration::from_secs(10);
 /// Bytes that may cross without being noted on disk; a power cut forgets so many of the budgets.
 const UNSAVED_BYTES: u64 = 64 * 1024;
-/// How long an atomic batch may take on the link, and its least and most bytes.
-const BATCH_SECONDS: f64 = 4.0;
-/// See [`BATCH_SECONDS`].
-const LEAST_BATCH: u64 = 16 * 1024;
-/// See [`BATCH_SECONDS`].
-const MOST_BATCH: u64 = 1 << 20;
 /// Acks taken before the loop looks at anything else.
 const ACK_BATCH: usize = 256;
 
@@ -43,6 +38,8 @@ enum Done {
     Event(Event),
     Read(Result<Chunk, String>),
     Trimmed,
+    Declared { gap: Gap, result: Result<(), String> },
+    Thinned { thinning: Thinning, result: Result<u64, String> },
     Surveyed { run: u64, surveyed: Option<Surveyed> },
     Positioned { run: u64, seq: u64, subject: Box<str>, answer: Option<PositionAnswer> },
 }
@@ -50,7 +47,7 @@ enum Done {
 /// Everything that the task owns.
 pub(super) struct Worker {
     options: Options,
-    member: Member,
+    member: Arc<Member>,
     machine: Machine,
     link: Arc<dyn HubLink>,
     local: Arc<dyn LocalStream>,
@@ -71,6 +68,12 @@ pub(super) struct Worker {
     ids: Ids,
     hub: HubStream,
     positions: Positions,
+    gaps: Gaps,
+    declaring: bool,
+    gaps_declared: u64,
+    /// `None` while it is at work, or not asked for.
+    thinning: Option<Thinning>,
+    thinned: u64,
     chunk: Chunk,
     reading: bool,
     /// A position is asked for as soon as its message is read.
@@ -87,13 +90,13 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(
         options: Options,
-        member: Member,
+        member: Arc<Member>,
         link: Arc<dyn HubLink>,
         local: Arc<dyn LocalStream>,
         client: LocalClient,
         shared: Arc<Shared>,
     ) -> Self {
-        let (cursor, mut hub, _) = cursor::decode(local.load_cursor(), local.epoch());
+        let Kept { cursor, mut hub, gaps, .. } = cursor::decode(local.load_cursor(), local.epoch());
         // What the operator says about the hub goes before what was learnt.
         hub.stream = options.hub_stream.clone().or(hub.stream);
         hub.domain = options.hub_domain.clone().or(hub.domain);
@@ -101,6 +104,7 @@ impl Worker {
         let inbox_prefix = crate::account::new_inbox();
         // Twice the window: what is in flight, and late acks of the run before.
         let inbox = client.subscribe(&format!("{inbox_prefix}.>"), 2 * options.settings.window + 64);
+        let thinning = options.thin.map(|(keep, bytes)| Thinning::new(keep, bytes));
         Worker {
             machine: Machine::new(options.settings.clone(), cursor, committed, fastrand::u64(..)),
             ids: Ids::new(&options.gateway, local.name(), local.epoch(), cursor.generation),
@@ -119,6 +123,11 @@ impl Worker {
             bytes_saved: 0,
             hub,
             positions: Positions::default(),
+            gaps,
+            declaring: false,
+            gaps_declared: 0,
+            thinning,
+            thinned: 0,
             chunk: Chunk::default(),
             reading: false,
             unread_position: None,
@@ -145,6 +154,7 @@ impl Worker {
         loop {
             let room = traffic.room();
             self.fill();
+            self.declare();
             self.publish_status();
             let wake = self.wake();
             tokio::select! {
@@ -173,6 +183,7 @@ impl Worker {
                 Ok(()) = committed.changed() => {
                     let upto = *committed.borrow_and_update();
                     self.feed(Event::Committed(upto));
+                    self.thin();
                 }
                 () = room, if self.held.is_some() => {}
                 () = tokio::time::sleep_until(wake.unwrap_or(self.start)), if wake.is_some() => {
@@ -205,11 +216,18 @@ impl Worker {
         let deadline = self.machine.deadline().map(|deadline| self.start + deadline);
         let pace = self.blocked.then(|| Instant::now() + PACE_INTERVAL);
         let held = self.held.map(|(_, again)| again);
-        [deadline, pace, held].into_iter().flatten().min()
+        let gap = self.gaps.deadline().filter(|_| !self.declaring).map(|deadline| self.start + deadline);
+        [deadline, pace, held, gap].into_iter().flatten().min()
     }
 
     fn session(&mut self, session: &Session) {
-        self.shared.snapshot().status.link = session.text.to_string();
+        {
+            let mut snapshot = self.shared.snapshot();
+            if *snapshot.status.link != *session.text {
+                snapshot.status.link = session.text.to_string();
+                self.shared.changed.notify_one();
+            }
+        }
         if session.number.is_some() && self.options.hub_domain.is_none() {
             self.hub.domain = self.link.hub_domain().or(self.hub.domain.take());
         }
@@ -243,6 +261,10 @@ impl Worker {
                     local.trim(upto);
                     Done::Trimmed
                 });
+            }
+            Action::Redial => {
+                tracing::warn!("uplink {name}: the hub has answered nothing for too long; the link is dialled anew");
+                self.link.redial();
             }
             Action::Bury { seq, reason } => self.bury(seq, &reason),
             Action::HubLost { from, to, gone } => tracing::warn!(
@@ -302,7 +324,8 @@ impl Worker {
     }
 
     fn encoded(&self, cursor: Cursor) -> bytes::Bytes {
-        cursor::encode(self.local.epoch(), cursor, &self.hub, self.member.usage().spent)
+        let (hub, gaps) = (self.hub.clone(), self.gaps.clone());
+        cursor::encode(self.local.epoch(), &Kept { cursor, hub, spent: self.member.usage().spent, gaps })
     }
 
     fn save(&mut self, cursor: Cursor) {
@@ -317,53 +340,28 @@ impl Worker {
         });
     }
 
-    fn bury(&mut self, seq: u64, reason: &str) {
-        // The chunk holds the message that was refused, unless its read has been overtaken; then it is refused again.
-        let Lookup::Here(LocalMessage { subject, time, headers, payload, .. }) = self.chunk.lookup(seq) else {
-            return self.feed(Event::BuryFailed);
-        };
-        tracing::warn!("uplink {}: the hub refuses message {seq} on {subject} for good: {reason}", self.options.name);
-        let headers = message::dead_letter(headers, &self.ids, seq, *time, subject, reason);
-        let (client, payload, name) = (self.client.clone(), payload.clone(), self.options.name.clone());
-        let (subject, ids) = (self.options.dead_subject.clone(), self.ids.clone());
-        self.jobs.spawn(async move {
-            let stored = match client.request(&subject, &headers, &payload, BURY_LIMIT).await {
-                Ok(answer) => match answer::ack(&answer, &ids).result {
-                    AckResult::Stored { .. } => Ok(()),
-                    other => Err(format!("{other:?}")),
-                },
-                Err(error) => Err(error.to_string()),
-            };
-            Done::Event(match stored {
-                Ok(()) => Event::Buried(seq),
-                Err(error) => {
-                    tracing::warn!("uplink {name}: cannot store a dead letter: {error}");
-                    Event::BuryFailed
-                }
-            })
-        });
-    }
-
     fn publish_status(&mut self) {
         let usage = self.member.usage();
         if usage.bytes > self.bytes_saved + UNSAVED_BYTES {
             self.feed(Event::Unsaved);
         }
-        // A batch that is cut off is sent again as a whole, so it takes no longer than this on a slow link.
-        let batch = usage.link_rate.map_or(LEAST_BATCH, |rate| (rate * BATCH_SECONDS) as u64);
-        self.machine.limit_batches(batch.clamp(LEAST_BATCH, MOST_BATCH));
+        self.machine.link_drains(usage.link_rate);
         self.snapshot(&usage);
     }
 
     fn snapshot(&self, usage: &Usage) {
         let machine = &self.machine;
+        let now = self.shared.start.elapsed();
         let mut snapshot = self.shared.snapshot();
+        let before = snapshot.notable();
         snapshot.held = self.held.map(|(held, _)| held);
         snapshot.phase = machine.phase();
         snapshot.cursor = machine.cursor();
         let status = &mut snapshot.status;
         status.in_flight = machine.in_flight();
         status.used(usage);
+        status.gaps_declared = self.gaps_declared;
+        status.thinned = self.thinned;
         status.window = machine.burst();
         status.count(machine.counters());
         status.exactly_once = if machine.reconciled() { "yes" } else { "dedup window only" };
@@ -373,6 +371,12 @@ impl Worker {
         if self.last_ack != status.last_ack_seq {
             status.last_ack_seq = self.last_ack;
             status.last_ack_time = super::timestamp();
+        }
+        let (delivered, bytes) = (status.delivered, status.bytes);
+        snapshot.messages.note(now, delivered);
+        snapshot.bytes.note(now, bytes);
+        if snapshot.notable() != before {
+            self.shared.changed.notify_one();
         }
     }
 }

@@ -29,15 +29,6 @@ impl Worker {
         }
     }
 
-    pub(super) fn gap(&mut self, from: u64, to: u64) {
-        let count = to - from + 1;
-        tracing::warn!(
-            "uplink {}: {count} local messages from {from} on cannot be read and are skipped",
-            self.options.name
-        );
-        self.feed(Event::Gap { from, to });
-    }
-
     /// Sends what the machine orders while the link takes it.
     pub(super) fn fill(&mut self) {
         self.held = None;
@@ -68,11 +59,12 @@ impl Worker {
     fn send(&mut self, order: Order, stored: &LocalMessage) -> bool {
         let position = self.positions.get(&stored.subject);
         let headers = message::outgoing(&stored.headers, &self.ids, &order, stored.time, position, self.nonce);
-        let reply = match self.wants_reply(&order, stored) {
-            true => format!("{}.{}.{}", self.inbox_prefix, order.run, order.seq),
-            false => String::new(),
-        };
-        let message = Message { subject: &stored.subject, reply: &reply, headers: &headers, payload: &stored.payload };
+        let reply = format!("{}.{}.{}", self.inbox_prefix, order.run, order.seq);
+        let mut message =
+            Message { subject: &stored.subject, reply: &reply, headers: &headers, payload: &stored.payload };
+        if !self.wants_reply(&order, wire_bytes(&message)) {
+            message.reply = "";
+        }
         match self.link.publish(&message) {
             Ok(()) => {
                 self.positions.sent(order.seq, stored.subject.clone());
@@ -98,8 +90,8 @@ impl Worker {
     }
 
     /// Whether the hub is to answer to the message: always, except for most of those in a batch.
-    fn wants_reply(&mut self, order: &Order, stored: &LocalMessage) -> bool {
-        self.unanswered += (stored.headers.len() + stored.payload.len()) as u64;
+    fn wants_reply(&mut self, order: &Order, bytes: u64) -> bool {
+        self.unanswered += bytes;
         let silent = order.batch.is_some_and(|place| place.at > 1 && !place.commit);
         // The window opens only by answers, so there is always one on its way.
         let answered = !silent || self.unanswered >= ANSWER_BYTES.min(self.member.usage().link_window / 4);

@@ -154,6 +154,7 @@ impl Sim {
                 assert!(upto <= self.disk.confirmed, "trimmed beyond the durable cursor");
                 self.trimmed = self.trimmed.max(upto);
             }
+            Action::Redial => self.cut(true),
             Action::Bury { seq, .. } => self.burying = Some(seq),
             Action::HubLost { .. } => assert!(self.world.rollback, "the hub lost nothing"),
             Action::LocalLost { .. } => panic!("nothing was lost here"),

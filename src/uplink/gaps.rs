@@ -1,0 +1,142 @@
+//! Declared gaps: what was dropped or damaged here before the hub had it is told to the hub, so that it can tell "lost" from
+//! "nothing to report". A gap is a message on a subject of the uplink's own, captured by the local stream like any other.
+
+use crate::protocol::headers::HeadersBuilder;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Present messages between two gaps that still count as one, as thinning leaves them.
+const NEAR: u64 = 64;
+/// Most gaps that wait to be declared; what comes above that is joined to the last.
+const MOST: usize = 16;
+/// How long a gap may grow before it is declared.
+const GROWS: Duration = Duration::from_secs(1);
+
+/// A stretch of local messages of which some never reach the hub.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// First local sequence that is missing.
+    pub first: u64,
+    /// Last one.
+    pub last: u64,
+    /// How many between them, both included, are missing.
+    pub count: u64,
+    /// Whether some were damaged on disk; otherwise they were dropped for want of room, or deleted.
+    pub damaged: bool,
+}
+
+impl Gap {
+    /// As the headers of its declaration.
+    pub fn headers(&self, id: &str) -> Vec<u8> {
+        HeadersBuilder::new()
+            .add("Nats-Msg-Id", id)
+            .add("Leafd-Gap-First", &self.first.to_string())
+            .add("Leafd-Gap-Last", &self.last.to_string())
+            .add("Leafd-Gap-Count", &self.count.to_string())
+            .add("Leafd-Gap-Reason", if self.damaged { "damaged" } else { "dropped" })
+            .build()
+    }
+}
+
+/// Gaps that are to be declared. Saved with the cursor, so that none is forgotten or declared twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gaps {
+    /// Up to here gaps are known already.
+    upto: u64,
+    waiting: VecDeque<Gap>,
+    #[serde(skip)]
+    last_grown: Duration,
+}
+
+impl Gaps {
+    /// Messages `from` to `to` are missing.
+    pub fn add(&mut self, now: Duration, from: u64, to: u64, damaged: bool) {
+        let first = from.max(self.upto + 1);
+        if first > to {
+            return;
+        }
+        self.upto = to;
+        self.last_grown = now;
+        let count = to - first + 1;
+        let full = self.waiting.len() >= MOST;
+        match self.waiting.back_mut().filter(|gap| full || first - gap.last <= NEAR) {
+            Some(gap) => {
+                gap.last = to;
+                gap.count += count;
+                gap.damaged |= damaged;
+            }
+            None => self.waiting.push_back(Gap { first, last: to, count, damaged }),
+        }
+    }
+
+    /// The gap to declare now.
+    pub fn due(&self, now: Duration) -> Option<&Gap> {
+        let grown = self.waiting.len() > 1 || now >= self.last_grown + GROWS;
+        self.waiting.front().filter(|_| grown)
+    }
+
+    /// When [`Gaps::due`] is worth asking.
+    pub fn deadline(&self) -> Option<Duration> {
+        (!self.waiting.is_empty()).then_some(self.last_grown + GROWS)
+    }
+
+    /// This one is declared, as it was when it was due.
+    pub fn declared(&mut self, gap: &Gap) {
+        if let Some(front) = self.waiting.front_mut().filter(|front| front.first == gap.first) {
+            if front.last == gap.last {
+                self.waiting.pop_front();
+            } else {
+                // It has grown meanwhile: the rest is a gap of its own.
+                (front.first, front.count) = (gap.last + 1, front.count.saturating_sub(gap.count));
+            }
+        }
+    }
+
+    /// Tries again later.
+    pub fn put_off(&mut self, now: Duration) {
+        self.last_grown = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::headers;
+
+    const fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn near_gaps_are_one_and_none_is_told_twice() {
+        let mut gaps = Gaps::default();
+        gaps.add(at(1), 5, 9, false);
+        gaps.add(at(1), 5, 9, false);
+        gaps.add(at(1), 12, 12, true);
+        assert_eq!(gaps.due(at(1)), None);
+        let gap = gaps.due(at(2)).expect("has not grown for a second").clone();
+        assert_eq!(gap, Gap { first: 5, last: 12, count: 6, damaged: true });
+        gaps.add(at(2), 13, 20, false);
+        gaps.declared(&gap);
+        assert_eq!(gaps.due(at(3)), Some(&Gap { first: 13, last: 20, count: 8, damaged: true }));
+        let rest = gaps.due(at(3)).cloned().expect("the rest");
+        gaps.declared(&rest);
+        gaps.add(at(4), 1, 20, false);
+        assert_eq!((gaps.due(at(9)), gaps.deadline()), (None, None));
+        let block = gap.headers("id");
+        assert_eq!(headers::get(&block, "Leafd-Gap-First"), Some("5"));
+        assert_eq!(headers::get(&block, "Leafd-Gap-Count"), Some("6"));
+        assert_eq!(headers::get(&block, "Leafd-Gap-Reason"), Some("damaged"));
+    }
+
+    #[test]
+    fn their_number_is_bounded() {
+        let mut gaps = Gaps::default();
+        for n in 1..100 {
+            gaps.add(at(1), n * 1000, n * 1000, false);
+        }
+        assert_eq!(gaps.waiting.len(), MOST);
+        assert_eq!(gaps.waiting.iter().map(|gap| gap.count).sum::<u64>(), 99);
+    }
+}
