@@ -1,5 +1,8 @@
 //! The streams of an account: recovered at the start, made, changed and removed.
 
+mod restoring;
+
+pub(super) use self::restoring::Made;
 use super::api::Api;
 use super::catalogue::{self, Entry};
 use super::config::{StorageType, StreamConfig, limit};

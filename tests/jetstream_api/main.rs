@@ -9,9 +9,11 @@ mod consumers;
 mod known;
 mod messages;
 mod peers;
+mod snapshots;
 mod streams;
 
 use peers::Peers;
+use serde_json::json;
 
 #[tokio::test]
 async fn streams_are_made_changed_and_told_of_as_by_nats_server() {
@@ -49,5 +51,18 @@ async fn batches_are_stored_as_by_nats_server() {
     batches::contents(&mut peers).await;
     batches::ends(&mut peers).await;
     batches::sizes(&mut peers).await;
+    peers.finish();
+}
+
+#[tokio::test]
+async fn backups_cross_from_each_server_to_the_other() {
+    for options in
+        [json!({ "chunk_size": 1024, "window_size": 2048 }), json!({}), json!({ "no_consumers": true, "jsck": true })]
+    {
+        let Some(mut peers) = Peers::start().await else { return };
+        snapshots::both_ways(&mut peers, options).await;
+    }
+    let Some(mut peers) = Peers::start().await else { return };
+    snapshots::refusals(&mut peers).await;
     peers.finish();
 }

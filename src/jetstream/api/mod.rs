@@ -12,6 +12,7 @@ mod direct;
 mod json;
 mod message;
 mod read;
+mod snapshot;
 mod stream;
 
 use super::error::ApiError;
@@ -129,7 +130,7 @@ async fn serve(jetstream: Weak<JetStream>, mut requests: mpsc::Receiver<OwnedMes
     while let Some(request) = requests.recv().await {
         let Some(jetstream) = jetstream.upgrade() else { return };
         jetstream.requests.fetch_add(1, Ordering::Relaxed);
-        let Some(payload) = answer(&jetstream, &request).await else { continue };
+        let Some(Answer { payload, then }) = answer(&jetstream, &request).await else { continue };
         if payload.windows(ERROR.len().min(payload.len())).take(200).any(|window| window == ERROR) {
             jetstream.errors.fetch_add(1, Ordering::Relaxed);
         }
@@ -137,18 +138,33 @@ async fn serve(jetstream: Weak<JetStream>, mut requests: mpsc::Receiver<OwnedMes
             let message = Message { subject: &request.reply, reply: "", headers: &[], payload: &payload };
             jetstream.account().route(jetstream.origin(), &message, &mut cache, &mut Batch::default());
         }
+        if let Some(then) = then {
+            then();
+        }
+    }
+}
+
+/// An answer, and what is to be done when it is on its way.
+struct Answer {
+    payload: Vec<u8>,
+    then: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl From<Vec<u8>> for Answer {
+    fn from(payload: Vec<u8>) -> Self {
+        Answer { payload, then: None }
     }
 }
 
 /// How an error stands in an answer, directly behind its type.
 const ERROR: &[u8] = b"_response\",\"error\":{";
 
-async fn answer(jetstream: &Arc<JetStream>, request: &OwnedMessage) -> Option<Vec<u8>> {
+async fn answer(jetstream: &Arc<JetStream>, request: &OwnedMessage) -> Option<Answer> {
     let (_, rest) = request.subject.split_once(".API.")?;
     if let Some(rest) = rest.strip_prefix("CONSUMER.") {
         let found = jetstream.clone();
         let streams = move |name: &str| found.stream(name).map(|stream| stream.consumers().clone());
-        return consumer::answer(rest, &request.payload, &streams).await;
+        return consumer::answer(rest, &request.payload, &streams).await.map(Answer::from);
     }
     // All that may read from disk, or waits for it, is done where that holds up nobody.
     let (owned, rest, payload) = (jetstream.clone(), rest.to_owned(), request.payload.clone());
@@ -156,9 +172,12 @@ async fn answer(jetstream: &Arc<JetStream>, request: &OwnedMessage) -> Option<Ve
     handled.ok().flatten()
 }
 
-fn handle(jetstream: &JetStream, rest: &str, payload: &[u8]) -> Option<Vec<u8>> {
+fn handle(jetstream: &Arc<JetStream>, rest: &str, payload: &[u8]) -> Option<Answer> {
     let tokens: Vec<&str> = rest.split('.').collect();
-    match tokens.as_slice() {
+    if let ["STREAM", verb @ ("SNAPSHOT" | "RESTORE"), name] = tokens.as_slice() {
+        return Some(snapshot::answer(jetstream, verb, name, payload));
+    }
+    let answer = match tokens.as_slice() {
         ["INFO"] => Some(json::envelope("account_info_response", Ok(jetstream.account_info()), None)),
         ["STREAM", "MSG", verb, name] => message::answer(jetstream, verb, name, payload),
         ["STREAM", "LEADER", "STEPDOWN", _] => {
@@ -169,14 +188,9 @@ fn handle(jetstream: &JetStream, rest: &str, payload: &[u8]) -> Option<Vec<u8>> 
             let error = ApiError::new(503, 10010, "JetStream clustering support required");
             Some(json::envelope::<()>("stream_remove_peer_response", Err(error), None))
         }
-        ["STREAM", verb @ ("SNAPSHOT" | "RESTORE"), _] => {
-            let verb = verb.to_lowercase();
-            let error = ApiError::general(format!("stream {verb} is not supported by leafd yet"));
-            let always = (verb == "restore").then(|| serde_json::json!({ "deliver_subject": "" }));
-            Some(json::envelope::<()>(&format!("stream_{verb}_response"), Err(error), always))
-        }
         ["STREAM", verb @ ("NAMES" | "LIST")] => stream::answer(jetstream, verb, "", payload),
         ["STREAM", verb, name] => stream::answer(jetstream, verb, name, payload),
         _ => None,
-    }
+    };
+    answer.map(Answer::from)
 }

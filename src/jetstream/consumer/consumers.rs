@@ -5,7 +5,7 @@ use super::config::{Action, ConsumerConfig, Timestamp};
 use super::context::{Filter, StreamContext, locked};
 use super::engine::Engine;
 use super::live::Consumer;
-use super::state::{Delivery, Rules};
+use super::state::{Delivery, Rules, Ticks};
 use super::validate::{self, Refusal, Retention, StreamRules, refuse};
 use super::{info, inlet, persist, start};
 use crate::account::Subscription;
@@ -241,6 +241,20 @@ impl Consumers {
         consumer.touched();
         self.context.scheduler.schedule(&consumer);
         consumer
+    }
+
+    /// Has a consumer go on from where it was when it was backed up.
+    pub(super) fn start(&self, name: &str, mut config: ConsumerConfig, delivery: Delivery) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        info::set_static_metadata(&mut config);
+        let created = Timestamp::now();
+        self.store(name, created, &config, true);
+        self.launch(name, created, config, delivery);
+    }
+
+    /// The time of deadlines.
+    pub(super) fn now(&self) -> Ticks {
+        self.context.scheduler.now()
     }
 
     fn recover(&self) {

@@ -29,6 +29,7 @@ pub mod push;
 mod read;
 mod retire;
 pub mod run;
+mod snapshot;
 mod start;
 pub mod state;
 pub mod status;
@@ -41,6 +42,7 @@ pub use consumers::{Consumers, Created};
 pub use engine::Engine;
 pub use info::ConsumerInfo;
 pub use live::Consumer;
+pub use snapshot::Snapshot;
 pub use validate::{Refusal, Retention, StreamRules};
 
 #[cfg(test)]

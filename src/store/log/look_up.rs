@@ -132,16 +132,22 @@ impl Log {
         if filter == ">" {
             // All but what lies before; whole segments by their counts.
             let mut count = state.next.saturating_sub(from_seq.max(state.committed + 1));
+            let mut rest = None;
             for segment in state.segments.iter().rev() {
                 if segment.base >= from_seq {
                     count += segment.live();
                 } else {
                     let from = from_seq.max(segment.base);
-                    count += (from..=segment.last).filter(|s| !segment.is_removed(*s)).count() as u64;
+                    match segment.records == segment.last + 1 - segment.base {
+                        true => count += (from..=segment.last).filter(|s| !segment.is_removed(*s)).count() as u64,
+                        // Some sequences never had a record.
+                        false => rest = Some(from..segment.last + 1),
+                    }
                     break;
                 }
             }
-            return count;
+            drop(state);
+            return count + rest.map_or(0, |range| self.count_live(range, ">").unwrap_or(0));
         }
         if subject::is_literal(filter) {
             match state.subjects.get(filter) {

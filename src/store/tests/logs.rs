@@ -216,3 +216,16 @@ fn the_real_disk_has_one_owner_and_one_format() {
     let refused = Store::open(foreign.path(), StoreOptions::default()).err().expect("refused");
     assert!(refused.to_string().contains("photo.jpg"), "{refused}");
 }
+
+#[test]
+fn sequences_that_never_were_are_not_counted() {
+    let store = open(&SimDisk::default());
+    let log = log(&store, Limits::default());
+    for seq in [3, 4, 7, 12, 13] {
+        log.append_at(seq, 0, &Record { subject: "a", headers: b"", payload: b"x" }).expect("staged");
+    }
+    store.barrier().wait().expect("commits");
+    for (from, count) in [(1, 5), (4, 4), (5, 3), (8, 2), (13, 1), (14, 0)] {
+        assert_eq!(log.count_from(from, ">"), count, "from {from}");
+    }
+}
