@@ -23,6 +23,7 @@ async fn listener(accounts: &Arc<Accounts>, extra: &str, shutdown: &watch::Recei
         authenticator: Authenticator::new(Rules::open(accounts)),
         identity: identity("hub"),
         max_payload: 1 << 20,
+        visits: tokio::sync::mpsc::channel(1).1,
     };
     Listener::start(house, config, shutdown.clone()).await.expect("listening")
 }

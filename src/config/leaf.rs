@@ -1,6 +1,6 @@
 //! `[[leaf.remote]]` and `[leaf.listen]`: the link to the hub, and leaf connections that others make to us.
 
-use super::compression::Compression;
+use super::compression::{Compression, CompressionLevel, CompressionMode};
 use super::proxy::ProxyConfig;
 use super::secret::Secret;
 use super::units::{ByteSize, Duration};
@@ -79,12 +79,15 @@ pub struct RemoteConfig {
     /// these is announced to the other side, and only to such a subscription, never to a wider one, replies are sent.
     #[serde(default = "reply_prefixes")]
     pub reply_prefixes: Vec<String>,
-    /// A ping goes out after this time of silence; after two unanswered ones the link is taken down.
-    #[serde(default = "ping_interval")]
-    pub ping_interval: Duration,
-    /// Compression of the link, by S2.
+    /// Whether bytes are paid for: pings are rare then, and what crosses is compressed as far as it goes.
     #[serde(default)]
-    pub compression: Compression,
+    pub metered: bool,
+    /// How often a ping goes out; after three intervals of silence the link is taken down. Default: 5s, 40s if metered.
+    #[serde(default)]
+    pub ping_interval: Option<Duration>,
+    /// Compression of the link, by S2. Default: `s2_auto`, `s2_best` if metered.
+    #[serde(default)]
+    pub compression: Option<Compression>,
     /// Pause between dials.
     #[serde(default)]
     pub reconnect: Reconnect,
@@ -106,6 +109,20 @@ pub struct RemoteConfig {
     /// Whether the addresses of further hub nodes, as the hub announces them, are dialled too.
     #[serde(default)]
     pub discover: bool,
+}
+
+impl RemoteConfig {
+    /// How often a ping goes out. Idle, a metered link costs less than 1 MB a day, TCP and TLS included.
+    pub fn ping_interval(&self) -> std::time::Duration {
+        let usual = std::time::Duration::from_secs(if self.metered { 40 } else { 5 });
+        self.ping_interval.map_or(usual, |interval| interval.0)
+    }
+
+    /// How the link is compressed.
+    pub fn compression(&self) -> Compression {
+        let usual = if self.metered { CompressionMode::Level(CompressionLevel::Best) } else { CompressionMode::Auto };
+        self.compression.clone().unwrap_or_else(|| Compression::of(usual))
+    }
 }
 
 /// `tls` of a remote.
@@ -227,10 +244,6 @@ fn reply_prefixes() -> Vec<String> {
     ["_INBOX", "_R_", "_GR_"].map(String::from).to_vec()
 }
 
-fn ping_interval() -> Duration {
-    Duration(std::time::Duration::from_secs(5))
-}
-
 fn account() -> String {
     GLOBAL_ACCOUNT.into()
 }
@@ -264,7 +277,11 @@ mod tests {
         let text = "[[remote]]\nname = \"hub\"\nurls = [\"tls://h:7422\"]\nuser = \"gw1\"\npassword = { env = \"P\" }\nexport = [\"a.>\"]";
         let config: LeafConfig = toml::from_str(text).expect("valid");
         let remote = &config.remote[0];
-        assert_eq!(remote.ping_interval.0.as_secs(), 5);
+        assert_eq!(remote.ping_interval().as_secs(), 5);
+        assert_eq!(remote.compression().mode, CompressionMode::Auto);
+        let metered: LeafConfig = toml::from_str(&format!("{text}\nmetered = true")).expect("valid");
+        let metered = &metered.remote[0];
+        assert_eq!((metered.ping_interval().as_secs(), metered.compression().mode.name()), (40, "s2_best"));
         assert_eq!(remote.reconnect.max.0.as_secs(), 30);
         assert!(remote.import.is_empty() && !remote.tls.handshake_first);
         assert!(toml::from_str::<LeafConfig>("[[remote]]\nname = \"h\"\nurl = \"x\"").is_err());

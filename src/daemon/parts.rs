@@ -48,6 +48,9 @@ pub(super) struct Parts {
     ends: Ends,
 }
 
+/// Leaf nodes that have come by WebSocket and are not yet looked at, at most.
+const MAX_LEAF_VISITS: usize = 16;
+
 /// Told `true` one after the other when the daemon ends.
 struct Ends {
     intake: watch::Sender<bool>,
@@ -93,9 +96,11 @@ impl Parts {
             events.clone(),
         )
         .await?;
+        let (leaf_visits, leaf_visitors) = mpsc::channel(MAX_LEAF_VISITS);
         if let Some(websocket) = &config.websocket {
             let tls = websocket_tls(config).map_err(server::StartError::WebSocketTls)?;
-            server.bind_websocket(websocket, tls).await?;
+            let leafs = config.leaf.listen.as_ref().map(|_| leaf_visits.clone());
+            server.bind_websocket(websocket, tls, leafs).await?;
         }
         let jetstreams = streams::start(config, &accounts, &store)?;
         let links = start_links(config, &accounts, &identity, &ends);
@@ -122,6 +127,7 @@ impl Parts {
                     authenticator: authenticator.clone(),
                     identity: identity.clone(),
                     max_payload: config.limits.max_payload.as_usize(),
+                    visits: leaf_visitors,
                 };
                 Some(Arc::new(Listener::start(house, listen.clone(), ends.links.subscribe()).await?))
             }

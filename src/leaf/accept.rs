@@ -11,10 +11,12 @@ use super::permissions::Filter;
 use super::session::{Control, Session};
 use super::wire::{self, Greeting, STEP_LIMIT, Socket, WireError};
 use crate::auth::SubjectPermission;
+use crate::config::auth::ConnectionType;
 use crate::config::compression::CompressionMode;
 use crate::protocol::NATS_VERSION;
 use crate::server::outbound::CloseReason;
 use crate::server::tls::TlsSession;
+use crate::server::websocket::LeafVisit;
 use crate::system::tls;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +29,14 @@ const MAX_LIVE: usize = 8 << 20;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Never announced to a leaf: its API is its own (nats-server `denyAllClientJs`).
 const DENIED: [&str; 4] = ["$JS.API.>", "$KV.>", "$OBJ.>", "$SYS.>"];
+
+/// How a leaf comes in.
+pub(super) enum Entrance {
+    /// By the port for leaf nodes.
+    Tcp(TcpStream),
+    /// By that for WebSocket, of which the upgrade is done.
+    WebSocket(LeafVisit),
+}
 
 /// A leaf that has sent CONNECT.
 struct Greeted {
@@ -62,13 +72,28 @@ impl Shared {
     }
 
     /// Serves one leaf until it ends; returns why it did.
-    pub(super) async fn serve(&self, tcp: TcpStream, address: SocketAddr, shutdown: watch::Receiver<bool>) -> String {
+    pub(super) async fn serve(
+        &self,
+        entrance: Entrance,
+        address: SocketAddr,
+        shutdown: watch::Receiver<bool>,
+    ) -> String {
         let id = self.next_id();
-        wire::prepare(&tcp);
         let Some(nonce) = crate::auth::nonce() else { return "the system gives no random numbers".into() };
-        let info = self.info(id, nonce);
+        let mut info = self.info(id, nonce);
+        let kind = match &entrance {
+            Entrance::Tcp(_) => ConnectionType::Leafnode,
+            Entrance::WebSocket(visit) => {
+                info.tls_required = false;
+                if visit.compressed {
+                    // Compressed once is enough.
+                    info.compression = String::new();
+                }
+                ConnectionType::LeafnodeWs
+            }
+        };
         let mut buffer = Vec::new();
-        let Greeted { mut socket, connect, agreed, tls } = match self.greet(tcp, &info, &mut buffer).await {
+        let Greeted { mut socket, connect, agreed, tls } = match self.greet(entrance, &info, &mut buffer).await {
             Ok(greeted) => greeted,
             Err(error) => return format!("no handshake: {error}"),
         };
@@ -76,7 +101,7 @@ impl Shared {
             let _ = socket.send(b"-ERR 'attempted to connect to leaf node port'\r\n").await;
             return "a client connected to the leaf node port".into();
         }
-        let card = Card { id, connect: &connect, nonce: &info.nonce, from: address.ip(), tls: tls.as_ref() };
+        let card = Card { id, kind, connect: &connect, nonce: &info.nonce, from: address.ip(), tls: tls.as_ref() };
         let mut rules = self.authenticator.watch();
         let in_force = rules.borrow_and_update().clone();
         let admitted = Guest::admit(&self.config, &self.accounts, &in_force, &self.hashing, &card).await;
@@ -162,8 +187,47 @@ impl Shared {
         reason
     }
 
-    /// INFO, TLS where it is on (before INFO if so configured), an agreement on compression, and the leaf's CONNECT.
-    async fn greet(&self, tcp: TcpStream, info: &LeafInfo, buffer: &mut Vec<u8>) -> Result<Greeted, WireError> {
+    /// INFO and TLS, an agreement on compression, and the leaf's CONNECT.
+    async fn greet(&self, entrance: Entrance, info: &LeafInfo, buffer: &mut Vec<u8>) -> Result<Greeted, WireError> {
+        let (mut socket, tls, may_compress) = match entrance {
+            Entrance::Tcp(tcp) => {
+                wire::prepare(&tcp);
+                let (socket, tls) = self.secure(tcp, info).await?;
+                (socket, tls, true)
+            }
+            Entrance::WebSocket(visit) => {
+                let mut socket = Socket::Framed(visit.stream);
+                socket.send(&info.line()).await?;
+                (socket, visit.tls, !visit.compressed)
+            }
+        };
+        let (began, mut agreed) = (Instant::now(), Agreed::none());
+        // A leaf that may compress says so in an INFO of its own, once, before it says who it is.
+        for first in [true, false] {
+            match socket.receive(buffer, STEP_LIMIT).await? {
+                Greeting::Connect(json) => {
+                    let connect = serde_json::from_slice(&json).map_err(std::io::Error::from)?;
+                    return Ok(Greeted { socket, connect, agreed, tls });
+                }
+                Greeting::Info(json) if first && may_compress => {
+                    let theirs: LeafInfo = serde_json::from_slice(&json).map_err(std::io::Error::from)?;
+                    agreed = Agreed::negotiate(&self.config.compression, &theirs.compression, began.elapsed())
+                        .map_err(std::io::Error::other)?;
+                    if agreed.is_on() {
+                        socket = socket.compressed(agreed.clone(), buffer);
+                        let answer = LeafInfo { compression: agreed.info_name().into(), ..info.clone() };
+                        socket.send(&answer.line()).await?;
+                    }
+                }
+                Greeting::Info(_) if first => {}
+                _ => break,
+            }
+        }
+        Err(WireError::Protocol(crate::protocol::ProtocolError::UnknownOperation))
+    }
+
+    /// INFO and TLS, in the order that is configured.
+    async fn secure(&self, tcp: TcpStream, info: &LeafInfo) -> Result<(Socket, Option<TlsSession>), WireError> {
         let first = self.config.tls.as_ref().is_some_and(|tls| tls.handshake_first);
         let mut plain = Socket::Plain(tcp);
         if !first {
@@ -188,28 +252,7 @@ impl Shared {
         if first {
             socket.send(&info.line()).await?;
         }
-        let (began, mut agreed) = (Instant::now(), Agreed::none());
-        // A leaf that may compress says so in an INFO of its own, once, before it says who it is.
-        for first in [true, false] {
-            match socket.receive(buffer, STEP_LIMIT).await? {
-                Greeting::Connect(json) => {
-                    let connect = serde_json::from_slice(&json).map_err(std::io::Error::from)?;
-                    return Ok(Greeted { socket, connect, agreed, tls: session });
-                }
-                Greeting::Info(json) if first => {
-                    let theirs: LeafInfo = serde_json::from_slice(&json).map_err(std::io::Error::from)?;
-                    agreed = Agreed::negotiate(&self.config.compression, &theirs.compression, began.elapsed())
-                        .map_err(std::io::Error::other)?;
-                    if agreed.is_on() {
-                        socket = socket.compressed(agreed.clone(), buffer);
-                        let answer = LeafInfo { compression: agreed.info_name().into(), ..info.clone() };
-                        socket.send(&answer.line()).await?;
-                    }
-                }
-                _ => break,
-            }
-        }
-        Err(WireError::Protocol(crate::protocol::ProtocolError::UnknownOperation))
+        Ok((socket, session))
     }
 
     /// What may cross towards and from a leaf. All subjects unless listed; a leaf's requests to our JetStream API are

@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub struct Card<'a> {
     /// Our number of the connection.
     pub id: u64,
+    /// How it is connected.
+    pub kind: ConnectionType,
     /// Its CONNECT.
     pub connect: &'a LeafConnect,
     /// The nonce in our INFO.
@@ -133,7 +135,7 @@ impl<'a> Card<'a> {
         Attempt {
             connect,
             nonce: self.nonce,
-            kind: ConnectionType::Leafnode,
+            kind: self.kind,
             from: self.from,
             client: self.id,
             tls: self.tls.map(|tls| Handshake {

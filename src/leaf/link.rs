@@ -356,7 +356,7 @@ impl Link {
         let session = Session {
             peer,
             loop_subject: &self.loop_subject,
-            ping_interval: self.config.ping_interval.0,
+            ping_interval: self.config.ping_interval(),
             max_payload: self.max_payload().unwrap_or_default(),
             shutdown,
         };

@@ -3,6 +3,7 @@
 //! What a leaf may send and receive goes out in INFO, and is enforced here as well: what it sends or asks for beyond that is
 //! refused with an error and without closing the connection.
 
+use super::accept::Entrance;
 use super::compression::Agreed;
 use super::dial::Identity;
 use super::peer::{Counters, Peer};
@@ -12,6 +13,7 @@ use crate::auth::{Authenticator, Hashing};
 use crate::config::leaf::ListenConfig;
 use crate::config::secret::SecretError;
 use crate::server::outbound::Outbound;
+use crate::server::websocket::LeafVisit;
 use crate::system::tls::{self, ServerSide, TlsError, TlsFiles};
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -19,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// Most leafs at a time.
@@ -113,6 +115,8 @@ pub struct House {
     pub identity: Identity,
     /// Largest message, told to leafs, bytes.
     pub max_payload: usize,
+    /// Leafs that come to the port for WebSocket.
+    pub visits: mpsc::Receiver<LeafVisit>,
 }
 
 impl Listener {
@@ -152,7 +156,7 @@ impl Listener {
             next: AtomicU64::new(1),
             config,
         });
-        let task = tokio::spawn(accept(shared.clone(), listener, shutdown));
+        let task = tokio::spawn(accept(shared.clone(), listener, house.visits, shutdown));
         Ok(Listener { shared, task: Mutex::new(Some(task)) })
     }
 
@@ -198,19 +202,28 @@ impl Listener {
     }
 }
 
-async fn accept(shared: Arc<Shared>, listener: TcpListener, mut shutdown: watch::Receiver<bool>) {
+async fn accept(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    mut visits: mpsc::Receiver<LeafVisit>,
+    mut shutdown: watch::Receiver<bool>,
+) {
     let mut leafs = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept() => accepted.map(|(socket, from)| (Entrance::Tcp(socket), from)),
+            Some(visit) = visits.recv() => {
+                let from = visit.from;
+                Ok((Entrance::WebSocket(visit), from))
+            }
             Some(_) = leafs.join_next() => continue,
             _ = shutdown.wait_for(|end| *end) => break,
         };
         match accepted {
-            Ok((socket, peer)) if leafs.len() < MAX_LEAFS => {
+            Ok((entrance, peer)) if leafs.len() < MAX_LEAFS => {
                 let (shared, end) = (shared.clone(), shutdown.clone());
                 leafs.spawn(async move {
-                    let reason = shared.serve(socket, peer, end).await;
+                    let reason = shared.serve(entrance, peer, end).await;
                     tracing::info!("leaf node {peer}: {reason}");
                 });
             }

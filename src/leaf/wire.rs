@@ -7,7 +7,7 @@ use crate::server::outbound::Outbound;
 use crate::server::websocket::WebSocketStream;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -39,10 +39,7 @@ pub fn prepare(tcp: &TcpStream) {
     let _ = socket2::SockRef::from(tcp).set_tcp_notsent_lowat(UNSENT);
 }
 
-/// A byte stream, plain or TLS.
-pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+pub use crate::server::ByteStream as Wire;
 
 /// A connection before it is split into its reading and writing side.
 pub enum Socket {

@@ -4,7 +4,7 @@ use super::listener::Shared;
 use super::outbound::CloseReason;
 use super::tls::{self, TlsSession};
 use super::transport::Transport;
-use super::websocket::{Opened, Visitor, WebSocket};
+use super::websocket::{LeafVisit, Opened, Visitor, WebSocket};
 use crate::config::auth::ConnectionType;
 use crate::protocol::Info;
 use std::net::SocketAddr;
@@ -53,7 +53,12 @@ impl Door {
                 Ok(Greeted { transport, tls, visitor: None })
             }
             Door::WebSocket(websocket) => {
-                let Opened { mut stream, tls, visitor } = websocket.open(socket).await?;
+                let Opened { mut stream, tls, visitor, leaf } = websocket.open(socket).await?;
+                if let Some(compressed) = leaf {
+                    websocket.pass_on(LeafVisit { stream, tls, compressed, from: peer });
+                    // As a client it is gone.
+                    return Err(CloseReason::ClientClosed);
+                }
                 (info.tls_required, info.tls_available) = (tls.is_some(), tls.is_some());
                 (info.host, info.port) = (websocket.address().ip().to_string(), websocket.address().port());
                 tls::say(&mut stream, info).await?;

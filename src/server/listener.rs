@@ -8,7 +8,7 @@ use super::outbound::CloseReason;
 use super::registry::Registry;
 use super::tls::{TlsPolicy, TlsSlot};
 use super::view::View;
-use super::websocket::WebSocket;
+use super::websocket::{LeafVisit, WebSocket};
 use crate::account::Accounts;
 use crate::auth::Authenticator;
 use crate::config::origin::OriginError;
@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// What the client side needs to know.
@@ -229,11 +229,16 @@ impl Server {
     }
 
     /// Binds the listener for WebSocket clients as well.
-    pub async fn bind_websocket(&mut self, config: &WebSocketConfig, tls: Option<TlsPolicy>) -> Result<(), StartError> {
+    pub async fn bind_websocket(
+        &mut self,
+        config: &WebSocketConfig,
+        tls: Option<TlsPolicy>,
+        leafs: Option<mpsc::Sender<LeafVisit>>,
+    ) -> Result<(), StartError> {
         let failed = |error| StartError::BindWebSocket { host: config.host.clone(), port: config.port, error };
         let listener = TcpListener::bind((config.host.as_str(), config.port)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let websocket = WebSocket::new(config, tls, self.shared.options.limits.payload, address)?;
+        let websocket = WebSocket::new(config, tls, self.shared.options.limits.payload, address, leafs)?;
         self.websocket = Some((listener, Arc::new(websocket)));
         Ok(())
     }

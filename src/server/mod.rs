@@ -25,4 +25,5 @@ pub use lame_duck::LameDuck;
 pub use listener::{Ending, Listening, Server, ServerOptions, ServerStatus, StartError};
 pub use registry::AccountTotals;
 pub use snapshot::{ClientSnapshot, SubscriptionSnapshot, Totals};
+pub use transport::ByteStream;
 pub use view::View;

@@ -4,6 +4,7 @@
 mod common;
 
 mod accounts;
+mod chain;
 mod compression;
 mod credentials;
 mod delivery;

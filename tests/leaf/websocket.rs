@@ -1,6 +1,7 @@
 //! The hub's websocket port: plain, by TLS, compressed, without masks, below a path of a reverse proxy.
 
 use crate::common::certificates::Authority;
+use crate::common::nats_server::NatsServer;
 use crate::rig;
 
 const LEAFNODES: &str = "compression: accept";
@@ -52,4 +53,32 @@ async fn a_port_that_is_no_websocket_for_leafs_is_named() {
     let dir = tempfile::tempdir().expect("a folder");
     let leafd = rig::leafd(dir.path(), &rig::remote(&format!("\"{port}\""), ""));
     rig::link_says(&leafd, "no WebSocket for leaf nodes there: it answers 404").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nats_server_leaf_comes_by_websocket() {
+    for (at_hub, at_leaf, then) in [
+        ("", "", "s2_uncompressed"),
+        ("compression = true", "ws_compression: true", "off"),
+        ("compression = true", "ws_compression: true, ws_no_masking: true", "off"),
+        ("", "ws_no_masking: true, compression: off", "off"),
+    ] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let config = format!(
+            "[authorization]\nusers = [{{ user = \"a\", password = \"a\", allowed_connection_types = [\"STANDARD\", \"LEAFNODE_WS\"] }}]\n\
+             [leaf.listen]\nport = 0\n[http]\nport = 0\n[websocket]\nport = 0\nno_tls = true\n{at_hub}\n"
+        );
+        let leafd = rig::leafd(dir.path(), &config);
+        let url = leafd.port("websocket").replace("://", "://a:a@");
+        let leaf =
+            NatsServer::start(&format!("leafnodes {{ reconnect: 1, remotes: [ {{ url: \"{url}\", {at_leaf} }} ] }}\n"))
+                .await;
+        let options = async_nats::ConnectOptions::with_user_and_password("a".into(), "a".into());
+        let app = options.connect(leafd.url()).await.expect("connected");
+        let local = leaf.client().await;
+        rig::joined(&app, &local).await;
+        assert_eq!(rig::leafz(&rig::monitoring(&leafd)).await["compression"], then, "{at_hub:?} {at_leaf:?}");
+        rig::burst(&local, &app).await;
+        rig::burst(&app, &local).await;
+    }
 }

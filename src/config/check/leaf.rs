@@ -65,7 +65,7 @@ fn check_remote(remote: &RemoteConfig, errors: &mut Vec<String>) {
     if remote.user.is_some() != remote.password.is_some() {
         errors.push(format!("{what}: user and password go together"));
     }
-    limits::positive(&format!("{what} ping_interval"), remote.ping_interval, errors);
+    remote.ping_interval.iter().for_each(|i| limits::positive(&format!("{what} ping_interval"), *i, errors));
     limits::positive(&format!("{what} dial_timeout"), remote.dial_timeout, errors);
     limits::positive(&format!("{what} first_info_timeout"), remote.first_info_timeout, errors);
     limits::positive(&format!("{what} reconnect.min"), remote.reconnect.min, errors);

@@ -148,7 +148,7 @@ pub async fn dial(url: &Url, config: &RemoteConfig, identity: &Identity, account
     let agreed = match deflated {
         // Compressed once is enough.
         true => Agreed::none(),
-        false => Agreed::negotiate(&config.compression, &info.compression, began.elapsed())?,
+        false => Agreed::negotiate(&config.compression(), &info.compression, began.elapsed())?,
     };
     let info = if agreed.is_on() {
         let own = LeafInfo {

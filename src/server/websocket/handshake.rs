@@ -36,6 +36,8 @@ pub struct UpgradeRules {
     pub origins: Origins,
     /// Whether compression is granted to clients that ask for it.
     pub compression: bool,
+    /// Whether leaf nodes are taken.
+    pub leafs: bool,
     /// Where credentials may be.
     pub cookies: CookieNames,
 }
@@ -53,6 +55,8 @@ pub struct Upgrade {
     pub browser: bool,
     /// Who it is.
     pub visitor: Visitor,
+    /// It is a leaf node.
+    pub leaf: bool,
 }
 
 /// What the request said of the client.
@@ -111,8 +115,9 @@ impl Refusal {
 
 /// Whether `request`, which came by TLS if `secure`, becomes a WebSocket connection of a client.
 pub fn upgrade(request: &Request, rules: &UpgradeRules, secure: bool) -> Result<Upgrade, Refusal> {
-    for (end, what) in [("/leafnode", "leaf nodes"), ("/mqtt", "MQTT")] {
-        if request.path.ends_with(end) {
+    let leaf = request.path.ends_with("/leafnode");
+    for (refused, what) in [(leaf && !rules.leafs, "leaf nodes"), (request.path.ends_with("/mqtt"), "MQTT")] {
+        if refused {
             return Err(Refusal::new(404, format!("{what} over WebSocket is not offered")));
         }
     }
@@ -156,6 +161,7 @@ pub fn upgrade(request: &Request, rules: &UpgradeRules, secure: bool) -> Result<
         compression,
         browser: request.header("User-Agent").is_some_and(|agent| agent.starts_with("Mozilla/")),
         visitor: visitor(request, &rules.cookies),
+        leaf,
     })
 }
 

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 
 /// A WebSocket connection over TCP or TLS.
 pub type Stream = WebSocketStream<Box<dyn ByteStream>>;
@@ -33,6 +34,7 @@ pub struct WebSocket {
     timeout: Duration,
     max_payload: usize,
     address: SocketAddr,
+    leafs: Option<mpsc::Sender<LeafVisit>>,
 }
 
 /// A WebSocket connection that has been let in.
@@ -40,20 +42,39 @@ pub(super) struct Opened {
     pub stream: Box<Stream>,
     pub tls: Option<TlsSession>,
     pub visitor: Visitor,
+    /// It is a leaf node's, and whether its messages are compressed.
+    pub leaf: Option<Compressed>,
+}
+
+/// Whether the messages of a WebSocket connection are compressed.
+pub type Compressed = bool;
+
+/// A leaf node that has come to the port for WebSocket.
+pub struct LeafVisit {
+    /// Its connection.
+    pub stream: Box<Stream>,
+    /// TLS, if there is any.
+    pub tls: Option<TlsSession>,
+    /// Messages are compressed, so that the link need not be.
+    pub compressed: Compressed,
+    /// From where it came.
+    pub from: SocketAddr,
 }
 
 impl WebSocket {
-    /// By the configuration, for clients that connect to `address`.
+    /// By the configuration, for clients that connect to `address`; leaf nodes are passed on to `leafs`.
     pub(super) fn new(
         config: &WebSocketConfig,
         tls: Option<TlsPolicy>,
         max_payload: usize,
         address: SocketAddr,
+        leafs: Option<mpsc::Sender<LeafVisit>>,
     ) -> Result<WebSocket, OriginError> {
         let allowed = config.allowed_origins.iter().map(|origin| Origin::parse(origin));
         let rules = UpgradeRules {
             origins: Origins { same: config.same_origin, allowed: allowed.collect::<Result<_, _>>()? },
             compression: config.compression,
+            leafs: leafs.is_some(),
             cookies: CookieNames {
                 jwt: config.jwt_cookie.clone(),
                 user: config.user_cookie.clone(),
@@ -61,7 +82,14 @@ impl WebSocket {
                 token: config.token_cookie.clone(),
             },
         };
-        Ok(WebSocket { rules, tls: TlsSlot::new(tls), timeout: config.handshake_timeout.0, max_payload, address })
+        Ok(WebSocket {
+            rules,
+            tls: TlsSlot::new(tls),
+            timeout: config.handshake_timeout.0,
+            max_payload,
+            address,
+            leafs,
+        })
     }
 
     /// Whether clients speak TLS.
@@ -93,7 +121,7 @@ impl WebSocket {
         };
         let upgraded = tokio::time::timeout(self.timeout, self.upgrade(stream, tls.is_some())).await;
         match upgraded.map_err(|_| "no request came in time".to_owned()).flatten() {
-            Ok((stream, visitor)) => Ok(Opened { stream: Box::new(stream), tls, visitor }),
+            Ok((stream, visitor, leaf)) => Ok(Opened { stream: Box::new(stream), tls, visitor, leaf }),
             Err(error) => {
                 tracing::error!("{peer} - {error}");
                 Err(CloseReason::ClientClosed)
@@ -101,7 +129,18 @@ impl WebSocket {
         }
     }
 
-    async fn upgrade(&self, mut stream: Box<dyn ByteStream>, secure: bool) -> Result<(Stream, Visitor), String> {
+    /// Passes a leaf node on; one that comes while too many are waiting is let go, and comes again.
+    pub(super) fn pass_on(&self, visit: LeafVisit) {
+        if let Some(leafs) = &self.leafs {
+            let _ = leafs.try_send(visit);
+        }
+    }
+
+    async fn upgrade(
+        &self,
+        mut stream: Box<dyn ByteStream>,
+        secure: bool,
+    ) -> Result<(Stream, Visitor, Option<Compressed>), String> {
         let mut early = Vec::new();
         let request = Request::read(&mut stream, &mut early).await.map_err(|error| error.to_string())?;
         let Some(request) = request else { return Err("closed before a request came".into()) };
@@ -109,7 +148,7 @@ impl WebSocket {
             Ok(_) if !early.is_empty() => Err(Refusal::early()),
             granted => granted,
         };
-        let Upgrade { answer, masked, compression, browser, visitor } = match granted {
+        let Upgrade { answer, masked, compression, browser, visitor, leaf } = match granted {
             Ok(granted) => granted,
             Err(refusal) => {
                 let _ = refusal.answer().write(&mut stream, false, true).await;
@@ -123,7 +162,7 @@ impl WebSocket {
         };
         answered.await.map_err(|error: std::io::Error| error.to_string())?;
         let agreement = Agreement { masked, masks: false, compression, browser, max_payload: self.max_payload };
-        Ok((WebSocketStream::new(stream, agreement), visitor))
+        Ok((WebSocketStream::new(stream, agreement), visitor, leaf.then_some(compression)))
     }
 }
 
