@@ -204,7 +204,7 @@ pub struct StreamConfig {
     /// Messages may come in batches that are stored as one.
     #[serde(skip_serializing_if = "is_default")]
     pub allow_atomic: bool,
-    /// Refused for now.
+    /// Messages may be schedules that give others.
     #[serde(skip_serializing_if = "is_default")]
     pub allow_msg_schedules: bool,
     /// When a message counts as stored.

@@ -7,6 +7,7 @@ use super::dedup::{Dedup, MAX_IDS};
 use super::error::ApiError;
 use super::expiry::Deadline;
 use super::republish::Republisher;
+use super::schedule::Note;
 use super::usage::Usage;
 use crate::account::OwnedMessage;
 use crate::store::Log;
@@ -34,6 +35,8 @@ pub(super) struct Desk {
     pub(super) deadlines: VecDeque<Deadline>,
     pub(super) transform: Option<Transform>,
     pub(super) republisher: Option<Republisher>,
+    /// What messages say of schedules, until their commit.
+    pub(super) scheduled: VecDeque<(u64, Note)>,
     pub(super) batches: Batches,
     /// A failed commit was noticed here before the store told of it.
     pub(super) undone: bool,
@@ -66,10 +69,11 @@ pub(super) enum Kind {
     Stored,
     /// It was stored before, under this sequence.
     Duplicate(u64),
-    /// Everything before it goes: on this subject, or on all.
-    Rollup(Option<Box<str>>),
-    /// No consumer is interested: it goes at once.
-    Unwanted,
+    /// Everything before it goes, on these subjects, or (`None`) on all; and if no consumer is interested, it goes itself.
+    Replaces {
+        filters: Vec<Option<Box<str>>>,
+        itself: bool,
+    },
     /// The last message of a batch, answered when what the others replace is gone.
     Last,
 }
@@ -92,6 +96,7 @@ pub(super) struct Due {
     pub replies: Vec<u8>,
     pub copies: Vec<OwnedMessage>,
     pub deadlines: Vec<Deadline>,
+    pub scheduled: Vec<Note>,
 }
 
 /// What surrounds the desk.
@@ -121,6 +126,7 @@ impl Desk {
             bytes: u64::MAX,
             pending: VecDeque::new(),
             replies: VecDeque::new(),
+            scheduled: VecDeque::new(),
             batches: Batches::default(),
             undone: false,
             closed: false,
@@ -171,6 +177,8 @@ impl Desk {
         self.batches.on_stored(due);
         let count = self.deadlines.partition_point(|deadline| deadline.seq <= upto);
         due.deadlines.extend(self.deadlines.drain(..count));
+        let count = self.scheduled.partition_point(|(seq, _)| *seq <= upto);
+        due.scheduled.extend(self.scheduled.drain(..count).map(|(_, note)| note));
     }
 
     /// Takes out those whose commit failed, as the store says. Returns whether they had not been noticed before.
@@ -191,6 +199,7 @@ impl Desk {
         self.batches.on_failed(&due.entries);
         self.copies.truncate(self.copies.partition_point(|(seq, _)| *seq < from));
         self.deadlines.truncate(self.deadlines.partition_point(|deadline| deadline.seq < from));
+        self.scheduled.truncate(self.scheduled.partition_point(|(seq, _)| *seq < from));
         self.dedup.forget_from(from);
     }
 

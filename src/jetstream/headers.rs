@@ -16,6 +16,12 @@ pub(super) struct Wishes<'a> {
     pub ttl: &'a str,
     pub incr: &'a str,
     pub schedule: &'a str,
+    pub schedule_target: &'a str,
+    pub schedule_source: &'a str,
+    pub schedule_ttl: &'a str,
+    pub schedule_rollup: &'a str,
+    /// `None`: it is not there at all.
+    pub schedule_zone: Option<&'a str>,
     pub schedule_next: &'a str,
     pub scheduler: &'a str,
     pub source: &'a str,
@@ -38,6 +44,14 @@ pub(super) fn parse(block: &[u8]) -> Wishes<'_> {
             "TTL" => &mut wishes.ttl,
             "Incr" => &mut wishes.incr,
             "Schedule" => &mut wishes.schedule,
+            "Schedule-Target" => &mut wishes.schedule_target,
+            "Schedule-Source" => &mut wishes.schedule_source,
+            "Schedule-TTL" => &mut wishes.schedule_ttl,
+            "Schedule-Rollup" => &mut wishes.schedule_rollup,
+            "Schedule-Time-Zone" => {
+                wishes.schedule_zone.get_or_insert(value);
+                continue;
+            }
             "Schedule-Next" => &mut wishes.schedule_next,
             "Scheduler" => &mut wishes.scheduler,
             "Stream-Source" => &mut wishes.source,

@@ -27,6 +27,7 @@ mod manager;
 pub mod origin;
 mod publish;
 mod republish;
+mod schedule;
 mod snapshot;
 mod stream;
 mod upkeep;

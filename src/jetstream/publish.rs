@@ -2,11 +2,13 @@
 //! `processJetStreamMsgWithBatch`), then the hand-over to the log.
 
 use super::config::{Discard, Retention, StreamConfig, limit};
+use super::consumer::config::Timestamp;
 use super::counter;
 use super::desk::{Desk, Due, Kind, Surroundings, Verdict};
 use super::error::ApiError;
 use super::expiry::Deadline;
 use super::headers::{self, Ttl, Wishes};
+use super::schedule;
 use crate::account::Message;
 use crate::protocol::headers::HeadersBuilder;
 use crate::store::{Log, Record};
@@ -79,16 +81,19 @@ impl Desk {
             return Err(bad(10109, "invalid operation on sealed stream"));
         }
         check_size(&config, message)?;
+        let mut replaced = None;
         if !message.headers.is_empty() {
             check_counter(&config, &wishes, message)?;
             self.check_expectations(&wishes, message, around)?;
-            check_schedule(&config, &wishes, message.subject)?;
+            replaced = schedule::check(&config, &wishes, message.subject, message.headers, around.log)?;
             let original = if wishes.msg_id.is_empty() { None } else { self.dedup.find(wishes.msg_id, around.now) };
             if let Some(seq) = original {
                 return Ok(self.duplicate(seq, reply, around.log));
             }
             self.check_last_id_and_rollup(&wishes)?;
         }
+        let message = &Message { headers: replaced.as_deref().unwrap_or(message.headers), ..*message };
+        let wishes = if replaced.is_some() { headers::parse(message.headers) } else { wishes };
         if !config.allow_msg_counter {
             let order = Order { message, reply, wishes: &wishes, answer: Box::default(), place: None };
             return self.store(order, around, failed);
@@ -127,6 +132,17 @@ impl Desk {
         }
         let transformed = self.transform.as_ref().and_then(|transform| transform.apply(message.subject));
         let message = Message { subject: transformed.as_deref().unwrap_or(message.subject), ..*message };
+        let order = Order { message: &message, reply: "", wishes: &wishes, answer: Box::default(), place: None };
+        check_size(&self.config, &message)
+            .and_then(|()| self.store(order, around, failed))
+            .unwrap_or_else(Verdict::Refused)
+    }
+
+    /// Takes in what a schedule gives.
+    pub fn publish_scheduled(&mut self, message: &Message<'_>, around: &Surroundings<'_>, failed: &mut Due) -> Verdict {
+        let transformed = self.transform.as_ref().and_then(|transform| transform.apply(message.subject));
+        let message = Message { subject: transformed.as_deref().unwrap_or(message.subject), ..*message };
+        let wishes = headers::parse(message.headers);
         let order = Order { message: &message, reply: "", wishes: &wishes, answer: Box::default(), place: None };
         check_size(&self.config, &message)
             .and_then(|()| self.store(order, around, failed))
@@ -218,11 +234,22 @@ impl Desk {
         if let Ttl::Seconds(seconds) = ready.ttl {
             self.deadlines.push_back(Deadline::after(seq, seconds));
         }
+        if self.config.allow_msg_schedules {
+            let notes = schedule::notes(wishes, record.subject, seq, Timestamp::now().0);
+            self.scheduled.extend(notes.map(|note| (seq, note)));
+        }
+        let mut replaced = Vec::new();
         match wishes.rollup {
-            _ if !ready.wanted => Kind::Unwanted,
-            "" => Kind::Stored,
-            sub if sub.eq_ignore_ascii_case("sub") => Kind::Rollup(Some(record.subject.into())),
-            _ => Kind::Rollup(None),
+            "" => {}
+            sub if sub.eq_ignore_ascii_case("sub") => replaced.push(Some(record.subject.into())),
+            _ => replaced.push(None),
+        }
+        if wishes.schedule_next == "purge" && self.config.allow_msg_schedules {
+            replaced.push(Some(wishes.scheduler.into()));
+        }
+        match ready.wanted {
+            true if replaced.is_empty() => Kind::Stored,
+            wanted => Kind::Replaces { filters: replaced, itself: !wanted },
         }
     }
 
@@ -332,29 +359,6 @@ pub(super) fn check_counter(config: &StreamConfig, wishes: &Wishes<'_>, message:
         wishes.expected_subject_seq,
     ];
     if others.iter().any(|other| !other.is_empty()) { Err(invalid()) } else { Ok(()) }
-}
-
-pub(super) fn check_schedule(config: &StreamConfig, wishes: &Wishes<'_>, subject: &str) -> Result<(), ApiError> {
-    let disabled = || bad(10188, "message schedules is disabled");
-    if !wishes.schedule.is_empty() {
-        return Err(disabled());
-    }
-    if !wishes.schedule_next.is_empty() {
-        let scheduler = wishes.scheduler;
-        let purges = wishes.schedule_next == "purge" && scheduler != subject;
-        if !purges || !crate::subject::is_valid_literal(scheduler) {
-            return Err(bad(10212, "message schedules invalid scheduler"));
-        }
-        if !config.allow_msg_schedules {
-            return Err(disabled());
-        }
-    } else if !wishes.scheduler.is_empty() {
-        return Err(bad(10212, "message schedules invalid scheduler"));
-    }
-    if !wishes.source.is_empty() {
-        return Err(bad(10227, "message stream source header is not allowed"));
-    }
-    Ok(())
 }
 
 /// A message must not be gone before the marker of an earlier one of its subject, or that would be missed; where the

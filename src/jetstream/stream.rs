@@ -19,6 +19,7 @@ use super::desk::{Desk, Due, Surroundings, Verdict};
 use super::error::ApiError;
 use super::follow::Followers;
 use super::log_options::limits;
+use super::schedule::Schedules;
 use super::upkeep::Upkeep;
 use super::usage::Usage;
 use crate::account::{Account, Batch, Message, Origin, RouteCache, Subscription, Target, TargetId, TargetKind};
@@ -54,6 +55,7 @@ pub struct Stream {
     committed: watch::Sender<u64>,
     captures: Mutex<Vec<Arc<Subscription>>>,
     ageing: Mutex<Ageing>,
+    schedules: Mutex<Schedules>,
     followers: Mutex<Followers>,
 }
 
@@ -118,6 +120,7 @@ impl Stream {
             committed: watch::Sender::new(log.committed()),
             captures: Mutex::default(),
             ageing: Mutex::default(),
+            schedules: Mutex::default(),
             followers: Mutex::default(),
             outgoing: Mutex::default(),
             desk: Mutex::new(desk),
@@ -131,6 +134,7 @@ impl Stream {
         stream.shared.usage.watch(&stream.entry().log, config.storage, &stream.log);
         stream.capture(&config.subjects);
         stream.look_after_age();
+        stream.look_after_schedules();
         stream.follow();
         Ok(stream)
     }
@@ -190,6 +194,7 @@ impl Stream {
         self.consumers.set_rules(rules(&config));
         self.capture(&config.subjects);
         self.look_after_age();
+        self.look_after_schedules();
         if moved {
             self.follow();
         }
@@ -247,6 +252,10 @@ impl Stream {
 
     pub(super) fn ageing(&self) -> MutexGuard<'_, Ageing> {
         self.ageing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn schedules(&self) -> MutexGuard<'_, Schedules> {
+        self.schedules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn followers(&self) -> MutexGuard<'_, Followers> {

@@ -23,14 +23,13 @@ pub(super) struct Job {
     pub removes: Removes,
 }
 
-/// What goes with a message that was committed.
-pub(super) enum Removes {
+/// What goes with a message that was committed; if nothing does, its answer waits for those before it.
+#[derive(Default)]
+pub(super) struct Removes {
     /// What it replaces.
-    Purged(Purge),
+    pub purges: Vec<Purge>,
     /// The message itself.
-    Itself,
-    /// Nothing: its answer waits for those before it.
-    Nothing,
+    pub itself: bool,
 }
 
 /// What is to be done for a stream; says after how long again.

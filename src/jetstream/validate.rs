@@ -237,7 +237,6 @@ fn check_supported(config: &StreamConfig) -> Result<(), ApiError> {
     for (wanted, what) in [
         (origins().any(|origin| origin.consumer.is_some()), "a source's consumer"),
         (config.compression != Compression::None, "compression s2"),
-        (config.allow_msg_schedules, "allow_msg_schedules"),
     ] {
         if wanted {
             return Err(ApiError::not_supported(what));

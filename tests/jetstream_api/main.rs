@@ -9,6 +9,7 @@ mod consumers;
 mod known;
 mod messages;
 mod peers;
+mod schedules;
 mod snapshots;
 mod streams;
 
@@ -64,5 +65,13 @@ async fn backups_cross_from_each_server_to_the_other() {
     }
     let Some(mut peers) = Peers::start().await else { return };
     snapshots::refusals(&mut peers).await;
+    peers.finish();
+}
+
+#[tokio::test]
+async fn schedules_give_what_they_give_with_nats_server() {
+    let Some(mut peers) = Peers::start().await else { return };
+    schedules::checks(&mut peers).await;
+    schedules::gifts(&mut peers).await;
     peers.finish();
 }

@@ -190,12 +190,15 @@ impl Desk {
             if !wishes.expected_last_msg_id.is_empty() {
                 return Err(bad(10177, "atomic publish unsupported header used: Nats-Expected-Last-Msg-Id"));
             }
-            let payload = checks.check(self, &message.borrow(), &wishes, around).map_err(|fault| match fault {
+            let rewritten = checks.check(self, &message.borrow(), &wishes, around).map_err(|fault| match fault {
                 Fault::Refused(error) => error,
                 Fault::Duplicate(_) => bad(10201, "atomic publish batch contains duplicate message id"),
             })?;
-            if let Some(payload) = payload {
+            if let Some(payload) = rewritten.payload {
                 message.payload = payload.into();
+            }
+            if let Some(headers) = rewritten.headers {
+                message.headers = headers.into();
             }
         }
         let wishes: Vec<_> = messages.iter().map(|message| headers::parse(&message.headers)).collect();

@@ -7,7 +7,8 @@ use crate::jetstream::counter;
 use crate::jetstream::desk::{Desk, Surroundings};
 use crate::jetstream::error::ApiError;
 use crate::jetstream::headers::{self, Ttl, Wishes};
-use crate::jetstream::publish::{bad, check_counter, check_schedule, check_size};
+use crate::jetstream::publish::{bad, check_counter, check_size};
+use crate::jetstream::schedule;
 use std::collections::{HashMap, HashSet};
 
 /// What the messages of a batch have said so far.
@@ -21,6 +22,12 @@ pub(super) struct Checks {
     counters: HashMap<Box<str>, i128>,
     msgs: u64,
     bytes: u64,
+}
+
+/// Headers and body of a message, where they are not stored as they came.
+pub(super) struct Rewritten {
+    pub headers: Option<Vec<u8>>,
+    pub payload: Option<String>,
 }
 
 /// Why a message of a batch is not stored.
@@ -41,14 +48,14 @@ fn constant() -> ApiError {
 }
 
 impl Checks {
-    /// Checks the next message. Gives its body if that is to be another one.
+    /// Checks the next message. Gives what of it is to be stored otherwise.
     pub fn check(
         &mut self,
         desk: &mut Desk,
         message: &Message<'_>,
         wishes: &Wishes<'_>,
         around: &Surroundings<'_>,
-    ) -> Result<Option<String>, Fault> {
+    ) -> Result<Rewritten, Fault> {
         let config = desk.config.clone();
         if !message.headers.is_empty() {
             check_size(&config, message)?;
@@ -70,10 +77,11 @@ impl Checks {
         if let Some(payload) = &payload {
             check_size(&config, &Message { payload: payload.as_bytes(), ..*message })?;
         }
+        let mut headers = None;
         if !message.headers.is_empty() {
             self.check_expectations(desk, message, wishes, around)?;
-            check_schedule(&config, wishes, message.subject)?;
-            self.check_rollup(desk, message.subject, wishes)?;
+            headers = schedule::check(&config, wishes, message.subject, message.headers, around.log)?;
+            self.check_rollup(desk, message.subject, wishes, headers.is_some())?;
         }
         let size = (message.size() + message.subject.len() + 32) as u64;
         *self.subjects.entry(message.subject.into()).or_default() += 1;
@@ -81,7 +89,7 @@ impl Checks {
         if config.discard == Discard::New {
             self.check_room(desk, message.subject, wishes, around)?;
         }
-        Ok(payload)
+        Ok(Rewritten { headers, payload })
     }
 
     fn check_id(&mut self, desk: &mut Desk, wishes: &Wishes<'_>, around: &Surroundings<'_>) -> Result<(), Fault> {
@@ -154,15 +162,17 @@ impl Checks {
         Ok(())
     }
 
-    fn check_rollup(&self, desk: &Desk, subject: &str, wishes: &Wishes<'_>) -> Result<(), ApiError> {
+    /// A schedule rolls its subject up without being asked to.
+    fn check_rollup(&self, desk: &Desk, subject: &str, wishes: &Wishes<'_>, scheduled: bool) -> Result<(), ApiError> {
         let refused = |text: String| Err(ApiError::new(500, 10111, text));
-        if wishes.rollup.is_empty() {
+        let rollup = if scheduled { "sub" } else { wishes.rollup };
+        if rollup.is_empty() {
             return Ok(());
         }
         if !desk.config.allow_rollup_hdrs || desk.config.deny_purge {
             return refused("rollup not permitted".into());
         }
-        match wishes.rollup.to_lowercase().as_str() {
+        match rollup.to_lowercase().as_str() {
             "sub" if self.subjects.contains_key(subject) => refused("batch rollup sub invalid".into()),
             "all" if self.msgs > 0 => refused("batch rollup all invalid".into()),
             "sub" | "all" => Ok(()),

@@ -2,7 +2,7 @@
 //! by itself, and its reply subject says where it stands: `<inbox>.<batch>.<flow>.<gaps>.<sequence>.<operation>.$FI`. The
 //! publisher hears of every so many that are on disk, by which it is slowed down, and gets one PubAck at the end.
 
-use super::check::{Checks, Fault};
+use super::check::{Checks, Fault, Rewritten};
 use super::inflight::Share;
 use super::{Batches, MAX_ID};
 use crate::account::{Message, OwnedMessage};
@@ -304,14 +304,19 @@ impl Desk {
         out: &mut Due,
     ) -> Result<(), Fault> {
         let wishes = headers::parse(message.headers);
-        let payload = Checks::default().check(self, message, &wishes, around)?;
+        let Rewritten { headers, payload } = Checks::default().check(self, message, &wishes, around)?;
         if !wishes.expected_last_msg_id.is_empty() && wishes.expected_last_msg_id != self.last_msg_id {
             return Err(bad(10070, format!("wrong last msg ID: {}", self.last_msg_id)).into());
         }
-        let payload = payload.as_ref().map_or(message.payload, |payload| payload.as_bytes());
+        let message = &Message {
+            headers: headers.as_deref().unwrap_or(message.headers),
+            payload: payload.as_ref().map_or(message.payload, |payload| payload.as_bytes()),
+            ..*message
+        };
+        let wishes = headers::parse(message.headers);
         let ready = self.make_ready(message, &wishes, around)?;
         let headers = ready.headers.as_deref().unwrap_or(message.headers);
-        let record = Record { subject: message.subject, headers, payload };
+        let record = Record { subject: message.subject, headers, payload: message.payload };
         let seq = around.log.append(&record).map_err(ApiError::store_failed)?;
         self.notice_failure(seq, out);
         batch.pending += 1;

@@ -51,17 +51,22 @@ impl Stream {
                     self.ack(reply, original, &answer, json, cache, &mut batch);
                     continue;
                 }
-                Kind::Rollup(filter) => {
-                    Removes::Purged(Purge { filter: filter.map(String::from), below_seq: Some(seq), keep: None })
+                Kind::Replaces { filters, itself } => {
+                    let purge = |filter: Option<Box<str>>| Purge {
+                        filter: filter.map(String::from),
+                        below_seq: Some(seq),
+                        keep: None,
+                    };
+                    Removes { purges: filters.into_iter().map(purge).collect(), itself }
                 }
-                Kind::Unwanted => Removes::Itself,
-                Kind::Last => Removes::Nothing,
+                Kind::Last => Removes::default(),
             };
             self.shared.upkeep.run(Job { stream: self.clone(), seq, reply: reply.into(), answer, removes });
         }
         batch.flush();
         self.note_deadlines(&due.deadlines);
         due.deadlines.clear();
+        self.note_schedules(due.scheduled.drain(..));
         drop(outgoing);
         self.consumers.on_committed(upto);
         self.committed.send_replace(upto);
@@ -69,11 +74,10 @@ impl Stream {
 
     /// Removes what a committed message replaces, or itself if nobody wants it, and acknowledges it.
     pub(in crate::jetstream) fn finish(&self, seq: u64, reply: &str, answer: &str, removes: &Removes) {
-        let outcome = match removes {
-            Removes::Purged(purge) => self.purge(purge).map(|_| ()),
-            Removes::Itself => self.log.remove(&[seq]).map(|_| ()),
-            Removes::Nothing => Ok(()),
-        };
+        let mut outcome = removes.purges.iter().try_for_each(|purge| self.purge(purge).map(|_| ()));
+        if removes.itself {
+            outcome = outcome.and(self.log.remove(&[seq]).map(|_| ()));
+        }
         if let Err(error) = outcome {
             tracing::error!(%error, stream = %self.name, seq, "what a message replaces could not be removed");
         }
