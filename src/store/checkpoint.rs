@@ -5,10 +5,13 @@
 //! Layout: magic, version (u32), a frame with the numbers, frames of subjects, and one that says that this is all.
 
 use super::frame::{self, Parsed, u32_at};
+use super::index;
 use super::io::Place;
 use super::log::State;
 use super::record;
+use super::segment::Segment;
 use super::subjects::Subjects;
+use super::table::Table;
 use super::tombstones::{Mark, Tomb};
 use super::varint::{self, Cursor};
 use super::{StoreError, SubjectInfo};
@@ -16,7 +19,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 const MAGIC: &[u8; 8] = b"leafdcpt";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER: usize = 12;
 /// The last frame. One of subjects begins with 0, as its first name shares nothing with another.
 const END: &[u8] = b"end";
@@ -36,10 +39,36 @@ pub(super) struct Checkpoint {
     pub mark: Mark,
     /// and these, which were not durable yet.
     pub pending: Vec<Tomb>,
-    /// Base and number of records of the segments that are counted in; those before them are gone.
-    pub segments: Vec<(u64, u64)>,
+    /// The segments that are counted in; those before them are gone.
+    pub segments: Vec<Counted>,
     /// Where the last of these segments ends.
     pub last: u64,
+}
+
+/// A segment as it was counted in. One that took its place has fewer records, or reaches further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub base: u64,
+    pub records: u64,
+    pub last: u64,
+}
+
+impl Counted {
+    fn of(segment: &Segment) -> Counted {
+        Counted { base: segment.base, records: segment.records, last: segment.last }
+    }
+
+    /// The table of one that is gone, by its index.
+    pub fn table(&self, place: &Place) -> Option<Table> {
+        let is = |table: &Table| {
+            table.rows.len() as u64 == self.records && table.rows.last().is_none_or(|row| row.seq == self.last)
+        };
+        index::table(place, self.base).filter(is)
+    }
+
+    pub fn is(&self, segment: &Segment) -> bool {
+        *self == Counted::of(segment)
+    }
 }
 
 /// When the next checkpoint is due, and what waits to be written.
@@ -111,7 +140,7 @@ fn encode(state: &State) -> Option<Vec<u8>> {
         bytes,
         mark,
         pending: unsynced.iter().chain(&state.journaled).chain(writing).chain(&state.tombs).copied().collect(),
-        segments: state.segments.iter().map(|s| (s.base, s.records)).collect(),
+        segments: state.segments.iter().map(Counted::of).collect(),
         last,
     };
     let mut out = Vec::with_capacity(state.subjects.len() * 24 + 1024);
@@ -199,9 +228,8 @@ impl Checkpoint {
             varint::put(out, *to);
         }
         varint::put(out, segments.len() as u64);
-        for (base, records) in segments {
-            varint::put(out, *base);
-            varint::put(out, *records);
+        for Counted { base, records, last } in segments {
+            [*base, *records, *last].into_iter().for_each(|n| varint::put(out, n));
         }
     }
 
@@ -216,7 +244,7 @@ impl Checkpoint {
         }
         let mut segments = Vec::new();
         for _ in 0..cursor.number()? {
-            segments.push((cursor.number()?, cursor.number()?));
+            segments.push(Counted { base: cursor.number()?, records: cursor.number()?, last: cursor.number()? });
         }
         Some(Checkpoint { first, msgs, bytes, mark, pending, segments, last })
     }
@@ -242,7 +270,10 @@ mod tests {
             bytes: 1 << 40,
             mark: Mark { generation: u64::MAX, len: 9 },
             pending: vec![Tomb(0, 4), Tomb(9, 9)],
-            segments: vec![(1, 100), (101, 200)],
+            segments: vec![
+                Counted { base: 1, records: 100, last: 100 },
+                Counted { base: 101, records: 200, last: 300 },
+            ],
             last: 300,
         };
         let mut out = Vec::new();

@@ -108,9 +108,14 @@ fn compact(shared: &Shared, log: &Log) -> Result<u64, StoreError> {
     let failed = |e| StoreError::io("compact in", &place.dir, e);
     // An index is believed by the length of its segment: that of the old one must be gone for good.
     index::remove(place, base).and_then(|()| place.disk.sync_dir(&place.dir)).map_err(failed)?;
+    let serial = new.serial;
     let Some(replaced) = replace(log, new, &sources, &kept)? else { return Ok(0) };
-    sources.iter().for_each(|source| shared.tables().forget(log.0.number, source.base));
     place.disk.sync_dir(&place.dir).map_err(failed)?;
+    {
+        let mut state = log.0.state();
+        state.segment_of_mut(base).filter(|s| s.serial == serial).into_iter().for_each(|s| s.named = true);
+        state.checkpoint.sealed = true;
+    }
     log.delete(replaced);
     Ok(written)
 }
@@ -169,12 +174,13 @@ fn replace(log: &Log, mut new: Segment, sources: &[Source], kept: &[u64]) -> Res
     let path = log.0.place.dir.join(segment::file_name(new.base));
     log.0.place.disk.rename(&new.path, &path).map_err(|e| StoreError::io("compact", &path, e))?;
     new.path = path;
-    new.filled = new.len;
+    (new.filled, new.named) = (new.len, false);
     let mut old: Vec<Segment> = state.segments.drain(first..first + sources.len()).collect();
     state.segments.insert(first, new);
     state.checkpoint.invalidate();
     // Its file has the new one's name now.
-    old.remove(0);
+    let first = old.remove(0);
+    log.0.shared.tables().forget(first.serial);
     Ok(Some(old))
 }
 

@@ -103,14 +103,14 @@ impl Start {
         {
             return None;
         }
-        let counted = |base: u64| known.segments.iter().any(|(known, _)| *known == base);
+        let counted = |base: u64| known.segments.iter().any(|known| known.base == base);
         let mut dropped = Vec::new();
-        for (base, records) in &known.segments {
-            match segments.iter().find(|(segment, _)| segment.base == *base) {
+        for counted in &known.segments {
+            match segments.iter().find(|(segment, _)| segment.base == counted.base) {
                 // The last one is not sealed any more if what followed it was never written.
-                Some((segment, last)) if *last || !segment.indexed || segment.records != *records => return None,
+                Some((segment, last)) if *last || !segment.indexed || !counted.is(segment) => return None,
                 Some(_) => {}
-                None => dropped.push(index::table(place, *base).filter(|table| table.rows.len() as u64 == *records)?),
+                None => dropped.push(counted.table(place)?),
             }
         }
         if segments.iter().any(|(segment, _)| segment.base <= known.last && !counted(segment.base)) {

@@ -15,6 +15,7 @@ use super::tombstones::{self, Tomb};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes before the first record.
 pub(super) const HEADER: u64 = 24;
@@ -27,6 +28,9 @@ const STRIDE: u64 = 8 * 1024;
 const SPAN_MAX: u64 = 1 << 20;
 /// Read-ahead of a sequential scan.
 pub(super) const CHUNK: usize = 256 * 1024;
+
+/// How many segments there have been.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
 
 /// A segment.
 pub(super) struct Segment {
@@ -58,11 +62,25 @@ pub(super) struct Segment {
     pub filled: u64,
     /// Nothing is in the file but what was committed, and zeros.
     pub clean: bool,
+    /// The file is durably the one with this name. An index is written only then, as it is believed by the length of its segment.
+    pub named: bool,
+    /// Differs from that of all other segments, also of one whose place this one takes.
+    pub serial: u64,
 }
 
 /// The file name of the segment that begins at `base`.
 pub(super) fn file_name(base: u64) -> String {
     format!("{base:020}.seg")
+}
+
+/// What a segment that begins at `base` begins with.
+pub(super) fn header(base: u64) -> Vec<u8> {
+    let mut header = Vec::with_capacity(HEADER as usize);
+    header.extend_from_slice(MAGIC);
+    header.extend_from_slice(&VERSION.to_le_bytes());
+    header.extend_from_slice(&base.to_le_bytes());
+    header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
+    header
 }
 
 impl Segment {
@@ -78,12 +96,7 @@ impl Segment {
         let failed = |error| StoreError::io("create", &path, error);
         let file = place.disk.open(&path, true).map_err(failed)?;
         file.truncate(0).map_err(failed)?;
-        let mut header = Vec::with_capacity(HEADER as usize);
-        header.extend_from_slice(MAGIC);
-        header.extend_from_slice(&VERSION.to_le_bytes());
-        header.extend_from_slice(&base.to_le_bytes());
-        header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
-        file.write_at(&header, 0).map_err(failed)?;
+        file.write_at(&header(base), 0).map_err(failed)?;
         Ok(Segment::new(base, file, path))
     }
 
@@ -128,6 +141,8 @@ impl Segment {
             indexed: false,
             filled: HEADER,
             clean: true,
+            named: true,
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
         }
     }
 

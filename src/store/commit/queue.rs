@@ -39,8 +39,6 @@ pub(in crate::store) struct Shared {
     wake: Condvar,
     closed: AtomicBool,
     logs: Mutex<HashMap<String, Weak<Inner>>>,
-    /// How many logs there have been.
-    numbers: AtomicU64,
     tables: Mutex<Tables>,
     pub(in crate::store) segment_bytes: u64,
     /// Gives room of removed records back; there from the time the store is open.
@@ -77,7 +75,6 @@ impl Shared {
             wake: Condvar::new(),
             closed: AtomicBool::new(false),
             logs: Mutex::default(),
-            numbers: AtomicU64::new(0),
             tables: Mutex::default(),
             segment_bytes,
             compactor: OnceLock::new(),
@@ -97,11 +94,6 @@ impl Shared {
 
     pub(in crate::store) fn logs(&self) -> MutexGuard<'_, HashMap<String, Weak<Inner>>> {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A number that no other log has.
-    pub fn number(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     pub fn tables(&self) -> MutexGuard<'_, Tables> {

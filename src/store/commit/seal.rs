@@ -27,7 +27,7 @@ pub(super) fn write(shared: &Shared, log: &Log) {
             return;
         }
         let sealed = state.segments.len().saturating_sub(1);
-        state.segments.iter().take(sealed).filter(|s| !s.indexed && s.records > 0).map(|s| s.base).collect()
+        state.segments.iter().take(sealed).filter(|s| !s.indexed && s.named && s.records > 0).map(|s| s.base).collect()
     };
     let result = unindexed.into_iter().try_for_each(|base| write_index(shared, log, base));
     if let Err(error) = result.and_then(|()| write_checkpoint(shared, log)) {

@@ -4,7 +4,7 @@ use super::{Shared, removals, round, seal};
 use crate::store::StoreError;
 use crate::store::io::DiskFile;
 use crate::store::log::{Log, Staged, State, Storage, Sync};
-use crate::store::segment::{HEADER, Segment};
+use crate::store::segment::{self, HEADER, Segment};
 use crate::store::tombstones::Tomb;
 use std::io;
 use std::path::PathBuf;
@@ -41,6 +41,8 @@ struct Spot {
     offset: u64,
     /// What follows is to be cut off first.
     cut: bool,
+    /// Nothing was ever committed to the segment that begins here, and its header may have gone with a sync that failed.
+    anew: Option<u64>,
 }
 
 /// Writes what a log has staged, none of it durable yet, and what is to be synced; `None` if nothing was staged. Should the
@@ -133,7 +135,8 @@ fn find_spot(state: &mut State, staged: &Staged, segment_bytes: u64) -> Option<S
     if cut {
         segment.filled = segment.len;
     }
-    Some(Spot { file: segment.file.clone(), path: segment.path.clone(), offset: segment.len, cut })
+    let anew = Some(segment.base).filter(|_| cut && segment.len == HEADER);
+    Some(Spot { file: segment.file.clone(), path: segment.path.clone(), offset: segment.len, cut, anew })
 }
 
 /// How many zeros to write behind `used` bytes at `offset` of a file with `filled` bytes: as many as there are bytes in it, up to
@@ -154,11 +157,14 @@ fn put(shared: &Shared, log: &Log, staged: &Arc<Staged>, spot: Option<Spot>) -> 
         (Some(spot), _) => spot,
         (None, first) => begin_segment(shared, log, first.map(|e| e.seq))?,
     };
-    let Spot { file, path, offset, cut } = spot;
+    let Spot { file, path, offset, cut, anew } = spot;
     let failed = |e| StoreError::io("write", &path, e);
     if cut {
         // What a failed write left behind would be read as records after the next power cut.
         file.truncate(offset).map_err(|e| StoreError::io("cut", &path, e))?;
+    }
+    if let Some(base) = anew {
+        file.write_at(&segment::header(base), 0).map_err(failed)?;
     }
     let mut written = write_blocks(&*file, staged, offset).map_err(failed);
     if let Err(error) = &written {
@@ -205,7 +211,7 @@ fn begin_segment(shared: &Shared, log: &Log, base: Option<u64>) -> Result<Spot, 
     removals::write_journaled(shared, log)?;
     let mut segment = Segment::create(place, base)?;
     segment.clean = false;
-    let spot = Spot { file: segment.file.clone(), path: segment.path.clone(), offset: HEADER, cut: false };
+    let spot = Spot { file: segment.file.clone(), path: segment.path.clone(), offset: HEADER, cut: false, anew: None };
     let mut state = log.0.state();
     seal::note(log, &mut state);
     state.segments.push_back(segment);

@@ -67,23 +67,17 @@ impl Log {
     /// The table of a sealed segment; `None` if it is gone.
     pub(super) fn sealed_table(&self, base: u64) -> Result<Option<Arc<Table>>, StoreError> {
         let inner = &self.0;
-        loop {
-            if let Some(table) = inner.shared.tables().get(inner.number, base) {
-                return Ok(Some(table));
-            }
-            let look = |state: &State| {
-                let segment = state.segment_of(base).filter(|s| s.base == base);
-                segment.map(|s| (s.file.clone(), s.contents()))
-            };
-            let Some((file, contents)) = look(&inner.state()) else { return Ok(None) };
-            let table = Arc::new(contents.table(&inner.place)?);
-            inner.shared.tables().put(inner.number, base, table.clone());
-            // Compaction may have put another file in its place, and have forgotten the table before it was there.
-            if inner.state().segment_of(base).is_none_or(|s| Arc::ptr_eq(&s.file, &file)) {
-                return Ok(Some(table));
-            }
-            inner.shared.tables().forget(inner.number, base);
+        let look = |state: &State| {
+            let segment = state.segment_of(base).filter(|s| s.base == base);
+            segment.map(|s| (s.serial, s.contents()))
+        };
+        let Some((serial, contents)) = look(&inner.state()) else { return Ok(None) };
+        if let Some(table) = inner.shared.tables().get(serial) {
+            return Ok(Some(table));
         }
+        let table = Arc::new(contents.table(&inner.place)?);
+        inner.shared.tables().put(serial, table.clone());
+        Ok(Some(table))
     }
 }
 

@@ -34,8 +34,6 @@ pub(super) struct Inner {
     pub shared: Arc<Shared>,
     pub observer: OnceLock<Arc<dyn CommitObserver>>,
     pub quarantine: Quarantine,
-    /// Distinguishes it from all other logs of the store, past ones included.
-    pub number: u64,
     tail: Mutex<Tail>,
     state: Mutex<State>,
 }
@@ -46,7 +44,6 @@ impl Inner {
             id: id.to_owned(),
             place,
             storage,
-            number: shared.number(),
             tail: Mutex::default(),
             shared,
             observer: OnceLock::new(),
@@ -104,7 +101,7 @@ impl Log {
             if let Err(error) = self.0.place.disk.remove(&segment.path) {
                 tracing::warn!("cannot delete {}: {error}", segment.path.display());
             }
-            self.0.shared.tables().forget(self.0.number, segment.base);
+            self.0.shared.tables().forget(segment.serial);
             if segment.indexed {
                 let mut state = self.0.state();
                 state.checkpoint.since += segment.len;
