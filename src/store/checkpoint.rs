@@ -177,6 +177,8 @@ pub(super) fn write(place: &Place, bytes: &[u8]) -> Result<(), StoreError> {
     let path = path(place);
     let new = path.with_extension("new");
     let failed = |e| StoreError::io("write", &path, e);
+    // Nothing of an earlier one must be left in it, should the power go.
+    let _ = place.disk.remove(&new);
     let file = place.disk.open(&new, true).map_err(failed)?;
     file.truncate(0).and_then(|()| file.write_at(bytes, 0)).map_err(failed)?;
     place.disk.rename(&new, &path).map_err(failed)

@@ -166,7 +166,9 @@ fn replace(log: &Log, mut new: Segment, sources: &[Source], kept: &[u64]) -> Res
     if same < sources.len() || state.deleted || first == 0 || kept.is_empty() {
         return Ok(None);
     }
-    new.note_absent(kept.iter().copied());
+    // It stands for all that the others did, so that no removal in them is forgotten before their files are gone.
+    new.last = state.segments[first + sources.len() - 1].last;
+    new.note_absent(kept.iter().copied().chain([new.last + 1]));
     // What was removed since it was copied.
     for seq in kept.iter().filter(|seq| !state.is_live(**seq)) {
         new.remove(*seq);

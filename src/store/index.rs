@@ -53,6 +53,8 @@ pub(super) fn write(place: &Place, summary: &Summary, table: &Table) -> Result<u
     frame::push(&mut out, |out| table.encode(summary.base, out));
     let path = path(place, summary.base);
     let failed = |e| StoreError::io("write", &path, e);
+    // Nothing of an earlier one must be left in it, should the power go.
+    let _ = place.disk.remove(&path);
     let file = place.disk.open(&path, true).map_err(failed)?;
     file.truncate(0).and_then(|()| file.write_at(&out, 0)).map_err(failed)?;
     Ok(out.len() as u64)
