@@ -35,7 +35,7 @@ fn operations<'a>(stream: &'a [u8], step: usize, limits: &Limits) -> (Vec<LeafOp
 fn written_is_read(op: &LeafOp<'_>) {
     let mut out = Vec::new();
     match op {
-        LeafOp::Subscribe { subject, queue } => push_subscribe(&mut out, subject, *queue, 1),
+        LeafOp::Subscribe { subject, queue, weight } => push_subscribe(&mut out, subject, *queue, *weight),
         LeafOp::Unsubscribe { subject, queue } => push_unsubscribe(&mut out, subject, *queue),
         LeafOp::Message { subject, reply, queues, headers, payload } => {
             push_message(&mut out, subject, reply, queues, headers, payload);

@@ -132,16 +132,15 @@ async fn observe(hub: &Client, leaf: &Client) -> Vec<String> {
     seen
 }
 
-fn nats_leaf(urls: &[String]) -> String {
-    let remotes: Vec<_> = urls.iter().map(|url| format!("{{ url: \"{url}\" }}")).collect();
-    format!("leafnodes {{ reconnect: 1, remotes: [ {} ] }}\n", remotes.join(", "))
+fn nats_leaf(url: &str) -> String {
+    format!("leafnodes {{ reconnect: 1, remotes: [ {{ url: \"{url}\" }} ] }}\n")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_see_the_same_with_leafd_as_the_leaf_and_as_the_hub() {
     let hub = rig::nats_hub("", "").await;
     let url = format!("nats://127.0.0.1:{}", rig::leaf_port(&hub).await);
-    let leaf = NatsServer::start(&nats_leaf(&[url.clone()])).await;
+    let leaf = NatsServer::start(&nats_leaf(&url)).await;
     let expected = observe(&hub.client().await, &leaf.client().await).await;
     drop(leaf);
     assert!(expected.iter().any(|line| line.contains("near 60, far 300 in fair shares true")), "{expected:#?}");
@@ -150,7 +149,7 @@ async fn clients_see_the_same_with_leafd_as_the_leaf_and_as_the_hub() {
     assert_eq!(observe(&hub.client().await, &leafd.client().await).await, expected, "leafd is the leaf");
     let dir = tempfile::tempdir().expect("a folder");
     let leafd = rig::leafd(dir.path(), "[leaf.listen]\nport = 0\n");
-    let leaf = NatsServer::start(&nats_leaf(&[leafd.port("leafnodes")])).await;
+    let leaf = NatsServer::start(&nats_leaf(&leafd.port("leafnodes"))).await;
     assert_eq!(observe(&leafd.client().await, &leaf.client().await).await, expected, "leafd is the hub");
 }
 
@@ -164,9 +163,7 @@ async fn a_hub_chooses_among_leafs_by_the_members_of_a_group() {
     for (what, url, app) in
         [("nats-server", nats_url, hub.client().await), ("leafd", leafd.port("leafnodes"), leafd.client().await)]
     {
-        let (small, big) =
-            (NatsServer::start(&nats_leaf(&[url.clone()])).await, NatsServer::start(&nats_leaf(&[url])).await);
-        let (small, big) = (small, big);
+        let (small, big) = (NatsServer::start(&nats_leaf(&url)).await, NatsServer::start(&nats_leaf(&url)).await);
         let clients = [small.client().await, big.client().await];
         let mut members = vec![clients[0].queue_subscribe("w", "q".into()).await.expect("subscribed")];
         for _ in 0..3 {

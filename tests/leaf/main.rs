@@ -10,6 +10,7 @@ mod credentials;
 mod delivery;
 mod differential;
 mod failover;
+mod options;
 mod proxies;
 mod rig;
 mod slow;

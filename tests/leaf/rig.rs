@@ -95,7 +95,7 @@ pub async fn burst(from: &async_nats::Client, to: &async_nats::Client) {
     }
     let payload = |n: usize| -> Vec<u8> {
         let size = if n % 500 == 499 { 700_000 } else { n % 300 };
-        (0..size).map(|at| if n % 3 == 0 { b'x' } else { (at * (n + 7) / 3) as u8 }).collect()
+        (0..size).map(|at| if n.is_multiple_of(3) { b'x' } else { (at * (n + 7) / 3) as u8 }).collect()
     };
     let send = async {
         for n in 0..2_000 {
