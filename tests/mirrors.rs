@@ -154,3 +154,66 @@ async fn streams_mirror_each_other_across_the_leaf_link() {
     assert_eq!(contents(&there, "EVENTS", 15).await, rows("events.a", 1..=15));
     assert_eq!(contents(&there, "ALL", 15).await, rows("events.a", 1..=15));
 }
+
+/// Waits until the work queue is empty: what was read through its consumer has been acknowledged.
+async fn emptied(client: &async_nats::Client, stream: &str) {
+    wait_for("an empty work queue", LIMIT, || async {
+        let info = api(client, &format!("STREAM.INFO.{stream}"), json!({})).await;
+        (info["state"]["messages"] == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_work_queue_is_read_through_its_consumer_and_acknowledged_when_it_is_on_disk_here() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "");
+    leafd.start();
+    let client = leafd.client().await;
+    let queue = json!({"name": "Q", "subjects": ["q.*"], "retention": "workqueue"});
+    api(&client, "STREAM.CREATE.Q", queue).await;
+    let consumer = json!({"durable_name": "d", "deliver_subject": "deliver.q", "ack_policy": "flow_control"});
+    let made = api(&client, "CONSUMER.CREATE.Q.d", json!({"stream_name": "Q", "config": consumer})).await;
+    assert_eq!(
+        (&made["config"]["flow_control"], &made["config"]["idle_heartbeat"]),
+        (&json!(true), &json!(1_000_000_000))
+    );
+    publish(&client, "q.a", 1, 10).await;
+    let sources = json!([{"name": "Q", "consumer": {"name": "d", "deliver_subject": "deliver.q"}}]);
+    api(&client, "STREAM.CREATE.S", json!({"name": "S", "sources": sources})).await;
+    assert_eq!(contents(&client, "S", 10).await, rows("q.a", 1..=10));
+    emptied(&client, "Q").await;
+    publish(&client, "q.a", 11, 15).await;
+    leafd.restart();
+    let client = leafd.client().await;
+    publish(&client, "q.a", 16, 20).await;
+    assert_eq!(contents(&client, "S", 20).await, rows("q.a", 1..=20));
+    emptied(&client, "Q").await;
+}
+
+#[tokio::test]
+async fn a_work_queue_is_mirrored_by_the_hub_and_acknowledged() {
+    if !common::have(&hub::binary()) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let hub = Hub::start(dir.path()).await;
+    let crossing = r#"["$JS.gw1.API.>", "$JS.M.>", "$JS.S.>", "$JS.FC.>", "$JSC.>", "_INBOX.>"]"#;
+    let remote = format!(
+        "[[leaf.remote]]\nname = \"hub\"\nurls = [\"nats-leaf://{}\"]\nexport = {crossing}\nimport = {crossing}\n",
+        hub.leafs
+    );
+    let mut leafd = Leafd::new(dir.path(), &remote);
+    leafd.start();
+    let here = leafd.client().await;
+    let there = async_nats::connect(hub.clients.to_string()).await.expect("the hub takes clients");
+    api(&here, "STREAM.CREATE.Q", json!({"name": "Q", "subjects": ["q.*"], "retention": "workqueue"})).await;
+    publish(&here, "q.a", 1, 10).await;
+    let sources = json!([{"name": "Q", "external": {"api": "$JS.gw1.API", "deliver": ""}}]);
+    api(&there, "STREAM.CREATE.ALL", json!({"name": "ALL", "sources": sources})).await;
+    assert_eq!(contents(&there, "ALL", 10).await, rows("q.a", 1..=10));
+    emptied(&here, "Q").await;
+    publish(&here, "q.a", 11, 15).await;
+    assert_eq!(contents(&there, "ALL", 15).await, rows("q.a", 1..=15));
+    emptied(&here, "Q").await;
+}

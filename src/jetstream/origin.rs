@@ -29,7 +29,7 @@ pub struct StreamSource {
     /// How to reach a stream of another domain or account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalStream>,
-    /// A durable consumer to read through; refused for now.
+    /// A durable consumer of the origin to read through, acknowledged by flow control (ADR-60).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consumer: Option<SourceConsumer>,
 }

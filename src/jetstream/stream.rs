@@ -203,14 +203,14 @@ impl Stream {
     /// Purges; returns how many messages went.
     pub fn purge(&self, purge: &Purge) -> Result<u64, StoreError> {
         let purged = self.log.purge(purge)?;
-        self.consumers.on_removed(self.log.state().first_seq);
+        self.consumers.on_purged(self.log.state().first_seq);
         Ok(purged)
     }
 
     /// Deletes one message; returns whether it was there.
     pub fn delete_message(&self, seq: u64) -> Result<bool, StoreError> {
         let removed = self.log.remove(&[seq])? > 0;
-        self.consumers.on_removed(self.log.state().first_seq);
+        self.consumers.on_deleted(seq);
         Ok(removed)
     }
 

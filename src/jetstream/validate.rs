@@ -233,11 +233,7 @@ fn check_times(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiError
 
 /// What nats-server does and leafd does not do yet is refused by name rather than ignored.
 fn check_supported(config: &StreamConfig) -> Result<(), ApiError> {
-    let origins = || config.mirror.iter().chain(&config.sources);
-    for (wanted, what) in [
-        (origins().any(|origin| origin.consumer.is_some()), "a source's consumer"),
-        (config.compression != Compression::None, "compression s2"),
-    ] {
+    for (wanted, what) in [(config.compression != Compression::None, "compression s2")] {
         if wanted {
             return Err(ApiError::not_supported(what));
         }

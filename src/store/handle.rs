@@ -115,6 +115,7 @@ impl Store {
         // Wakes the thread, so that it notices whether the log needs ticks.
         log.set_limits(options.limits);
         self.0.shared.look_at(&log);
+        log.expire();
         Ok(log)
     }
 

@@ -304,7 +304,8 @@ pub async fn pulls(peers: &mut Peers) {
     let limited = json!({"durable_name": "d", "ack_policy": "explicit", "max_batch": 5, "max_expires": 1_000_000_000, "max_bytes": 200});
     let overflow = durable(&json!({"priority_groups": ["a"], "priority_policy": "overflow"}));
     let prioritized = durable(&json!({"priority_groups": ["a", "b"], "priority_policy": "prioritized"}));
-    for config in [limited, durable(&json!({})), push(&json!({})), overflow, prioritized] {
+    let pinned = durable(&json!({"priority_groups": ["a"], "priority_policy": "pinned_client"}));
+    for config in [limited, durable(&json!({})), push(&json!({})), overflow, prioritized, pinned] {
         for body in [
             json!({"batch": 3, "no_wait": true}),
             json!({"batch": 9, "no_wait": true}),
@@ -336,5 +337,73 @@ pub async fn pulls(peers: &mut Peers) {
         }
     }
     peers.ask_raw("$JS.API.CONSUMER.MSG.NEXT.C.none", &[], "").await;
+    peers.delete_stream("C").await;
+}
+
+/// A pinned client, told from others by its id, and unpinned.
+pub async fn pins(peers: &mut Peers) {
+    stream(peers, json!({})).await;
+    for payload in ["1", "2", "3", "4", "5", "6"] {
+        peers.ask_raw("c.a", &[], payload).await;
+    }
+    let config = durable(&json!({"priority_groups": ["a"], "priority_policy": "pinned_client"}));
+    peers.prepare("$JS.API.CONSUMER.CREATE.C.d", &request(&config)).await;
+    for round in 0..2 {
+        for body in [
+            json!({"batch": 1, "no_wait": true, "group": "a", "id": "wrong"}),
+            json!({"batch": 1, "no_wait": true, "group": "a"}),
+            json!({"batch": 1, "no_wait": true, "group": "a", "id": "wrong"}),
+            json!({"batch": 1, "expires": 20_000_000, "group": "a", "id": "wrong"}),
+            json!({"batch": 1, "expires": 20_000_000, "group": "a"}),
+        ] {
+            peers.ask_many("$JS.API.CONSUMER.MSG.NEXT.C.d", &body).await;
+            peers.ask_raw("$JS.API.CONSUMER.INFO.C.d", &[], "").await;
+        }
+        for payload in
+            ["", "{", "{}", r#"{"group":""}"#, r#"{"group":"b"}"#, r#"{"group":"b c"}"#, r#"{"group":"a","x":1}"#]
+        {
+            for name in ["d", "none"] {
+                peers.ask_raw(&format!("$JS.API.CONSUMER.UNPIN.C.{name}"), &[], payload).await;
+            }
+        }
+        peers.ask_raw("$JS.API.CONSUMER.INFO.C.d", &[], "").await;
+        if round == 0 {
+            let changed = with(config.clone(), &json!({"priority_timeout": 5_000_000_000_i64}));
+            peers.ask("$JS.API.CONSUMER.CREATE.C.d", &request(&changed)).await;
+        }
+    }
+    peers.delete_stream("C").await;
+}
+
+/// Consumers that begin again elsewhere.
+pub async fn resets(peers: &mut Peers) {
+    stream(peers, json!({})).await;
+    for payload in ["1", "2", "3", "4", "5", "6"] {
+        peers.ask_raw("c.a", &[], payload).await;
+    }
+    let time = json!("2024-01-01T00:00:00Z");
+    for fields in [
+        json!({}),
+        json!({"ack_policy": "all"}),
+        json!({"ack_policy": "none"}),
+        json!({"mem_storage": true}),
+        json!({"filter_subject": "c.b"}),
+        json!({"deliver_policy": "new"}),
+        json!({"deliver_policy": "last"}),
+        json!({"deliver_policy": "last_per_subject", "filter_subject": "c.>"}),
+        json!({"deliver_policy": "by_start_sequence", "opt_start_seq": 3}),
+        json!({"deliver_policy": "by_start_time", "opt_start_time": time}),
+    ] {
+        peers.prepare("$JS.API.CONSUMER.CREATE.C.d", &request(&durable(&fields))).await;
+        peers.ask_many("$JS.API.CONSUMER.MSG.NEXT.C.d", &json!({"batch": 3, "no_wait": true})).await;
+        for payload in
+            ["", "{", "{}", r#"{"seq":2}"#, r#"{"seq":5,"x":1}"#, r#"{"seq":99}"#, r#"{"seq":-1}"#, "null", "[]"]
+        {
+            peers.ask_raw("$JS.API.CONSUMER.RESET.C.d", &[], payload).await;
+            peers.ask_many("$JS.API.CONSUMER.MSG.NEXT.C.d", &json!({"batch": 2, "no_wait": true})).await;
+            peers.ask_raw("$JS.API.CONSUMER.INFO.C.d", &[], "").await;
+        }
+        peers.delete("$JS.API.CONSUMER.DELETE.C.d").await;
+    }
     peers.delete_stream("C").await;
 }

@@ -100,12 +100,6 @@ pub const KNOWN: &[Known] = &[
         reason: "the rest of the text is the JSON parser's",
     },
     Known {
-        request: "\"ack_policy\":\"flow_control\"",
-        path: "body.error",
-        ours: "idle heartbeat requires a push",
-        reason: "of two reasons to refuse it, the other one is named",
-    },
-    Known {
         request: "\"priority_timeout\":-1",
         path: "body.config.metadata._nats.req.level",
         ours: "0",

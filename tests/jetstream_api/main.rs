@@ -33,6 +33,8 @@ async fn consumers_are_made_changed_and_told_of_as_by_nats_server() {
     consumers::updates(&mut peers).await;
     consumers::requests(&mut peers).await;
     consumers::pulls(&mut peers).await;
+    consumers::pins(&mut peers).await;
+    consumers::resets(&mut peers).await;
     peers.finish();
 }
 

@@ -3,7 +3,8 @@
 
 use super::json;
 use crate::jetstream::consumer::config::Timestamp;
-use crate::jetstream::consumer::{Consumer, ConsumerInfo, Consumers, CreateRequest};
+use crate::jetstream::consumer::reset::Reset;
+use crate::jetstream::consumer::{Consumer, ConsumerInfo, Consumers, CreateRequest, validate};
 use crate::jetstream::error::ApiError;
 use crate::jetstream::info::ApiTime;
 use serde::{Deserialize, Serialize};
@@ -35,7 +36,8 @@ struct Done {
     success: bool,
 }
 
-/// Answers the request on `$JS.API.CONSUMER.<rest>`, when what it changed is durable. `None`: no answer is due from here.
+/// Answers the request on `$JS.API.CONSUMER.<rest>`, when what it changed is durable. `None`: no answer is due from here;
+/// empty: there is nobody to answer it.
 pub async fn answer(rest: &str, payload: &[u8], streams: Streams<'_>) -> Option<Vec<u8>> {
     let (verb, args) = rest.split_once('.')?;
     let tokens: Vec<&str> = args.split('.').collect();
@@ -62,6 +64,12 @@ pub async fn answer(rest: &str, payload: &[u8], streams: Streams<'_>) -> Option<
         ("LEADER", ["STEPDOWN", ..]) => {
             envelope::<Done>("leader_stepdown", Err(ApiError::new(503, 10010, "JetStream clustering support required")))
         }
+        ("UNPIN", [stream, name]) => envelope("unpin", unpin(stream, name, payload, streams)),
+        // As if nobody had subscribed, which is how it is in nats-server.
+        ("RESET", [stream, name]) => match find(stream, name, streams) {
+            Ok(consumer) => envelope("reset", reset(&consumer, payload).await),
+            Err(_) => Vec::new(),
+        },
         ("PAUSE", [stream, name]) => envelope("pause", pause(stream, name, payload, streams).await),
         _ => return None,
     })
@@ -70,6 +78,7 @@ pub async fn answer(rest: &str, payload: &[u8], streams: Streams<'_>) -> Option<
 fn envelope<T: Serialize>(verb: &str, outcome: Result<T, ApiError>) -> Vec<u8> {
     let always = match verb {
         "names" | "list" => Some(json!({ "total": 0, "offset": 0, "limit": 0, "consumers": [] })),
+        "reset" => Some(json!({ "reset_seq": 0 })),
         "pause" => Some(json!({ "paused": false, "pause_until": "0001-01-01T00:00:00Z" })),
         _ => None,
     };
@@ -88,10 +97,6 @@ async fn create(
     let config = &mut request.config;
     if request.stream_name != stream {
         return Err(ApiError::new(400, 10056, "stream name in subject does not match request"));
-    }
-    if config.sourcing {
-        // A nats-server that mirrors or sources from here takes the older way then.
-        return Err(ApiError::new(412, 10185, "JetStream minimum api level required"));
     }
     if name.contains(['\\', '/']) {
         return Err(ApiError::new(400, 10127, "Consumer name can not contain path separators"));
@@ -193,6 +198,51 @@ async fn pause(stream: &str, name: &str, payload: &[u8], streams: Streams<'_>) -
         pause_until: ApiTime(request.pause_until.map_or(0, |until| until.0)),
         pause_remaining: remaining,
     })
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct UnpinRequest {
+    group: String,
+}
+
+/// An answer that says nothing but its type.
+#[derive(Serialize)]
+struct Nothing {}
+
+fn unpin(stream: &str, name: &str, payload: &[u8], streams: Streams<'_>) -> Result<Nothing, ApiError> {
+    let request: UnpinRequest = json::required(payload)?;
+    if request.group.is_empty() {
+        return Err(ApiError::new(400, 10025, "invalid JSON: consumer group not specified"));
+    }
+    validate::check_group_name(&request.group)?;
+    match find(stream, name, streams)?.unpin(&request.group) {
+        true => Ok(Nothing {}),
+        false => Err(ApiError::new(400, 10160, "Provided priority group does not exist for this consumer")),
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ResetRequest {
+    seq: u64,
+}
+
+#[derive(Serialize)]
+struct ResetDone {
+    #[serde(flatten)]
+    info: ConsumerInfo,
+    reset_seq: u64,
+}
+
+async fn reset(consumer: &Arc<Consumer>, payload: &[u8]) -> Result<ResetDone, ApiError> {
+    let request: ResetRequest = if payload.is_empty() { ResetRequest::default() } else { json::required(payload)? };
+    let invalid = |reason: &str| ApiError::new(400, 10204, format!("invalid reset: {reason}"));
+    let Reset { seq, commit } = consumer.reset(request.seq).map_err(invalid)?;
+    if let Some(commit) = commit {
+        commit.await.map_err(ApiError::general)?;
+    }
+    Ok(ResetDone { info: consumer.info().with_server_metadata(), reset_seq: seq })
 }
 
 async fn delete(stream: &str, name: &str, payload: &[u8], streams: Streams<'_>) -> Result<Done, ApiError> {

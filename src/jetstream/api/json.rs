@@ -83,6 +83,14 @@ pub(super) fn optional<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ApiErro
     typed(object(payload)?)
 }
 
+/// A request that must be there; fields that are not known are ignored.
+pub(super) fn required<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ApiError> {
+    match payload.trim_ascii() {
+        b"" => Err(invalid("unexpected end of JSON input")),
+        payload => optional(payload),
+    }
+}
+
 /// A request that is read only if it looks like one (`isJSONObjectOrArray`).
 pub(super) fn paging<T: DeserializeOwned + Default>(payload: &[u8]) -> Result<T, ApiError> {
     match payload.trim_ascii_start().first() {

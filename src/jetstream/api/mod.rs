@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 const QUEUE: usize = 10_000;
 
 /// What is served; other subjects below `$JS.API` have nobody who listens.
-const SUBJECTS: [&str; 10] = [
+const SUBJECTS: [&str; 12] = [
     "INFO",
     "STREAM.>",
     "CONSUMER.CREATE.>",
@@ -40,6 +40,8 @@ const SUBJECTS: [&str; 10] = [
     "CONSUMER.DELETE.*.*",
     "CONSUMER.LEADER.STEPDOWN.*.*",
     "CONSUMER.PAUSE.*.*",
+    "CONSUMER.UNPIN.*.*",
+    "CONSUMER.RESET.*.*",
 ];
 
 /// The running API; ends when dropped.
@@ -131,11 +133,16 @@ async fn serve(jetstream: Weak<JetStream>, mut requests: mpsc::Receiver<OwnedMes
         let Some(jetstream) = jetstream.upgrade() else { return };
         jetstream.requests.fetch_add(1, Ordering::Relaxed);
         let Some(Answer { payload, then }) = answer(&jetstream, &request).await else { continue };
-        if payload.windows(ERROR.len().min(payload.len())).take(200).any(|window| window == ERROR) {
+        if payload.windows(ERROR.len()).take(200).any(|window| window == ERROR) {
             jetstream.errors.fetch_add(1, Ordering::Relaxed);
         }
         if !request.reply.is_empty() {
-            let message = Message { subject: &request.reply, reply: "", headers: &[], payload: &payload };
+            let headers = match payload.as_slice() {
+                b"" => format!("NATS/1.0 503\r\nNats-Subject: {}\r\n\r\n", request.subject),
+                _ => String::new(),
+            };
+            let headers = headers.as_bytes();
+            let message = Message { subject: &request.reply, reply: "", headers, payload: &payload };
             jetstream.account().route(jetstream.origin(), &message, &mut cache, &mut Batch::default());
         }
         if let Some(then) = then {

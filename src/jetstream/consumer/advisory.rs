@@ -1,12 +1,14 @@
-//! Advisories of consumers: JSON events that monitoring listens to (`server/jetstream_events.go`). They are made only when
-//! somebody does.
+//! Advisories and metrics of consumers: JSON events that monitoring listens to (`server/jetstream_events.go`). They are
+//! made only when somebody does.
 
 use super::config::Timestamp;
 use super::context::StreamContext;
+use crate::jetstream::info::ApiTime;
 use serde::Serialize;
 
-/// What happened to a message or a consumer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What happened to a message or a consumer, with the fields of the event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub enum Advisory {
     /// The message was delivered as often as it may be.
     MaxDeliveries {
@@ -33,40 +35,69 @@ pub enum Advisory {
         /// How often it was delivered.
         deliveries: u64,
         /// Why.
+        #[serde(skip_serializing_if = "String::is_empty")]
         reason: String,
+    },
+    /// The client acknowledged a message, and this ack is among those that are sampled.
+    Acked {
+        /// The sequence of the delivery.
+        consumer_seq: u64,
+        /// Its stream sequence.
+        stream_seq: u64,
+        /// Nanoseconds since it was last delivered.
+        ack_time: i64,
+        /// How often it was delivered.
+        deliveries: u64,
     },
     /// The consumer is paused, or goes on.
     Paused {
-        /// Until when; in the past if it goes on.
-        until: Timestamp,
+        /// Whether it is paused.
+        paused: bool,
+        /// Until when it is, or was; Go's zero time if it no longer is.
+        pause_until: ApiTime,
     },
-    /// The consumer was made.
-    Created,
-    /// The consumer is gone.
-    Deleted,
+    /// A client of a priority group gets all messages from now on.
+    Pinned {
+        /// The group.
+        group: String,
+        /// The client's id.
+        pinned_id: String,
+    },
+    /// No client of the group is pinned any more.
+    Unpinned {
+        /// The group.
+        group: String,
+        /// `admin` or `timeout`.
+        reason: &'static str,
+    },
+    /// The consumer was made or is gone.
+    Action {
+        /// Which of these.
+        action: Action,
+    },
+}
+
+/// What was done with a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// It was made.
+    Create,
+    /// It is gone.
+    Delete,
 }
 
 #[derive(Serialize)]
 struct Event<'a> {
-    r#type: &'a str,
+    r#type: String,
     id: String,
     timestamp: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<&'a str>,
     stream: &'a str,
     consumer: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    action: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    consumer_seq: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stream_seq: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    deliveries: Option<u64>,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    reason: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    paused: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pause_until: Option<Timestamp>,
+    #[serde(flatten)]
+    advisory: &'a Advisory,
     #[serde(skip_serializing_if = "Option::is_none")]
     domain: Option<&'a str>,
 }
@@ -74,48 +105,29 @@ struct Event<'a> {
 /// Publishes `advisory` about `consumer` if anybody listens.
 pub fn publish(context: &StreamContext, consumer: &str, advisory: &Advisory) {
     let (kind, name) = match advisory {
-        Advisory::MaxDeliveries { .. } => ("MAX_DELIVERIES", "max_deliver"),
-        Advisory::Nak { .. } => ("MSG_NAKED", "nak"),
-        Advisory::Terminated { .. } => ("MSG_TERMINATED", "terminated"),
-        Advisory::Paused { .. } => ("PAUSE", "consumer_pause"),
-        Advisory::Created => ("CREATED", "consumer_action"),
-        Advisory::Deleted => ("DELETED", "consumer_action"),
+        Advisory::MaxDeliveries { .. } => ("ADVISORY.CONSUMER.MAX_DELIVERIES", "advisory.v1.max_deliver"),
+        Advisory::Nak { .. } => ("ADVISORY.CONSUMER.MSG_NAKED", "advisory.v1.nak"),
+        Advisory::Terminated { .. } => ("ADVISORY.CONSUMER.MSG_TERMINATED", "advisory.v1.terminated"),
+        Advisory::Acked { .. } => ("METRIC.CONSUMER.ACK", "metric.v1.consumer_ack"),
+        Advisory::Paused { .. } => ("ADVISORY.CONSUMER.PAUSE", "advisory.v1.consumer_pause"),
+        Advisory::Pinned { .. } => ("ADVISORY.CONSUMER.PINNED", "advisory.v1.consumer_group_pinned"),
+        Advisory::Unpinned { .. } => ("ADVISORY.CONSUMER.UNPINNED", "advisory.v1.consumer_group_unpinned"),
+        Advisory::Action { action: Action::Create } => ("ADVISORY.CONSUMER.CREATED", "advisory.v1.consumer_action"),
+        Advisory::Action { action: Action::Delete } => ("ADVISORY.CONSUMER.DELETED", "advisory.v1.consumer_action"),
     };
-    let subject = format!("$JS.EVENT.ADVISORY.CONSUMER.{kind}.{}.{consumer}", context.stream);
+    let subject = format!("$JS.EVENT.{kind}.{}.{consumer}", context.stream);
     if !context.has_interest(&subject) {
         return;
     }
-    let (consumer_seq, stream_seq, deliveries, reason) = match advisory {
-        Advisory::MaxDeliveries { stream_seq, deliveries } => (None, Some(*stream_seq), Some(*deliveries), ""),
-        Advisory::Nak { consumer_seq, stream_seq, deliveries } => {
-            (Some(*consumer_seq), Some(*stream_seq), Some(*deliveries), "")
-        }
-        Advisory::Terminated { consumer_seq, stream_seq, deliveries, reason } => {
-            (Some(*consumer_seq), Some(*stream_seq), Some(*deliveries), reason.as_str())
-        }
-        Advisory::Paused { .. } | Advisory::Created | Advisory::Deleted => (None, None, None, ""),
-    };
-    let pause_until = match advisory {
-        Advisory::Paused { until } => Some(*until),
-        _ => None,
-    };
+    let of_account = matches!(advisory, Advisory::Pinned { .. } | Advisory::Unpinned { .. });
     let event = Event {
-        r#type: &format!("io.nats.jetstream.advisory.v1.{name}"),
+        r#type: format!("io.nats.jetstream.{name}"),
         id: format!("{:016x}{:08x}", fastrand::u64(..), fastrand::u32(..)),
         timestamp: Timestamp::now(),
+        account: of_account.then(|| context.account.name()),
         stream: &context.stream,
         consumer,
-        action: match advisory {
-            Advisory::Created => Some("create"),
-            Advisory::Deleted => Some("delete"),
-            _ => None,
-        },
-        consumer_seq,
-        stream_seq,
-        deliveries,
-        reason,
-        paused: pause_until.map(|until| until > Timestamp::now()),
-        pause_until,
+        advisory,
         domain: context.domain.as_deref(),
     };
     if let Ok(json) = serde_json::to_vec(&event) {

@@ -36,7 +36,7 @@ pub enum AckPolicy {
     All,
     /// Each message has its own ack.
     Explicit,
-    /// As `All`, through answers to flow control; refused for now.
+    /// As `All`, through answers to flow control (ADR-60).
     FlowControl,
 }
 
@@ -47,11 +47,11 @@ pub enum ReplayPolicy {
     /// As fast as the receiver takes them.
     #[default]
     Instant,
-    /// With the pauses in which they came; refused for now.
+    /// With the pauses in which they came.
     Original,
 }
 
-/// How pull requests of priority groups are chosen; `pinned_client` is refused for now.
+/// How pull requests of priority groups are chosen (ADR-42).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PriorityPolicy {
@@ -121,10 +121,10 @@ pub struct ConsumerConfig {
     pub filter_subjects: Vec<String>,
     /// How fast stored messages are delivered.
     pub replay_policy: ReplayPolicy,
-    /// Bits per second at most; refused for now.
+    /// Push: bits per second at most.
     #[serde(skip_serializing_if = "is_default")]
     pub rate_limit_bps: u64,
-    /// Share of acks that are sampled, as in `30%`; refused for now.
+    /// Share of acks that are told of as metrics, as in `30%`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub sample_freq: String,
     /// Pull requests that may wait at once.
@@ -168,7 +168,7 @@ pub struct ConsumerConfig {
     /// A consumer of a mirror or source; has no durable state.
     #[serde(skip_serializing_if = "is_default")]
     pub direct: bool,
-    /// Set by mirrors and sources.
+    /// Set by mirrors and sources, which acknowledge by flow control where acks remove messages (ADR-60).
     #[serde(skip_serializing_if = "is_default")]
     pub sourcing: bool,
     /// Free keys and values, at most 128 KiB.
@@ -183,7 +183,7 @@ pub struct ConsumerConfig {
     /// Which requests of a group are served.
     #[serde(skip_serializing_if = "is_default")]
     pub priority_policy: PriorityPolicy,
-    /// How long a pinned client may be silent; refused for now.
+    /// How long a pinned client may be silent.
     #[serde(rename = "priority_timeout", skip_serializing_if = "is_default")]
     pub pinned_ttl: i64,
 }
@@ -201,6 +201,12 @@ impl ConsumerConfig {
     /// Whether messages are pushed to a subject rather than pulled.
     pub fn is_push(&self) -> bool {
         !self.deliver_subject.is_empty()
+    }
+
+    /// Whether this ack is among those that are told of.
+    pub fn samples(&self) -> bool {
+        let share: u32 = self.sample_freq.trim_end_matches('%').parse().unwrap_or(0);
+        share > 0 && fastrand::u32(0..100) < share
     }
 
     /// Its filters; empty means every message.

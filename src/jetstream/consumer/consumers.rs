@@ -1,7 +1,7 @@
 //! The consumers of one stream: made, changed, listed and removed here, and recovered when the stream opens.
 
-use super::advisory::{self, Advisory};
-use super::config::{Action, ConsumerConfig, Timestamp};
+use super::advisory::{self, Action as Event, Advisory};
+use super::config::{AckPolicy, Action, ConsumerConfig, Timestamp};
 use super::context::{Filter, StreamContext, locked};
 use super::engine::Engine;
 use super::live::Consumer;
@@ -13,6 +13,7 @@ use crate::store::{Change, Commit, Log};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// The consumers of one stream.
@@ -53,6 +54,7 @@ impl Consumers {
             acks: engine.acks().clone(),
             rules: RwLock::new(Arc::new(rules)),
             members: RwLock::new(BTreeMap::new()),
+            ended: AtomicBool::new(false),
             line: Mutex::default(),
         });
         let inlets = Mutex::new(inlet::open(&context));
@@ -65,10 +67,18 @@ impl Consumers {
     pub fn create(&self, mut config: ConsumerConfig, action: Action, pedantic: bool) -> Result<Created, Refusal> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let rules = self.context.rules();
+        if config.direct && config.sourcing && !config.name.is_empty() {
+            self.adapt_to_sourcing(&mut config, rules.retention);
+        }
         let name = if config.is_durable() { &config.durable } else { &config.name };
-        if let Some(existing) = self.get(name) {
+        if let Some(old) = self.get(name).map(|existing| existing.config()) {
             // Only a request of its own changes that.
-            config.pause_until = existing.config().pause_until;
+            config.pause_until = old.pause_until;
+            // One that others source from goes on where it is, wherever they think that is.
+            if config.sourcing && config.is_durable() {
+                config.deliver_policy = old.deliver_policy;
+                (config.opt_start_seq, config.opt_start_time) = (old.opt_start_seq, old.opt_start_time);
+            }
         }
         info::set_static_metadata(&mut config);
         validate::set_defaults(&mut config, &rules, pedantic)?;
@@ -99,8 +109,10 @@ impl Consumers {
         let created = Timestamp::now();
         let commit = self.store(&name, created, &config, true);
         let consumer = self.launch(&name, created, config, delivery);
-        advisory::publish(&self.context, &name, &Advisory::Created);
-        consumer.tell_paused();
+        advisory::publish(&self.context, &name, &Advisory::Action { action: Event::Create });
+        if consumer.config().pause_until.is_some() {
+            consumer.tell_paused();
+        }
         Ok(Created { consumer, commit })
     }
 
@@ -138,6 +150,11 @@ impl Consumers {
         self.context.members.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// Resolves when all that the stream has taken in so far is on disk.
+    pub fn barrier(&self) -> Commit {
+        self.context.store.barrier()
+    }
+
     /// Messages were committed: wakes the consumers that wait for some.
     pub fn on_committed(&self, _upto: u64) {
         self.context.wake_line();
@@ -146,6 +163,23 @@ impl Consumers {
     /// Messages left the stream, which begins at `first` now.
     pub fn on_removed(&self, first: u64) {
         for consumer in self.context.others("") {
+            consumer.trimmed(first);
+        }
+    }
+
+    /// Messages were purged from the stream, which begins at `first` now: nothing more is expected of them.
+    pub fn on_purged(&self, first: u64) {
+        for consumer in self.context.others("") {
+            consumer.trimmed(first);
+            consumer.forget_removed();
+        }
+    }
+
+    /// A message was deleted.
+    pub fn on_deleted(&self, seq: u64) {
+        let first = self.context.log.state().first_seq;
+        for consumer in self.context.others("") {
+            consumer.deleted(seq);
             consumer.trimmed(first);
         }
     }
@@ -168,6 +202,7 @@ impl Consumers {
     /// Ends all consumers. With `deleted` the stream is gone: those who wait are told so, and what is stored of the
     /// consumers is removed.
     pub fn shutdown(&self, deleted: bool) {
+        self.context.ended.store(true, Ordering::SeqCst);
         for inlet in locked(&self.inlets, std::mem::take) {
             self.context.account.unsubscribe(&inlet);
         }
@@ -211,8 +246,24 @@ impl Consumers {
         if config.is_push() && config.deliver_subject != old.deliver_subject {
             self.engine.interest().follow(&config.deliver_subject, &existing);
         }
+        let sourcing = config.sourcing;
         existing.update(config);
-        Ok(Created { consumer: existing, commit })
+        let reset = sourcing.then(|| existing.reset(0).ok()).flatten();
+        Ok(Created { commit: reset.and_then(|reset| reset.commit).or(commit), consumer: existing })
+    }
+
+    /// Turns what a mirror or source of another server asks for into what suits the stream (ADR-60): where acks remove
+    /// messages, a durable consumer that is acknowledged by flow control; else one with a name of its own, as the other
+    /// server asks by the same name each time.
+    fn adapt_to_sourcing(&self, config: &mut ConsumerConfig, retention: Retention) {
+        if retention == Retention::Limits {
+            config.name = format!("{}-{}", config.name, self.new_name());
+            return;
+        }
+        config.direct = false;
+        config.durable.clone_from(&config.name);
+        config.ack_policy = AckPolicy::FlowControl;
+        (config.ack_wait, config.max_deliver, config.inactive_threshold) = (0, 0, 0);
     }
 
     /// Stores the configuration; of a `new` consumer no delivery state may be left over from an earlier one.

@@ -1,6 +1,6 @@
 //! What all consumers of one stream share: where messages come from, where they go to, and the filters between.
 
-use super::advisory::{self, Advisory};
+use super::advisory::{self, Action, Advisory};
 use super::deliver::Scheduler;
 use super::live::Consumer;
 use super::validate::{Retention, StreamRules};
@@ -8,7 +8,7 @@ use super::writer::AckWriter;
 use crate::account::{Account, Batch, Message, Origin, RouteCache};
 use crate::store::{Change, Commit, Log, Store};
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// What a stream gives its consumers.
@@ -33,6 +33,8 @@ pub struct StreamContext {
     pub rules: RwLock<Arc<StreamRules>>,
     /// The consumers by name. Bounded by the stream's `max_consumers`.
     pub members: RwLock<BTreeMap<Box<str>, Arc<Consumer>>>,
+    /// The consumers are ending, and `members` no longer tells who needs a message.
+    pub ended: AtomicBool,
     /// Those that the next commit wakes; each stands here at most once.
     pub line: Mutex<Vec<Arc<Consumer>>>,
 }
@@ -87,7 +89,7 @@ impl StreamContext {
         let consumer = self.members.write().unwrap_or_else(PoisonError::into_inner).remove(name)?;
         consumer.close(true);
         let commit = self.acks.write(vec![Change::Delete(self.config_key(name)), Change::Delete(self.acks_key(name))]);
-        advisory::publish(self, name, &Advisory::Deleted);
+        advisory::publish(self, name, &Advisory::Action { action: Action::Delete });
         if self.rules().retention == Retention::Interest {
             self.acks.sweep(self);
         }

@@ -3,9 +3,11 @@
 use super::config::{AckPolicy, ConsumerConfig, PriorityPolicy, Timestamp};
 use super::context::locked;
 use super::live::{Consumer, Mode};
+use super::pull::pin::Pin;
 use super::state::{Pair, Ticks};
 use crate::jetstream::info::ApiTime;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// A sequence pair with the time of the last activity.
 #[derive(Clone, Debug, Serialize)]
@@ -24,7 +26,10 @@ pub struct SequenceInfo {
 pub struct GroupInfo {
     /// Its name.
     pub group: String,
-    /// Since when a client is pinned; Go's zero time, as none ever is here.
+    /// The id of the pinned client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pinned_client_id: Option<Arc<str>>,
+    /// Since when it is pinned; Go's zero time if none is.
     pub pinned_ts: ApiTime,
 }
 
@@ -82,12 +87,12 @@ impl Consumer {
         let first = context.log.state().first_seq;
         let (info, filter, next, picks, resume, mut backlog) = locked(&self.live, |live| {
             live.delivery.forget_below(first);
-            let (num_waiting, push_bound) = match &mut live.mode {
+            let (num_waiting, push_bound, pin) = match &mut live.mode {
                 Mode::Pull(waiting) => {
                     waiting.drop_without_interest(&|subject| context.has_interest(subject));
-                    (waiting.len(), false)
+                    (waiting.len(), false, waiting.pin())
                 }
-                Mode::Push(push) => (0, push.is_active()),
+                Mode::Push(push) => (0, push.is_active(), None),
             };
             let pause = live.config.pause_until.map(|until| until.0.saturating_sub(ts.0)).filter(|left| *left > 0);
             let info = ConsumerInfo {
@@ -106,7 +111,7 @@ impl Consumer {
                     .config
                     .priority_groups
                     .first()
-                    .map(|group| GroupInfo::of(group))
+                    .map(|group| GroupInfo::of(group, pin))
                     .into_iter()
                     .collect(),
                 paused: pause.is_some(),
@@ -122,8 +127,12 @@ impl Consumer {
 }
 
 impl GroupInfo {
-    fn of(group: &str) -> Self {
-        GroupInfo { group: group.to_owned(), pinned_ts: ApiTime(0) }
+    fn of(group: &str, pin: Option<&Pin>) -> Self {
+        GroupInfo {
+            group: group.to_owned(),
+            pinned_client_id: pin.and_then(|pin| pin.id().cloned()),
+            pinned_ts: ApiTime(pin.and_then(Pin::since).map_or(0, |since| since.0)),
+        }
     }
 }
 

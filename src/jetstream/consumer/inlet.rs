@@ -62,7 +62,7 @@ impl Target for Inlet {
             }
             Kind::Flow => {
                 if let Some(consumer) = message.subject.split('.').nth(3).and_then(|name| context.member(name)) {
-                    consumer.flow_answer(message.subject);
+                    consumer.flow_answer(message.subject, message.headers);
                 }
             }
             Kind::Next => {

@@ -8,11 +8,13 @@ use super::backlog::Backlog;
 use super::config::{AckPolicy, ConsumerConfig, Timestamp};
 use super::context::{Filter, StreamContext, locked};
 use super::deliver::Slot;
+use super::pace::Pace;
 use super::pull::{Ask, Statuses, Waiting};
 use super::push::Push;
 use super::state::{Acked, Delivery, Exhausted, Rules, Ticks};
 use super::status::Status;
 use super::validate::Retention;
+use crate::protocol::headers;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -55,8 +57,9 @@ pub struct Live {
     pub(super) confirm: Vec<Box<str>>,
     /// Messages that may leave the stream once their acks are durable (interest and work-queue retention).
     pub(super) settled: Vec<u64>,
-    /// Nothing is delivered before this: a receiver cannot keep up.
+    /// Nothing is delivered before this: a receiver cannot keep up, or the pace does not allow it.
     pub(super) slow_until: Ticks,
+    pub(super) pace: Pace,
     /// Nothing is delivered before this: the consumer is paused; 0 if it is not.
     pub(super) paused_until: Ticks,
     pub(super) closed: bool,
@@ -94,6 +97,7 @@ impl Consumer {
             confirm: Vec::new(),
             settled: Vec::new(),
             slow_until: 0,
+            pace: Pace::new(&config, context.log.state().last_seq),
             paused_until: paused_until(&config, now),
             closed: false,
             config: Arc::new(config),
@@ -142,6 +146,19 @@ impl Consumer {
         self.context.scheduler.schedule(self);
     }
 
+    /// Has another client of the priority group pinned. Returns whether there is such a group.
+    pub fn unpin(self: &Arc<Self>, group: &str) -> bool {
+        let known = locked(&self.live, |live| {
+            let known = live.config.priority_groups.iter().any(|known| known == group);
+            if let (true, Mode::Pull(waiting)) = (known, &mut live.mode) {
+                waiting.unpin(group);
+            }
+            known
+        });
+        self.context.scheduler.schedule(self);
+        known
+    }
+
     /// Takes an acknowledgement of delivery `consumer_seq` of the message `stream_seq`, which was its `delivered`th. If
     /// `reply` is not empty, it is answered when the state that results is durable.
     pub fn acknowledge(
@@ -153,23 +170,23 @@ impl Consumer {
         reply: &str,
     ) {
         let now = self.context.scheduler.now();
+        let keeps = self.context.rules().retention == Retention::Limits;
         let mut exhausted = Vec::new();
         let (mut told, mut next) = (None, None);
         let (wake, (first, confirmed)) = locked(&self.live, |live| {
-            if live.closed || live.config.ack_policy == AckPolicy::None {
+            if live.closed || matches!(live.config.ack_policy, AckPolicy::None | AckPolicy::FlowControl) {
                 return (false, (false, false));
             }
             let stalled = live.delivery.room() == 0;
             let mut answer = true;
             match verb {
                 Verb::Ack | Verb::Term(_) | Verb::Next(_) => {
-                    let outcome = live.delivery.ack(stream_seq, consumer_seq, &mut live.settled);
-                    if self.context.rules().retention == Retention::Limits {
-                        live.settled.clear();
+                    let sampled = live.config.samples() && !matches!(verb, Verb::Term(_));
+                    if let Some(sent) = live.delivery.sent_at(stream_seq).filter(|_| sampled) {
+                        let ack_time = i64::try_from(now.saturating_sub(sent)).unwrap_or(i64::MAX);
+                        told = Some(Advisory::Acked { consumer_seq, stream_seq, ack_time, deliveries: delivered });
                     }
-                    if outcome == Acked::Counted {
-                        live.last_acked = Some(now);
-                    }
+                    let outcome = live.ack(stream_seq, consumer_seq, now, keeps);
                     answer = outcome != Acked::Ignored;
                     match verb {
                         Verb::Next(payload) => (answer, next) = (false, Some(payload)),
@@ -203,7 +220,7 @@ impl Consumer {
             self.context.acks.hurry();
         }
         if let Some(advisory) = told {
-            advisory::publish(&self.context, &self.name, &advisory);
+            self.tell(&advisory);
         }
         self.tell_exhausted(&exhausted);
         match next {
@@ -213,12 +230,29 @@ impl Consumer {
         }
     }
 
-    /// Takes the answer to a flow control message.
-    pub fn flow_answer(self: &Arc<Self>, subject: &str) {
-        let awaited = locked(&self.live, |live| match &mut live.mode {
-            Mode::Push(push) => push.answered(subject),
-            Mode::Pull(_) => false,
+    /// Takes the answer to a flow control message. Where that is how messages are acknowledged, its headers tell the last
+    /// one that the receiver has.
+    pub fn flow_answer(self: &Arc<Self>, subject: &str, block: &[u8]) {
+        let now = self.context.scheduler.now();
+        let keeps = self.context.rules().retention == Retention::Limits;
+        let number = |name: &str| headers::get(block, name).and_then(|text| text.parse::<u64>().ok());
+        let (awaited, changed) = locked(&self.live, |live| {
+            let awaited = match &mut live.mode {
+                Mode::Push(push) => push.answered(subject),
+                Mode::Pull(_) => false,
+            };
+            let acks = awaited && live.config.ack_policy == AckPolicy::FlowControl;
+            let acked = match number("Nats-Last-Stream").filter(|_| acks) {
+                Some(stream_seq) => {
+                    live.ack(stream_seq, number("Nats-Last-Consumer").unwrap_or(0), now, keeps) == Acked::Counted
+                }
+                None => false,
+            };
+            (awaited, acked && !std::mem::replace(&mut live.dirty, true))
         });
+        if changed {
+            self.context.acks.note(self, false);
+        }
         if awaited {
             self.context.scheduler.schedule(self);
         }
@@ -236,6 +270,11 @@ impl Consumer {
                 live.mode = Mode::new(&config, now);
                 live.delivery.expire_all(&mut exhausted);
             }
+            if let Mode::Pull(waiting) = &mut live.mode {
+                waiting.set_pinning(&config);
+            }
+            live.pace.set_limit(&config);
+            live.slow_until = 0;
             live.paused_until = paused_until(&config, now);
             live.config = Arc::new(config);
         });
@@ -269,14 +308,46 @@ impl Consumer {
         });
     }
 
+    /// Nothing more is expected of messages that the stream no longer has.
+    pub(super) fn forget_removed(self: &Arc<Self>) {
+        let log = &self.context.log;
+        let forgotten = locked(&self.live, |live| {
+            let gone: Vec<u64> = live.delivery.unsettled().filter(|seq| !log.contains(*seq)).collect();
+            for seq in &gone {
+                live.delivery.forget(*seq);
+            }
+            !gone.is_empty()
+        });
+        if forgotten {
+            self.touched();
+            self.context.scheduler.schedule(self);
+        }
+    }
+
+    /// The message was deleted, which is told of if it waited for its ack.
+    pub(super) fn deleted(self: &Arc<Self>, stream_seq: u64) {
+        let reason = "Unacknowledged message was deleted".to_owned();
+        let told = locked(&self.live, |live| {
+            let deliveries = live.delivery.deliveries(stream_seq);
+            let consumer_seq = live.delivery.forget(stream_seq)?;
+            Some(Advisory::Terminated { consumer_seq, stream_seq, deliveries, reason })
+        });
+        if let Some(advisory) = told {
+            self.touched();
+            self.tell(&advisory);
+            self.context.scheduler.schedule(self);
+        }
+    }
+
     /// Whether messages on `subject` are for it.
     pub fn wants(&self, subject: &str) -> bool {
         locked(&self.live, |live| !live.closed && live.filter.matches(subject))
     }
 
-    /// Whether it has a use for the message `seq` on `subject` still.
+    /// Whether it has a use for the message `seq` on `subject` still. One that has ended has: it goes on with the next
+    /// start, and if it was deleted, what it needed is looked for after that.
     pub fn needs(&self, seq: u64, subject: &str) -> bool {
-        locked(&self.live, |live| !live.closed && live.filter.matches(subject) && live.delivery.needs(seq))
+        locked(&self.live, |live| live.filter.matches(subject) && live.delivery.needs(seq))
     }
 
     /// Marks the state as changed, to be made durable within a tick.
@@ -288,8 +359,13 @@ impl Consumer {
 
     pub(super) fn tell_exhausted(&self, exhausted: &[Exhausted]) {
         for Exhausted { stream_seq, deliveries } in exhausted.iter().copied() {
-            advisory::publish(&self.context, &self.name, &Advisory::MaxDeliveries { stream_seq, deliveries });
+            self.tell(&Advisory::MaxDeliveries { stream_seq, deliveries });
         }
+    }
+
+    /// Publishes an advisory if anybody listens.
+    pub(super) fn tell(&self, advisory: &Advisory) {
+        advisory::publish(&self.context, &self.name, advisory);
     }
 
     /// Whether the stream's last consumer activity is too long ago for it to live on, or when that will be.
@@ -300,6 +376,20 @@ impl Consumer {
             Mode::Push(push) => push.idle_since()?,
         };
         Some(since.saturating_add(threshold))
+    }
+}
+
+impl Live {
+    /// Counts an ack; what it settles may leave the stream, unless that `keeps` messages.
+    fn ack(&mut self, stream_seq: u64, consumer_seq: u64, now: Ticks, keeps: bool) -> Acked {
+        let outcome = self.delivery.ack(stream_seq, consumer_seq, &mut self.settled);
+        if keeps {
+            self.settled.clear();
+        }
+        if outcome == Acked::Counted {
+            self.last_acked = Some(now);
+        }
+        outcome
     }
 }
 
@@ -317,7 +407,9 @@ impl Mode {
         if config.is_push() {
             Mode::Push(Push::new(config, now))
         } else {
-            Mode::Pull(Waiting::new(usize::try_from(config.max_waiting).unwrap_or(0), now))
+            let mut waiting = Waiting::new(usize::try_from(config.max_waiting).unwrap_or(0), now);
+            waiting.set_pinning(config);
+            Mode::Pull(waiting)
         }
     }
 }

@@ -71,8 +71,9 @@ impl Push {
         self.active && self.window.as_ref().is_none_or(|window| window.outstanding <= window.size)
     }
 
-    /// Counts a delivery of `size` bytes. Returns whether a flow control message is due behind it.
-    pub fn delivered(&mut self, size: usize, now: Ticks) -> bool {
+    /// Counts a delivery of `size` bytes, after which as many messages are pending as may be if it is `last`. Returns
+    /// whether a flow control message is due behind it.
+    pub fn delivered(&mut self, size: usize, last: bool, now: Ticks) -> bool {
         if let Some(wait) = self.heartbeat {
             self.beat_at = now.saturating_add(wait);
         }
@@ -81,7 +82,7 @@ impl Push {
         if window.waiting.is_some() && window.outstanding - window.confirms >= window.size {
             window.confirms += size;
         }
-        window.waiting.is_none() && window.outstanding > window.size / 2
+        window.waiting.is_none() && (last || window.outstanding > window.size / 2)
     }
 
     /// A flow control message with the reply subject `reply` is sent.
@@ -138,10 +139,10 @@ mod tests {
     #[test]
     fn flow_control_closes_the_window_until_the_answer_comes() {
         let mut push = push();
-        assert!(!push.delivered(FIRST_WINDOW / 2, 0));
-        assert!(push.delivered(1, 0));
+        assert!(!push.delivered(FIRST_WINDOW / 2, false, 0));
+        assert!(push.delivered(1, false, 0));
         push.ask("fc.1");
-        assert!(!push.delivered(FIRST_WINDOW, 0));
+        assert!(!push.delivered(FIRST_WINDOW, false, 0));
         assert!(!push.is_open());
         assert!(!push.answered("fc.0"));
         assert!(push.answered("fc.1"));
@@ -153,7 +154,7 @@ mod tests {
     fn signs_of_life_come_after_silence_only() {
         let mut push = push();
         assert_eq!(push.due(), 100);
-        push.delivered(1, 50);
+        push.delivered(1, false, 50);
         assert!(!push.beat(100));
         assert!(push.beat(150));
         assert_eq!(push.due(), 250);

@@ -143,12 +143,18 @@ impl Consumer {
 
 /// The header block of a delivery without its body: the stored headers, and how long the body is.
 fn headers_with_size(headers: &[u8], size: usize) -> Bytes {
-    let mut block = match headers.strip_suffix(b"\r\n") {
-        Some(open) => open.to_vec(),
-        None => b"NATS/1.0\r\n".to_vec(),
-    };
-    block.extend_from_slice(format!("Nats-Msg-Size: {size}\r\n\r\n").as_bytes());
+    let mut block = Vec::new();
+    with_header(&mut block, headers, "Nats-Msg-Size", &size.to_string());
     block.into()
+}
+
+/// Writes the stored header block, with one more line, into `block`.
+pub(super) fn with_header(block: &mut Vec<u8>, headers: &[u8], name: &str, value: &str) {
+    block.clear();
+    block.extend_from_slice(headers.strip_suffix(b"\r\n").unwrap_or(b"NATS/1.0\r\n"));
+    for part in [name, ": ", value, "\r\n\r\n"] {
+        block.extend_from_slice(part.as_bytes());
+    }
 }
 
 #[cfg(test)]

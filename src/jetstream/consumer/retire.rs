@@ -6,6 +6,7 @@ use super::live::Consumer;
 use super::validate::Retention;
 use crate::store::{StoreError, Stored};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The durable acks of `consumer` cover `seqs`: those that nobody needs any more leave the stream.
 pub(super) fn settled(consumer: &Arc<Consumer>, seqs: &[u64]) {
@@ -29,6 +30,9 @@ pub(super) fn settled(consumer: &Arc<Consumer>, seqs: &[u64]) {
 pub(super) fn sweep(context: &StreamContext) {
     let retention = context.rules().retention;
     let members = context.others("");
+    if context.ended.load(Ordering::SeqCst) {
+        return;
+    }
     if retention == Retention::Limits || retention == Retention::WorkQueue && members.is_empty() {
         return;
     }
@@ -56,6 +60,10 @@ pub(super) fn sweep(context: &StreamContext) {
 fn remove_unneeded(consumer: &Arc<Consumer>, seqs: &[u64]) -> Result<(), StoreError> {
     let context = &consumer.context;
     let others = context.others(consumer.name());
+    if context.ended.load(Ordering::SeqCst) {
+        // The next start looks for what is left over.
+        return Ok(());
+    }
     let mut unneeded = Vec::with_capacity(seqs.len());
     for seq in seqs {
         // Where nobody else is, nothing has to be read.

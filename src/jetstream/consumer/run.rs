@@ -2,18 +2,20 @@
 //! decide under the lock which message goes to whom, and route without the lock. Whatever changed in between (acks, new
 //! requests, purges) is seen by the second look; what could not be handed out is read again by the next run.
 
-use super::advisory::{self, Advisory};
+use super::advisory::Advisory;
 use super::backlog::Backlog;
-use super::config::AckPolicy;
+use super::config::{AckPolicy, Timestamp};
 use super::context::locked;
 use super::deliver::{After, Scratch, Slot, Work};
 use super::live::{Consumer, Live, Mode, paused_until};
 use super::pull::{Load, Statuses};
-use super::read::{Found, Item, Plan};
+use super::push::Push;
+use super::read::{Found, Item, Plan, with_header};
 use super::state::{Pair, Ticks};
 use super::status::Status;
 use super::validate::Retention;
 use crate::account::{Batch, Message};
+use crate::jetstream::info::ApiTime;
 use crate::store::Stored;
 use std::sync::Arc;
 
@@ -37,8 +39,8 @@ pub struct Buffers {
 }
 
 enum Out {
-    Message { item: usize, to: Arc<str>, number: u64, deliveries: u64, pending: u64 },
-    Status { to: Arc<str>, status: Status, reply: Box<str> },
+    Message { item: usize, to: Arc<str>, number: u64, deliveries: u64, pending: u64, pin: Option<Arc<str>> },
+    Status { to: Arc<str>, status: Status },
 }
 
 /// What the second look left to do.
@@ -52,6 +54,8 @@ struct Verdict {
     blocked: bool,
     /// The state has changed since it was stored, and the writer does not know.
     note: bool,
+    /// What is to be told of pinned clients.
+    news: Vec<Advisory>,
 }
 
 impl Work for Consumer {
@@ -73,6 +77,7 @@ impl Work for Consumer {
         if verdict.note {
             self.context.acks.note(&self, false);
         }
+        verdict.news.drain(..).for_each(|advisory| self.tell(&advisory));
         self.send(now, scratch, &mut verdict);
         if found.failed {
             verdict = Verdict { at: now + ERROR_REST, ..Verdict::default() };
@@ -122,6 +127,9 @@ impl Consumer {
                 }
             }
             live.delivery.expire(now, &mut exhausted);
+            if let Mode::Pull(waiting) = &mut live.mode {
+                waiting.expire_pin(now);
+            }
             if now >= live.slow_until {
                 live.slow_until = 0;
             }
@@ -157,9 +165,9 @@ impl Consumer {
 
     /// Publishes that it has been paused, or goes on.
     pub(super) fn tell_paused(&self) {
-        if let Some(until) = self.config().pause_until {
-            advisory::publish(&self.context, &self.name, &Advisory::Paused { until });
-        }
+        let until = self.config().pause_until;
+        let paused = until.is_some_and(|until| until > Timestamp::now());
+        self.tell(&Advisory::Paused { paused, pause_until: ApiTime(until.map_or(0, |until| until.0)) });
     }
 
     /// The second look: hands messages to requests or to the deliver subject, and says what is left to do.
@@ -203,21 +211,26 @@ impl Consumer {
                 }
                 let ahead = if item.redelivery { pending } else { pending.saturating_sub(1) };
                 let size = self.size(live, item, stored, ahead);
-                let (to, bytes_left) = match (&mut live.mode, deliver_to) {
+                let at = live.pace.allows_at(now, stored.time, size);
+                if at > now {
+                    (handed_out, live.slow_until) = (false, at);
+                    break;
+                }
+                let (to, bytes_left, pin) = match (&mut live.mode, deliver_to) {
                     (Mode::Pull(waiting), _) => {
                         let load = Load { pending: ahead + 1, ack_pending: live.delivery.ack_pending() as u64 };
                         let taken = waiting.take(size as u64, load, now, &interest, &mut statuses);
                         put_statuses(outs, &mut statuses);
                         verdict.blocked = taken.is_none() && !waiting.is_empty();
                         match taken {
-                            Some(taken) => (taken.reply, taken.bytes_left),
+                            Some(taken) => (taken.reply, taken.bytes_left, taken.pin),
                             None => {
                                 handed_out = false;
                                 break;
                             }
                         }
                     }
-                    (Mode::Push(push), Some(to)) if push.is_open() => (to.clone(), None),
+                    (Mode::Push(push), Some(to)) if push.is_open() => (to.clone(), None, None),
                     (Mode::Push(_), _) => {
                         handed_out = false;
                         break;
@@ -230,23 +243,24 @@ impl Consumer {
                     },
                     false => (live.delivery.deliver(item.seq, now), 1),
                 };
+                live.pace.sent(now, stored.time, size);
                 pending = ahead;
                 delivered = true;
                 new += u64::from(!item.redelivery);
                 if settles && live.config.ack_policy == AckPolicy::None {
                     live.settled.push(item.seq);
                 }
-                outs.push(Out::Message { item: index, to: to.clone(), number, deliveries, pending });
+                outs.push(Out::Message { item: index, to: to.clone(), number, deliveries, pending, pin });
                 if let Some(bytes) = bytes_left {
                     let status = Status::BatchCompleted { bytes };
-                    outs.push(Out::Status { to: to.clone(), status, reply: "".into() });
+                    outs.push(Out::Status { to: to.clone(), status });
                 }
+                let last = live.config.ack_policy == AckPolicy::FlowControl && live.delivery.room() == 0;
                 if let Mode::Push(push) = &mut live.mode
-                    && push.delivered(size, now)
+                    && push.delivered(size, last, now)
                 {
-                    let reply = self.flow_subject();
-                    push.ask(&reply);
-                    outs.push(Out::Status { to, status: Status::FlowControl, reply });
+                    let status = self.flow_request(push);
+                    outs.push(Out::Status { to, status });
                 }
             }
             if delivered {
@@ -258,6 +272,7 @@ impl Consumer {
             if let Some(end) = end {
                 live.delivery.skip_to(end + 1);
                 live.backlog = Backlog::none_before(live.delivery.next());
+                live.pace.caught_up(live.delivery.next());
             } else if !picking {
                 live.backlog.delivered(new, live.delivery.next());
             }
@@ -266,13 +281,16 @@ impl Consumer {
             let at_end = end.is_some() && live.delivery.redeliveries() == 0 && !stalled;
             // For those who do not wait, what nobody may take is as good as nothing.
             let nothing_left = at_end || verdict.blocked;
-            live.tick(now, nothing_left, deliver_to, &mut statuses);
+            self.tick(live, now, nothing_left, deliver_to, &mut statuses);
             put_statuses(outs, &mut statuses);
             let wanted = !live.rests() && live.wanted() > 0;
             verdict.again =
                 wanted && !verdict.blocked && (live.delivery.redeliveries() > 0 || end.is_none() && !stalled);
             verdict.waits = live.wanted() > 0 && (end.is_some() || verdict.blocked);
             verdict.at = live.due();
+            if let Mode::Pull(waiting) = &mut live.mode {
+                verdict.news = waiting.news();
+            }
             verdict
         })
     }
@@ -286,27 +304,29 @@ impl Consumer {
         let mut missed: Vec<(u64, Arc<str>)> = Vec::new();
         for out in outs.drain(..) {
             match out {
-                Out::Message { item, to, number, deliveries, pending } => {
+                Out::Message { item, to, number, deliveries, pending, pin } => {
                     let Some(stored) = &items[item].stored else { continue };
                     write_ack_subject(
                         ack,
                         &self.ack_prefix,
                         [deliveries, stored.seq, number, stored.time.max(0) as u64, pending],
                     );
-                    let message = Message {
-                        subject: &stored.subject,
-                        reply: ack,
-                        headers: &stored.headers,
-                        payload: &stored.payload,
+                    let headers = match pin {
+                        Some(id) => {
+                            with_header(header, &stored.headers, "Nats-Pin-Id", &id);
+                            &**header
+                        }
+                        None => &stored.headers,
                     };
+                    let message = Message { subject: &stored.subject, reply: ack, headers, payload: &stored.payload };
                     if context.account.route_as(context.origin, &to, &message, routes, &mut batch) == 0 {
                         missed.push((stored.seq, to));
                     }
                 }
-                Out::Status { to, status, reply } => {
+                Out::Status { to, status } => {
                     header.clear();
                     status.write(header);
-                    let message = Message { subject: &to, reply: &reply, headers: header, payload: &[] };
+                    let message = Message { subject: &to, reply: status.reply(), headers: header, payload: &[] };
                     context.account.route(context.origin, &message, routes, &mut batch);
                 }
             }
@@ -335,6 +355,30 @@ impl Consumer {
         }
     }
 
+    /// Ends requests and sends signs of life as they are due.
+    fn tick(&self, live: &mut Live, now: Ticks, nothing_left: bool, to: Option<&Arc<str>>, statuses: &mut Statuses) {
+        let last =
+            Pair { consumer: live.delivery.delivered().consumer, stream: live.delivery.next().saturating_sub(1) };
+        match (&mut live.mode, to) {
+            (Mode::Pull(waiting), _) => {
+                waiting.tick(now, nothing_left, &Status::Heartbeat { last, stalled: None }, statuses);
+            }
+            (Mode::Push(push), Some(to)) => {
+                if !push.beat(now) {
+                    return;
+                }
+                let stalled = push.stalled().map(Into::into);
+                statuses.push((to.clone(), Status::Heartbeat { last, stalled }));
+                // What was delivered is acknowledged by an answer, which nothing else asks for when no more follows.
+                let asks = live.config.ack_policy == AckPolicy::FlowControl && live.delivery.ack_pending() > 0;
+                if asks && push.stalled().is_none() {
+                    statuses.push((to.clone(), self.flow_request(push)));
+                }
+            }
+            (Mode::Push(_), None) => {}
+        }
+    }
+
     /// The size of a delivery as nats-server counts it: subject, reply, headers and body.
     fn size(&self, live: &Live, item: &Item, stored: &Stored, pending: u64) -> usize {
         let redeliveries = live.delivery.redelivered.get(&item.seq).copied().unwrap_or(0);
@@ -347,8 +391,11 @@ impl Consumer {
         stored.subject.len() + ack + stored.headers.len() + stored.payload.len()
     }
 
-    fn flow_subject(&self) -> Box<str> {
-        format!("$JS.FC.{}.{}.{:08x}", self.context.stream, self.name, fastrand::u32(..)).into()
+    /// Has `push` wait for an answer to the flow control message that is returned.
+    fn flow_request(&self, push: &mut Push) -> Status {
+        let reply = format!("$JS.FC.{}.{}.{:08x}", self.context.stream, self.name, fastrand::u32(..));
+        push.ask(&reply);
+        Status::FlowControl(reply.into())
     }
 }
 
@@ -376,25 +423,6 @@ impl Live {
         }
     }
 
-    /// Ends requests and sends signs of life as they are due.
-    fn tick(&mut self, now: Ticks, nothing_left: bool, deliver_to: Option<&Arc<str>>, statuses: &mut Statuses) {
-        let last =
-            Pair { consumer: self.delivery.delivered().consumer, stream: self.delivery.next().saturating_sub(1) };
-        match &mut self.mode {
-            Mode::Pull(waiting) => {
-                waiting.tick(now, nothing_left, &Status::Heartbeat { last, stalled: None }, statuses);
-            }
-            Mode::Push(push) => {
-                if push.beat(now)
-                    && let Some(to) = deliver_to
-                {
-                    let stalled = push.stalled().map(Into::into);
-                    statuses.push((to.clone(), Status::Heartbeat { last, stalled }));
-                }
-            }
-        }
-    }
-
     /// When it must run again at the latest.
     fn due(&self) -> Ticks {
         let mode = match &self.mode {
@@ -411,7 +439,7 @@ impl Live {
 }
 
 fn put_statuses(outs: &mut Vec<Out>, statuses: &mut Statuses) {
-    outs.extend(statuses.drain(..).map(|(to, status)| Out::Status { to, status, reply: "".into() }));
+    outs.extend(statuses.drain(..).map(|(to, status)| Out::Status { to, status }));
 }
 
 /// `$JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time>.<pending>`

@@ -28,10 +28,13 @@ pub fn select(config: &ConsumerConfig, filter: &Filter, log: &Log) -> Delivery {
             log.seq_at(time).min(after_last)
         }
     };
-    let mut delivery = Delivery::new(Rules::of(config), start.max(first).max(1));
-    if config.deliver_policy == DeliverPolicy::LastPerSubject {
-        delivery.set_picks(last_per_subject(filter, log, first, state.last_seq), state.last_seq);
+    let start = start.max(first).max(1);
+    if config.deliver_policy != DeliverPolicy::LastPerSubject {
+        return Delivery::new(Rules::of(config), start);
     }
+    let picks = last_per_subject(filter, log, first, state.last_seq);
+    let mut delivery = Delivery::new(Rules::of(config), picks.front().copied().unwrap_or(start));
+    delivery.set_picks(picks, state.last_seq);
     delivery
 }
 

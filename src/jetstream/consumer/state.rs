@@ -154,6 +154,12 @@ impl Delivery {
         }
     }
 
+    /// Begins again at `seq`, with nothing delivered.
+    pub fn reset(&mut self, seq: u64) {
+        let (rules, resume) = (self.rules.clone(), self.resume);
+        *self = Delivery { resume, ..Delivery::new(rules, seq) };
+    }
+
     /// Delivers these first, in this order, then goes on after `resume` (last-per-subject).
     pub fn set_picks(&mut self, picks: VecDeque<u64>, resume: u64) {
         match picks.front() {
@@ -226,6 +232,13 @@ impl Delivery {
     /// Whether `seq` waits for redelivery.
     pub fn is_queued(&self, seq: u64) -> bool {
         self.pending.get(&seq).is_some_and(|p| p.queued.is_some())
+    }
+
+    /// When the message was last delivered, as far as its deadline tells; `None` if it is not pending.
+    pub fn sent_at(&self, seq: u64) -> Option<Ticks> {
+        let redeliveries = self.redelivered.get(&seq).copied().unwrap_or(0);
+        let wait = self.rules.deadline(0, redeliveries);
+        self.pending.get(&seq).map(|pending| pending.deadline.saturating_sub(wait))
     }
 
     /// Notes the first delivery of the message `seq`, which must not be below [`Delivery::next`]. Returns its number.
@@ -364,10 +377,23 @@ impl Delivery {
         self.expire(0, exhausted);
     }
 
-    /// The stream no longer has the message: nothing more is expected of it. Returns whether it was pending.
-    pub fn forget(&mut self, seq: u64) -> bool {
+    /// Messages that are pending, or have used up their deliveries.
+    pub fn unsettled(&self) -> impl Iterator<Item = u64> + '_ {
+        self.pending.keys().chain(self.redelivered.keys()).copied()
+    }
+
+    /// How often the message has been delivered, if it is pending.
+    pub fn deliveries(&self, seq: u64) -> u64 {
+        self.redelivered.get(&seq).copied().unwrap_or(0) + 1
+    }
+
+    /// The stream no longer has the message: nothing more is expected of it. Returns the number of its first delivery if
+    /// it was pending.
+    pub fn forget(&mut self, seq: u64) -> Option<u64> {
+        let delivery = self.pending.get(&seq).map(|pending| pending.delivery);
+        self.settle(seq);
         self.redelivered.remove(&seq);
-        self.settle(seq)
+        delivery
     }
 
     /// The stream begins at `first` now.

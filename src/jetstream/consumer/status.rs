@@ -35,6 +35,15 @@ pub enum Status {
         /// Bytes still wanted.
         bytes: u64,
     },
+    /// The request names another id than that of the pinned client.
+    OtherPin,
+    /// The id that the request names is no longer that of the pinned client.
+    WrongPin {
+        /// Messages still wanted.
+        messages: u64,
+        /// Bytes still wanted.
+        bytes: u64,
+    },
     /// The batch is complete although bytes were left.
     BatchCompleted {
         /// Bytes still wanted.
@@ -49,11 +58,19 @@ pub enum Status {
         /// The flow control reply that the consumer waits for.
         stalled: Option<Box<str>>,
     },
-    /// Asks the receiver to answer when it has come so far.
-    FlowControl,
+    /// Asks the receiver to answer on this subject when it has come so far.
+    FlowControl(Box<str>),
 }
 
 impl Status {
+    /// The subject that an answer is expected on; empty if none is.
+    pub fn reply(&self) -> &str {
+        match self {
+            Status::FlowControl(reply) => reply,
+            _ => "",
+        }
+    }
+
     /// Appends the header block.
     pub fn write(&self, out: &mut Vec<u8>) {
         let line: &str = match self {
@@ -66,10 +83,12 @@ impl Status {
             Status::NoMessages => "404 No Messages",
             Status::Timeout { .. } => "408 Request Timeout",
             Status::TooLarge { .. } => "409 Message Size Exceeds MaxBytes",
+            Status::OtherPin => "423 Nats-Pin-Id mismatch",
+            Status::WrongPin { .. } => "423 Nats-Wrong-Pin-Id",
             Status::BatchCompleted { .. } => "409 Batch Completed",
             Status::Deleted => "409 Consumer Deleted",
             Status::Heartbeat { .. } => "100 Idle Heartbeat",
-            Status::FlowControl => "100 FlowControl Request",
+            Status::FlowControl(_) => "100 FlowControl Request",
         };
         out.extend_from_slice(b"NATS/1.0 ");
         out.extend_from_slice(line.as_bytes());
@@ -78,7 +97,9 @@ impl Status {
             Status::BadRequest(reason) => write!(out, "{reason}"),
             Status::MaxRequestBatch(max) | Status::MaxRequestMaxBytes(max) => write!(out, "{max}"),
             Status::MaxRequestExpires(max) => write!(out, "{}", GoDuration(*max)),
-            Status::Timeout { messages, bytes } | Status::TooLarge { messages, bytes } => {
+            Status::Timeout { messages, bytes }
+            | Status::TooLarge { messages, bytes }
+            | Status::WrongPin { messages, bytes } => {
                 write!(out, "\r\nNats-Pending-Messages: {messages}\r\nNats-Pending-Bytes: {bytes}")
             }
             Status::BatchCompleted { bytes } => {

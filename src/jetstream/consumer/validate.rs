@@ -1,7 +1,7 @@
 //! Defaults and checks of a consumer's configuration, in nats-server's order and with its codes and texts
 //! (`server/consumer.go`, `setConsumerConfigDefaults`, `checkConsumerCfg`, `checkNewConsumerConfig`).
 
-use super::config::{AckPolicy, ConsumerConfig, DeliverPolicy, PriorityPolicy, ReplayPolicy};
+use super::config::{AckPolicy, ConsumerConfig, DeliverPolicy, PriorityPolicy};
 use crate::subject;
 
 const DEFAULT_ACK_WAIT: i64 = 30_000_000_000;
@@ -9,13 +9,16 @@ const DEFAULT_MAX_WAITING: i64 = 512;
 const DEFAULT_MAX_ACK_PENDING: i64 = 1000;
 /// How long an ephemeral consumer may be unused when it says nothing else, nanoseconds.
 pub const DEFAULT_INACTIVE_THRESHOLD: i64 = 5_000_000_000;
+/// How long a pinned client may be silent when the consumer says nothing else, nanoseconds.
+const DEFAULT_PINNED_TTL: i64 = 120_000_000_000;
+/// How often a consumer that is acknowledged by flow control gives a sign of life, nanoseconds.
+const SOURCE_HEARTBEAT: i64 = 1_000_000_000;
 const MAX_NAME: usize = 255;
 const MAX_DESCRIPTION: usize = 4 << 10;
 const MAX_METADATA: usize = 128 << 10;
 const MILLISECOND: i64 = 1_000_000;
 
-/// Why a consumer request is refused. Code and text are those of nats-server's `errors.json`, except for what leafd does
-/// not do yet, which says so under nats-server's code for a configuration that cannot be had.
+/// Why a consumer request is refused. Code and text are those of nats-server's `errors.json`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct Refusal {
@@ -34,10 +37,6 @@ pub fn refuse(code: u16, err_code: u16, text: impl Into<String>) -> Refusal {
 
 fn bad(err_code: u16, text: impl Into<String>) -> Refusal {
     refuse(400, err_code, text)
-}
-
-fn not_supported(what: &str) -> Refusal {
-    refuse(500, 10012, format!("{what} is not supported by leafd yet"))
 }
 
 /// What a consumer must know of its stream's configuration.
@@ -125,6 +124,12 @@ pub fn set_defaults(config: &mut ConsumerConfig, stream: &StreamRules, pedantic:
     if config.max_ack_pending == 0 && config.ack_policy != AckPolicy::None {
         config.max_ack_pending = DEFAULT_MAX_ACK_PENDING;
     }
+    if config.priority_policy == PriorityPolicy::PinnedClient && config.pinned_ttl == 0 {
+        config.pinned_ttl = DEFAULT_PINNED_TTL;
+    }
+    if config.ack_policy == AckPolicy::FlowControl && !pedantic {
+        (config.flow_control, config.heartbeat) = (true, SOURCE_HEARTBEAT);
+    }
     Ok(())
 }
 
@@ -152,6 +157,7 @@ pub fn check(config: &ConsumerConfig, stream: &StreamRules) -> Result<(), Refusa
     if config.ack_wait < 0 {
         return Err(bad(10183, "consumer ack wait needs to be positive"));
     }
+    check_flow_control(config)?;
     check_max_deliver(config)?;
     if config.description.len() > MAX_DESCRIPTION {
         return Err(bad(10107, format!("consumer description is too long, maximum allowed is {MAX_DESCRIPTION}")));
@@ -195,8 +201,7 @@ pub fn check(config: &ConsumerConfig, stream: &StreamRules) -> Result<(), Refusa
     if config.metadata.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > MAX_METADATA {
         return Err(bad(10135, format!("consumer metadata exceeds maximum size of {}KB", MAX_METADATA >> 10)));
     }
-    check_priority(config)?;
-    check_supported(config)
+    check_priority(config)
 }
 
 fn check_max_deliver(config: &ConsumerConfig) -> Result<(), Refusal> {
@@ -316,31 +321,43 @@ fn check_priority(config: &ConsumerConfig) -> Result<(), Refusal> {
         if group.is_empty() {
             return Err(bad(10161, "Group name cannot be an empty string"));
         }
-        let known = |c: char| c.is_ascii_alphanumeric() || "/_=-".contains(c);
-        if group.len() > 16 || !group.chars().all(known) {
-            let text = "Valid priority group name must match A-Z, a-z, 0-9, -_/=)+ and may not exceed 16 characters";
-            return Err(bad(10162, text));
-        }
+        check_group_name(group)?;
     }
     Ok(())
 }
 
-/// What nats-server does and leafd does not do yet is refused by name rather than ignored.
-fn check_supported(config: &ConsumerConfig) -> Result<(), Refusal> {
-    if config.ack_policy == AckPolicy::FlowControl {
-        return Err(not_supported("ack_policy flow_control"));
+/// Checks the name of a priority group.
+pub fn check_group_name(group: &str) -> Result<(), Refusal> {
+    let known = |c: char| c.is_ascii_alphanumeric() || "/_=-".contains(c);
+    if group.len() <= 16 && group.chars().all(known) {
+        return Ok(());
     }
-    if config.replay_policy == ReplayPolicy::Original {
-        return Err(not_supported("replay_policy original"));
+    let text = "Valid priority group name must match A-Z, a-z, 0-9, -_/=)+ and may not exceed 16 characters";
+    Err(bad(10162, text))
+}
+
+/// Acks by flow control are for push consumers that ask for it (ADR-60).
+fn check_flow_control(config: &ConsumerConfig) -> Result<(), Refusal> {
+    if config.ack_policy != AckPolicy::FlowControl {
+        return Ok(());
     }
-    if config.rate_limit_bps > 0 {
-        return Err(not_supported("rate_limit_bps"));
+    if !config.is_push() {
+        return Err(bad(10218, "flow control ack policy requires a push based consumer"));
     }
-    if !config.sample_freq.is_empty() && config.sample_freq.trim_end_matches('%').parse() != Ok(0u32) {
-        return Err(not_supported("sample_freq"));
+    if !config.flow_control {
+        return Err(bad(10219, "flow control ack policy requires flow control"));
     }
-    if config.priority_policy == PriorityPolicy::PinnedClient {
-        return Err(not_supported("priority_policy pinned_client"));
+    if config.heartbeat != SOURCE_HEARTBEAT {
+        return Err(refuse(500, 10052, "flow control ack policy heartbeat needs to be 1s"));
+    }
+    if config.max_ack_pending <= 0 {
+        return Err(bad(10220, "flow control ack policy requires max ack pending"));
+    }
+    if config.ack_wait != 0 || !config.backoff.is_empty() {
+        return Err(bad(10221, "flow control ack policy requires unset ack wait"));
+    }
+    if config.max_deliver > 0 {
+        return Err(bad(10222, "flow control ack policy requires unset max deliver"));
     }
     Ok(())
 }
@@ -348,7 +365,7 @@ fn check_supported(config: &ConsumerConfig) -> Result<(), Refusal> {
 /// Checks the rules of a work queue: explicit acks, everything delivered, and each message for one consumer only.
 /// `others` are the filters of the stream's other consumers.
 pub fn check_work_queue(config: &ConsumerConfig, others: &[Vec<String>]) -> Result<(), Refusal> {
-    if config.ack_policy != AckPolicy::Explicit {
+    if !matches!(config.ack_policy, AckPolicy::Explicit | AckPolicy::FlowControl) {
         return Err(bad(10098, "workqueue stream requires explicit ack"));
     }
     if config.deliver_policy != DeliverPolicy::All {
@@ -420,78 +437,4 @@ pub fn is_valid_name(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pull() -> ConsumerConfig {
-        ConsumerConfig { durable: "d".into(), ack_policy: AckPolicy::Explicit, ..ConsumerConfig::default() }
-    }
-
-    fn outcome(mut config: ConsumerConfig) -> Result<ConsumerConfig, u16> {
-        let stream = StreamRules { subjects: vec!["a.>".into()], ..StreamRules::default() };
-        set_defaults(&mut config, &stream, false).map_err(|r| r.err_code)?;
-        check(&config, &stream).map_err(|r| r.err_code)?;
-        Ok(config)
-    }
-
-    #[test]
-    fn defaults_are_those_of_nats_server() {
-        let config = outcome(pull()).expect("valid");
-        assert_eq!((config.max_deliver, config.ack_wait, config.max_waiting), (-1, DEFAULT_ACK_WAIT, 512));
-        assert_eq!(config.max_ack_pending, 1000);
-    }
-
-    #[test]
-    fn each_mistake_has_its_code() {
-        let push = |subject: &str| ConsumerConfig { deliver_subject: subject.into(), ..pull() };
-        for (config, code) in [
-            (ConsumerConfig { durable: "a.b".into(), ..pull() }, 10052),
-            (ConsumerConfig { num_replicas: 3, ..pull() }, 10126),
-            (ConsumerConfig { backoff: vec![1, 2, 3], max_deliver: 2, ..pull() }, 10116),
-            (push("d.*"), 10079),
-            (push("a.b"), 10081),
-            (ConsumerConfig { max_waiting: 5, ..push("d") }, 10080),
-            (ConsumerConfig { heartbeat: MILLISECOND, ..push("d") }, 10083),
-            (ConsumerConfig { flow_control: true, ..push("d") }, 10108),
-            (ConsumerConfig { heartbeat: 1, ..pull() }, 10088),
-            (ConsumerConfig { filter_subject: "a".into(), filter_subjects: vec!["b".into()], ..pull() }, 10136),
-            (ConsumerConfig { filter_subjects: vec!["a.b".into(), "a.*".into()], ..pull() }, 10138),
-            (ConsumerConfig { filter_subjects: vec![String::new()], ..pull() }, 10139),
-            (ConsumerConfig { opt_start_seq: 4, ..pull() }, 10094),
-            (ConsumerConfig { deliver_policy: DeliverPolicy::ByStartTime, ..pull() }, 10094),
-            (ConsumerConfig { deliver_policy: DeliverPolicy::LastPerSubject, ..pull() }, 10094),
-            (ConsumerConfig { name: "e".into(), ..pull() }, 10132),
-            (ConsumerConfig { sample_freq: "lots".into(), ..pull() }, 10095),
-            (ConsumerConfig { replay_policy: ReplayPolicy::Original, ..pull() }, 10012),
-        ] {
-            assert_eq!(outcome(config.clone()), Err(code), "{config:?}");
-        }
-    }
-
-    #[test]
-    fn a_work_queue_gives_each_message_to_one_consumer() {
-        let filtered = |filter: &str| ConsumerConfig { filter_subject: filter.into(), ..pull() };
-        let code = |config: &ConsumerConfig, others: &[&str]| {
-            let others: Vec<Vec<String>> = others.iter().map(|f| vec![f.to_string()]).collect();
-            check_work_queue(config, &others).err().map(|r| r.err_code)
-        };
-        assert_eq!(code(&filtered("a.1"), &["a.2"]), None);
-        assert_eq!(code(&filtered("a.*"), &["a.2"]), Some(10100));
-        assert_eq!(code(&pull(), &["a.2"]), Some(10099));
-        assert_eq!(check_work_queue(&filtered("a"), &[vec![]]).err().map(|r| r.err_code), Some(10100));
-    }
-
-    #[test]
-    fn updates_keep_what_must_not_change() {
-        let refused = |new: ConsumerConfig| check_update(&pull(), &new, false).err().map(|r| r.text);
-        assert_eq!(refused(ConsumerConfig { description: "new".into(), ..pull() }), None);
-        assert_eq!(
-            refused(ConsumerConfig { deliver_subject: "x".into(), ..pull() }).as_deref(),
-            Some("can not update pull consumer to push based")
-        );
-        assert_eq!(
-            refused(ConsumerConfig { ack_policy: AckPolicy::All, ..pull() }).as_deref(),
-            Some("ack policy can not be updated")
-        );
-    }
-}
+mod tests;

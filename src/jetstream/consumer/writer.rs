@@ -109,6 +109,18 @@ impl AckWriter {
         locked(&self.0.writing, |()| self.0.store.state().write(changes))
     }
 
+    /// Stores the state of `consumer` as it is, ahead of what is gathered; `None` if it is kept in memory.
+    pub fn store_now(&self, consumer: &Consumer) -> Option<crate::store::Commit> {
+        locked(&self.0.writing, |()| {
+            let state = locked(&consumer.live, |live| {
+                let stored = !live.closed && !live.config.mem_storage && !live.config.direct;
+                stored.then(|| persist::encode(&live.delivery, self.0.clock.now()))
+            })?;
+            let key = consumer.context.acks_key(&consumer.name);
+            Some(self.0.store.state().write(vec![Change::Put(key, Bytes::from(state))]))
+        })
+    }
+
     /// Has messages removed that nobody needs any more.
     pub fn sweep(&self, context: &Arc<StreamContext>) {
         let mut inner = self.0.lock();

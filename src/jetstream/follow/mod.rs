@@ -3,7 +3,7 @@
 //! (`external.api`, as in `$JS.hub.API`).
 //!
 //! ```text
-//! session: make a consumer from the last sequence on ─> messages in order ─> Stream::take_mirrored | take_sourced
+//! session: make a consumer from the last sequence on, or reset the one to read through ─> messages in order ─> Stream::take_mirrored | take_sourced
 //!     └─ a gap, silence, an error: the session ends, and another begins after a while
 //! ```
 //!
@@ -148,13 +148,24 @@ async fn session(
         }
     };
     *next = Some(from);
-    let (deliver, mut inbox) = request::open(client, &origin.source, origin.mirror, QUEUE);
-    request::make_consumer(client, &origin.source, origin.mirror, from, &deliver).await?;
+    // The last message of the origin that is stored here, or need not be.
+    let (mut inbox, last) = match &origin.source.consumer {
+        Some(consumer) => {
+            // It delivers as soon as somebody listens, which is not before it begins again.
+            let behind = request::reset_consumer(client, &origin.source, origin.mirror, &consumer.name).await?;
+            (client.subscribe(&consumer.deliver_subject, QUEUE), behind.max(from.saturating_sub(1)))
+        }
+        None => {
+            let (deliver, inbox) = request::open(client, &origin.source, origin.mirror, QUEUE);
+            request::make_consumer(client, &origin.source, origin.mirror, from, &deliver).await?;
+            (inbox, from.saturating_sub(1))
+        }
+    };
     {
         let mut progress = origin.progress();
         (progress.heard, progress.error) = (Some(Instant::now()), None);
     }
-    read(stream, origin, client, &mut inbox, next).await
+    read(stream, origin, client, &mut inbox, last, next).await
 }
 
 async fn read(
@@ -162,6 +173,7 @@ async fn read(
     origin: &Origin,
     client: &LocalClient,
     inbox: &mut Inbox,
+    mut last: u64,
     next: &mut Option<u64>,
 ) -> Result<(), ApiError> {
     let mut delivered = 0;
@@ -171,10 +183,10 @@ async fn read(
             let stalled = headers::get(&message.headers, "Nats-Consumer-Stalled").unwrap_or_default();
             let ask = if message.reply.is_empty() { stalled } else { &message.reply };
             if !ask.is_empty() {
-                client.publish(&Message { subject: ask, reply: "", headers: &[], payload: &[] });
+                answer(stream, origin, client, ask, (delivered, last)).await?;
             }
-            let last = headers::get(&message.headers, "Nats-Last-Consumer").and_then(|last| last.parse::<u64>().ok());
-            if last.is_some_and(|last| last > 0 && last != delivered) {
+            let heard = headers::get(&message.headers, "Nats-Last-Consumer").and_then(|last| last.parse::<u64>().ok());
+            if heard.is_some_and(|heard| heard > 0 && heard != delivered) {
                 return Ok(());
             }
             continue;
@@ -184,11 +196,33 @@ async fn read(
             return Ok(());
         }
         delivered = arrived.consumer_seq;
+        if arrived.stream_seq <= last {
+            continue;
+        }
         let Some(stream) = stream.upgrade() else { return Ok(()) };
         store(&stream, origin, &arrived)?;
+        last = arrived.stream_seq;
         *next = Some(arrived.stream_seq + 1);
         origin.progress().lag = arrived.pending;
     }
+    Ok(())
+}
+
+/// Answers a flow control message with the last delivery, by its number and its sequence at the origin. Where that is an
+/// acknowledgement, which may have the origin remove what it covers, all of it is on disk by then.
+async fn answer(
+    stream: &Weak<Stream>,
+    origin: &Origin,
+    client: &LocalClient,
+    subject: &str,
+    (delivered, last): (u64, u64),
+) -> Result<(), ApiError> {
+    if origin.source.consumer.is_some() {
+        let Some(stored) = stream.upgrade().map(|stream| stream.consumers().barrier()) else { return Ok(()) };
+        stored.await.map_err(ApiError::store_failed)?;
+    }
+    let block = format!("NATS/1.0\r\nNats-Last-Consumer: {delivered}\r\nNats-Last-Stream: {last}\r\n\r\n");
+    client.publish(&Message { subject, reply: "", headers: block.as_bytes(), payload: &[] });
     Ok(())
 }
 

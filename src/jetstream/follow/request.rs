@@ -19,6 +19,18 @@ const ACK_WAIT: i64 = 22 * 3_600_000_000_000;
 #[derive(Deserialize)]
 struct Answer {
     error: Option<ApiError>,
+    config: Option<Acks>,
+    delivered: Option<Delivered>,
+}
+
+#[derive(Deserialize)]
+struct Acks {
+    ack_policy: AckPolicy,
+}
+
+#[derive(Deserialize)]
+struct Delivered {
+    stream_seq: u64,
 }
 
 /// A subject of its own for what the origin delivers, and the queue behind it.
@@ -69,9 +81,7 @@ pub(super) async fn make_consumer(
         [only] => config.filter_subject.clone_from(&only.source),
         several => config.filter_subjects = several.iter().map(|transform| transform.source.clone()).collect(),
     }
-    let api = source.external.as_ref().map_or("", |external| external.api.trim_end_matches('.'));
-    let api = if api.is_empty() { "$JS.API" } else { api };
-    let mut subject = format!("{api}.CONSUMER.CREATE.{}.{}", source.name, config.name);
+    let mut subject = format!("{}.CONSUMER.CREATE.{}.{}", api(source), source.name, config.name);
     if !config.filter_subject.is_empty() {
         subject = format!("{subject}.{}", config.filter_subject);
     }
@@ -80,4 +90,31 @@ pub(super) async fn make_consumer(
     let answer = client.request(&subject, &[], &body, ANSWER).await.map_err(|error| failed(error.to_string()))?;
     let answer: Answer = serde_json::from_slice(&answer.payload).map_err(|error| failed(error.to_string()))?;
     answer.error.map_or(Ok(()), Err)
+}
+
+/// Has the origin's consumer `name`, which is there already, deliver again what was not acknowledged. Returns the sequence
+/// behind which it goes on.
+pub(super) async fn reset_consumer(
+    client: &LocalClient,
+    source: &StreamSource,
+    mirror: bool,
+    name: &str,
+) -> Result<u64, ApiError> {
+    let failed = |text: String| ApiError::new(500, if mirror { 10029 } else { 10045 }, text);
+    let subject = format!("{}.CONSUMER.RESET.{}.{name}", api(source), source.name);
+    let answer = client.request(&subject, &[], b"", ANSWER).await.map_err(|error| failed(error.to_string()))?;
+    let answer: Answer = serde_json::from_slice(&answer.payload).map_err(|error| failed(error.to_string()))?;
+    if let Some(error) = answer.error {
+        return Err(error);
+    }
+    match (answer.config, answer.delivered) {
+        (Some(Acks { ack_policy: AckPolicy::FlowControl }), Some(Delivered { stream_seq })) => Ok(stream_seq),
+        _ if mirror => Err(ApiError::new(400, 10214, "stream mirror consumer requires flow control ack policy")),
+        _ => Err(ApiError::new(400, 10217, "stream source consumer requires flow control ack policy")),
+    }
+}
+
+fn api(source: &StreamSource) -> &str {
+    let api = source.external.as_ref().map_or("", |external| external.api.trim_end_matches('.'));
+    if api.is_empty() { "$JS.API" } else { api }
 }

@@ -43,6 +43,11 @@ impl Log {
         self.0.state().committed
     }
 
+    /// Whether a committed record is there.
+    pub fn contains(&self, seq: u64) -> bool {
+        self.0.state().is_live(seq)
+    }
+
     /// One record, committed or staged. `None` if it was removed or never there.
     ///
     /// # Errors

@@ -68,6 +68,11 @@ impl Log {
         let (gone, sparse) = {
             let mut state = self.0.state();
             if note {
+                // What the limits dropped is found out again from what is left, which is less now: it would come back.
+                if state.limits.max_msgs.is_some() || state.limits.max_bytes.is_some() {
+                    let first = state.first;
+                    state.tombs.push(Tomb::below(first));
+                }
                 self.queue(&mut state);
             }
             (state.settle(), std::mem::take(&mut state.sparse))

@@ -263,7 +263,7 @@ fn messages_that_leave_the_stream_are_forgotten() {
     }
     state.forget_below(3);
     assert_eq!((state.ack_pending(), state.floor().stream), (2, 2));
-    assert!(state.forget(4));
+    assert!(state.forget(4).is_some());
     state.forget_below(20);
     assert_eq!((state.ack_pending(), state.next()), (0, 20));
 }

@@ -1,8 +1,10 @@
 //! Consumers in process: an account, a store and in-process clients, without server and API.
 
 mod durable;
+mod policies;
 mod pull;
 mod push;
+mod random;
 
 use super::config::{AckPolicy, ConsumerConfig};
 use super::{Action, Consumer, Consumers, Engine, Retention, StreamRules};
