@@ -141,3 +141,32 @@ async fn a_rate_holds() {
     assert!(began.elapsed() > Duration::from_secs(4), "{:?}", began.elapsed());
     assert!(rate < 40_000.0, "{rate}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_metered_link_stays_below_a_megabyte_a_day() {
+    if !have(&hub::binary()) {
+        return;
+    }
+    let hub = Hub::start().await;
+    hub.stream().await;
+    let link = SlowLink::start(hub.leafs, FAST).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let gateway = Gateway::default().linked(&hub, link.address).metered();
+    let mut leafd = gateway.text("status_bucket = \"gateways\"\n").leafd(dir.path());
+    leafd.start();
+    publish(&leafd.client().await, "plant1.gw1.telemetry.t", 10, 100).await;
+    let settled = || async {
+        let status = uplink(&leafd.status()?, "telemetry");
+        let before = link.bytes();
+        // Until the state is told to the hub as well, and nothing is on its way.
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        (status["backlog_messages"] == 0 && status["delivered"] == 10 && link.bytes() == before).then_some(())
+    };
+    wait_for("all is quiet", LIMIT * 2, settled).await;
+    let (began, before) = (Instant::now(), link.bytes());
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let daily = (link.bytes() - before) as f64 / began.elapsed().as_secs_f64() * 86_400.0;
+    println!("{daily:.0} bytes a day");
+    assert!(daily < 1e6, "{daily}");
+    assert_eq!(link.connections(), 1);
+}

@@ -13,7 +13,14 @@ pub struct UplinkConfig {
     /// Name in status and logs; the local stream is called `UPLINK_<name>`.
     pub name: String,
     /// Subjects that it captures; wildcards are fine. They cross only through the uplink, never as live traffic as well.
+    #[serde(default)]
     pub subjects: Vec<String>,
+    /// Instead of subjects: a local key-value bucket, which is made if it is not there. Its changes are forwarded.
+    #[serde(default)]
+    pub kv: Option<String>,
+    /// Instead of subjects: a local object store, likewise.
+    #[serde(default)]
+    pub object: Option<String>,
     /// Name of the remote to which it delivers. Default: the only one.
     #[serde(default)]
     pub remote: Option<String>,
@@ -73,12 +80,18 @@ pub struct UplinkConfig {
 impl UplinkConfig {
     /// Everything that its local stream captures.
     pub fn captured(&self) -> Vec<String> {
-        self.subjects.iter().chain(&self.gap_subject).cloned().collect()
+        let kv = self.kv.iter().map(|bucket| format!("$KV.{bucket}.>"));
+        let object = self.object.iter().map(|bucket| format!("$O.{bucket}.>"));
+        self.subjects.iter().chain(&self.gap_subject).cloned().chain(kv).chain(object).collect()
     }
 
     /// The name of the local stream.
     pub fn stream(&self) -> String {
-        format!("UPLINK_{}", self.stem())
+        match (&self.kv, &self.object) {
+            (Some(bucket), _) => format!("KV_{bucket}"),
+            (None, Some(bucket)) => format!("OBJ_{bucket}"),
+            (None, None) => format!("UPLINK_{}", self.stem()),
+        }
     }
 
     /// The name of the stream of dead letters.

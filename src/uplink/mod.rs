@@ -74,6 +74,8 @@ pub struct Uplink {
     shared: Arc<Shared>,
     local: Arc<dyn LocalStream>,
     ended: watch::Receiver<bool>,
+    /// What is missing in `local` was superseded.
+    sparse: bool,
 }
 
 /// What the task tells those who ask.
@@ -130,6 +132,7 @@ impl Uplink {
             Snapshot { status, phase: Phase::Offline, held: None, cursor: Cursor::default(), messages, bytes };
         let shared = Arc::new(Shared { snapshot: Mutex::new(snapshot), changed: Notify::new(), start: Instant::now() });
         let member = Arc::new(member);
+        let sparse = options.settings.sparse;
         let (bucket, client) = (options.bucket.clone(), LocalClient::new(account.clone()));
         let worker = worker::Worker::new(
             options,
@@ -140,7 +143,7 @@ impl Uplink {
             shared.clone(),
         );
         let (end, ended) = watch::channel(false);
-        let uplink = Arc::new(Uplink { shared, local, ended });
+        let uplink = Arc::new(Uplink { shared, local, ended, sparse });
         let report = report::run(uplink.clone(), client, link, member, bucket, shutdown.clone());
         tokio::spawn(async move {
             tokio::join!(worker.run(shutdown), report);
@@ -162,7 +165,9 @@ impl Uplink {
         let extent = self.local.extent();
         let committed = *self.local.committed().borrow();
         // What was dropped and has not been passed over yet.
-        status.gaps += extent.first_seq.saturating_sub(cursor.confirmed + 1);
+        if !self.sparse {
+            status.gaps += extent.first_seq.saturating_sub(cursor.confirmed + 1);
+        }
         status.backlog_messages = committed.saturating_sub(cursor.confirmed.max(extent.first_seq.saturating_sub(1)));
         let held = held.filter(|_| phase == Phase::Sending && status.backlog_messages > 0);
         status.state = held.map_or(status::words(phase, status.backlog_messages), Held::words).to_owned();

@@ -77,22 +77,8 @@ impl Uplink {
                 ..StreamConfig::default()
             },
         )?;
-        let stream = have_stream(
-            config,
-            jetstream,
-            StreamConfig {
-                name: config.stream(),
-                description: format!("waits for the hub: uplink {}", config.name),
-                subjects: config.captured(),
-                max_bytes: i64::try_from(config.max_bytes.0).unwrap_or(i64::MAX),
-                discard: match config.on_full {
-                    OnFull::Reject => Discard::New,
-                    OnFull::DropOldest | OnFull::Thin => Discard::Old,
-                },
-                storage: StorageType::File,
-                ..StreamConfig::default()
-            },
-        )?;
+        let captures = !config.subjects.is_empty();
+        let stream = if captures { capture(config, jetstream)? } else { bucket(config, jetstream)? };
         let local = StoredStream::new(
             &config.name,
             stream.name(),
@@ -101,6 +87,7 @@ impl Uplink {
             stream.log().clone(),
             stream.committed(),
         );
+        let local = if captures { local } else { local.keeping() };
         let window = usize::try_from(config.window).unwrap_or(MOST_IN_FLIGHT).clamp(1, MOST_IN_FLIGHT);
         let options = Options {
             name: config.name.clone(),
@@ -116,6 +103,7 @@ impl Uplink {
                 interval: config.status_interval.0,
             }),
             settings: Settings {
+                sparse: !captures,
                 window,
                 window_bytes: window as u64 * BYTES_PER_MESSAGE,
                 ack_timeout: config.ack_timeout.0,
@@ -134,6 +122,51 @@ impl Uplink {
         let member = traffic.join(remote, config.class, limits, spent);
         Ok(Uplink::run(options, member, link, Arc::new(local), account.clone(), shutdown))
     }
+}
+
+/// The stream that captures the uplink's subjects.
+fn capture(config: &UplinkConfig, jetstream: &JetStream) -> Result<Arc<Stream>, StartError> {
+    have_stream(
+        config,
+        jetstream,
+        StreamConfig {
+            name: config.stream(),
+            description: format!("waits for the hub: uplink {}", config.name),
+            subjects: config.captured(),
+            max_bytes: i64::try_from(config.max_bytes.0).unwrap_or(i64::MAX),
+            discard: match config.on_full {
+                OnFull::Reject => Discard::New,
+                OnFull::DropOldest | OnFull::Thin => Discard::Old,
+            },
+            storage: StorageType::File,
+            ..StreamConfig::default()
+        },
+    )
+}
+
+/// The stream of the uplink's bucket as it is, or a new one with the clients' defaults.
+fn bucket(config: &UplinkConfig, jetstream: &JetStream) -> Result<Arc<Stream>, StartError> {
+    if let Some(stream) = jetstream.stream(&config.stream()) {
+        return Ok(stream);
+    }
+    have_stream(
+        config,
+        jetstream,
+        StreamConfig {
+            name: config.stream(),
+            subjects: match &config.object {
+                Some(bucket) => vec![format!("$O.{bucket}.C.>"), format!("$O.{bucket}.M.>")],
+                None => config.captured(),
+            },
+            max_msgs_per_subject: if config.kv.is_some() { 1 } else { -1 },
+            discard: Discard::New,
+            storage: StorageType::File,
+            deny_delete: config.kv.is_some(),
+            allow_rollup_hdrs: true,
+            allow_direct: true,
+            ..StreamConfig::default()
+        },
+    )
 }
 
 /// The stream of that configuration: as it is, changed, or new.

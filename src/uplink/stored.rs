@@ -14,6 +14,8 @@ pub struct StoredStream {
     store: Store,
     log: Log,
     committed: watch::Receiver<u64>,
+    /// Messages stay when the hub has them: the stream is somebody's bucket.
+    keep: bool,
 }
 
 impl StoredStream {
@@ -28,7 +30,12 @@ impl StoredStream {
         committed: watch::Receiver<u64>,
     ) -> StoredStream {
         let key = format!("cursor/{uplink}");
-        StoredStream { name: name.to_owned(), epoch: epoch.to_owned(), key, store, log, committed }
+        StoredStream { name: name.to_owned(), epoch: epoch.to_owned(), key, store, log, committed, keep: false }
+    }
+
+    /// The same, whose messages are not dropped when the hub has them.
+    pub fn keeping(self) -> StoredStream {
+        StoredStream { keep: true, ..self }
     }
 }
 
@@ -79,7 +86,9 @@ impl LocalStream for StoredStream {
     }
 
     fn trim(&self, upto: u64) {
-        self.log.trim(upto + 1);
+        if !self.keep {
+            self.log.trim(upto + 1);
+        }
     }
 
     fn extent(&self) -> Extent {

@@ -38,6 +38,12 @@ ack_timeout = "2s"
         self
     }
 
+    /// Over a link on which every byte costs.
+    pub fn metered(mut self) -> Gateway {
+        self.text = self.text.replace("ping_interval = \"1s\"\n", "metered = true\n");
+        self
+    }
+
     /// Further tables.
     pub fn text(mut self, tables: &str) -> Gateway {
         self.text += tables;

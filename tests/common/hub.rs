@@ -129,7 +129,8 @@ accounts {{
     users: [
       {{ user: app, password: app }}
       {{ user: gw1, password: secret, permissions: {{
-          publish: ["plant1.gw1.>", "$JS.API.STREAM.MSG.GET.{STREAM}", "$JS.API.STREAM.MSG.GET.ALARMS"]
+          publish: ["plant1.gw1.>", "$JS.API.STREAM.MSG.GET.{STREAM}", "$JS.API.STREAM.MSG.GET.ALARMS",
+                    "$JS.API.STREAM.MSG.GET.KV_config", "$KV.config.>", "$KV.gateways.gw1.>"]
           subscribe: ["_INBOX.>", "plant1.gw1.cmd.>"] }} }}
     ]
   }}

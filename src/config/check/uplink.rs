@@ -4,6 +4,7 @@ use super::limits;
 use crate::account::GLOBAL_ACCOUNT;
 use crate::config::Config;
 use crate::config::units::{ByteSize, Rate};
+use crate::config::uplink::OnFull;
 use crate::subject;
 
 pub(super) fn check(config: &Config, errors: &mut Vec<String>) {
@@ -11,8 +12,17 @@ pub(super) fn check(config: &Config, errors: &mut Vec<String>) {
     traffic("[wan]", wan.rate, &[("daily", wan.daily), ("monthly", wan.monthly), ("burst", wan.burst)], errors);
     for (at, uplink) in config.uplink.iter().enumerate() {
         let what = format!("[[uplink]] {:?}", uplink.name);
-        if uplink.subjects.is_empty() {
-            errors.push(format!("{what}: subjects is empty"));
+        let origins = [!uplink.subjects.is_empty(), uplink.kv.is_some(), uplink.object.is_some()];
+        if origins.iter().filter(|set| **set).count() != 1 {
+            errors.push(format!("{what}: needs one of subjects, kv and object"));
+        }
+        if uplink.kv.iter().chain(&uplink.object).any(|name| !bucket(name)) {
+            errors.push(format!("{what}: a bucket is a name of letters, digits, '-' and '_'"));
+        }
+        if uplink.subjects.is_empty() && (uplink.gap_subject.is_some() || uplink.on_full != OnFull::Reject) {
+            errors.push(format!(
+                "{what}: on_full and gap_subject mean nothing with a bucket, which has limits of its own"
+            ));
         }
         super::subjects(&format!("{what} subjects"), &uplink.subjects, errors);
         if config.remote_of(uplink).is_none() {
@@ -46,8 +56,6 @@ pub(super) fn check(config: &Config, errors: &mut Vec<String>) {
             errors.push(format!("{what}: batch is at most 1000, which is what the hub takes"));
         }
         limits::positive(&format!("{what} status_interval"), uplink.status_interval, errors);
-        let bucket =
-            |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
         if uplink.status_bucket.as_ref().is_some_and(|name| !bucket(name)) {
             errors.push(format!("{what}: status_bucket is a name of letters, digits, '-' and '_'"));
         }
@@ -73,6 +81,11 @@ pub(super) fn check(config: &Config, errors: &mut Vec<String>) {
             }
         }
     }
+}
+
+/// Whether a key-value bucket or an object store may be called `name`.
+fn bucket(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
 }
 
 /// Limits that would let nothing through, or have no effect.

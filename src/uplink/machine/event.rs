@@ -24,6 +24,8 @@ pub struct Settings {
     /// How old a message may be to be chained to. The hub knows its last message's id after a restart only if that is
     /// younger than the stream's `duplicate_window` (2 minutes by default), so it is well below that.
     pub chain_age: Duration,
+    /// Messages that are missing were superseded by later ones (a key-value bucket): no gaps.
+    pub sparse: bool,
     /// Most messages in an atomic batch; the hub takes 1000. 0: no batches.
     pub batch: usize,
     /// Most bytes in an atomic batch; the message that reaches it is the last.
@@ -41,6 +43,7 @@ impl Default for Settings {
             backoff: (Duration::from_millis(100), Duration::from_secs(10)),
             save_interval: Duration::from_secs(1),
             chain_age: Duration::from_secs(20),
+            sparse: false,
             batch: 500,
             batch_bytes: 1 << 20,
         }

@@ -33,7 +33,7 @@ impl Machine {
         self.phase = Phase::Sending;
         if self.in_flight.is_empty() {
             self.cursor.confirmed = to;
-            self.counters.gaps += missing;
+            self.counters.gaps += if self.settings.sparse { 0 } else { missing };
             self.last_progress = now;
         } else if self.batch_lacks(to) {
             self.restart(now);
@@ -165,7 +165,7 @@ impl Machine {
             self.cursor.confirmed = self.cursor.confirmed.max(front.seq);
             self.in_flight_bytes -= front.bytes;
             self.calm += usize::from(front.missing == 0);
-            self.counters.gaps += front.missing;
+            self.counters.gaps += if self.settings.sparse { 0 } else { front.missing };
             missing += front.missing;
             self.in_flight.pop_front();
         }

@@ -140,20 +140,20 @@ mod tests {
     use super::*;
     use std::collections::VecDeque;
 
-    /// A link of `rate` bytes a second and `trip` there and back, always with something to send in messages of 300 bytes,
+    /// A link of `rate` bytes a second and `trip` there and back, always with something to send in messages of `size`,
     /// for `time`. Returns the share of the rate that was used and the longest queue in the second half.
-    fn run(rate: f64, trip: Duration, time: Duration) -> (f64, Duration) {
+    fn run(rate: f64, trip: Duration, time: Duration, size: u64) -> (f64, Duration) {
         let mut pace = Pace::default();
         let mut on_way: VecDeque<(Duration, Flight)> = VecDeque::new();
         let (mut now, mut busy_until) = (Duration::ZERO, Duration::ZERO);
         let (mut sent, mut longest) = (0, Duration::ZERO);
         while now < time {
             while pace.has_room() {
-                busy_until = busy_until.max(now) + Duration::from_secs_f64(300.0 / rate);
-                on_way.push_back((busy_until + trip, pace.sent(now, 300)));
+                busy_until = busy_until.max(now) + Duration::from_secs_f64(size as f64 / rate);
+                on_way.push_back((busy_until + trip, pace.sent(now, size)));
                 if now > time / 2 {
                     longest = longest.max(busy_until - now);
-                    sent += 300;
+                    sent += size;
                 }
             }
             let (at, flight) = on_way.pop_front().expect("something is on its way");
@@ -165,15 +165,17 @@ mod tests {
 
     #[test]
     fn a_slow_link_is_used_and_its_queue_stays_short() {
-        let (used, queue) = run(6250.0, Duration::from_millis(600), Duration::from_secs(300));
-        assert!(used > 0.9, "{used}");
-        assert!(queue < Duration::from_millis(900), "{queue:?}");
+        for size in [100, 300] {
+            let (used, queue) = run(6250.0, Duration::from_millis(600), Duration::from_secs(300), size);
+            assert!(used > 0.9, "{size}: {used}");
+            assert!(queue < Duration::from_millis(900), "{size}: {queue:?}");
+        }
     }
 
     #[test]
     fn a_fast_link_is_filled() {
         for (rate, trip) in [(1e6, 20), (10e6, 2), (5e6, 300)] {
-            let (used, _) = run(rate, Duration::from_millis(trip), Duration::from_secs(40));
+            let (used, _) = run(rate, Duration::from_millis(trip), Duration::from_secs(40), 300);
             assert!(used > 0.85, "{rate} {trip}: {used}");
         }
     }

@@ -33,6 +33,9 @@ impl Worker {
     }
 
     pub(super) fn gap(&mut self, from: u64, to: u64) {
+        if self.options.settings.sparse {
+            return self.feed(Event::Gap { from, to });
+        }
         let count = to - from + 1;
         tracing::warn!(
             "uplink {}: {count} local messages from {from} on cannot be read and are skipped",

@@ -18,6 +18,8 @@ struct World {
     permanent: bool,
     gaps: bool,
     rollback: bool,
+    /// Messages vanish when later ones of their subject are there, as in a key-value bucket.
+    sparse: bool,
     answers: bool,
     /// The hub knows atomic batches, and its stream takes them.
     batches: Option<bool>,
@@ -53,6 +55,7 @@ struct Sim {
     buried: BTreeSet<u64>,
     committed: u64,
     trimmed: u64,
+    superseded: BTreeSet<u64>,
     crashed: bool,
 }
 
@@ -61,7 +64,8 @@ fn settings(world: &World, rng: &mut fastrand::Rng) -> Settings {
     let ask_tries = if world.answers { u32::MAX } else { 2 };
     let chain_age = Duration::from_secs(5);
     let (batch, batch_bytes) = (rng.usize(0..60), rng.u64(500..8000));
-    Settings { window: rng.usize(1..20), chain_age, ask_tries, batch, batch_bytes, ..Settings::default() }
+    let sparse = world.sparse;
+    Settings { sparse, window: rng.usize(1..20), chain_age, ask_tries, batch, batch_bytes, ..Settings::default() }
 }
 
 impl Sim {
@@ -74,6 +78,7 @@ impl Sim {
             permanent: flag(),
             gaps: flag(),
             rollback: flag() && flag(),
+            sparse: flag() && flag() && flag(),
             answers: flag() || flag() || flag(),
             batches: flag().then(|| flag() || flag()),
             hub_window: Duration::from_secs(20),
@@ -85,6 +90,9 @@ impl Sim {
         }
         if world.rollback {
             world.permanent = false;
+        }
+        if world.sparse {
+            (world.permanent, world.gaps, world.rollback) = (false, false, false);
         }
         let machine = Machine::new(settings(&world, &mut rng), Cursor::default(), 0, seed);
         Sim {
@@ -107,12 +115,13 @@ impl Sim {
             buried: BTreeSet::new(),
             committed: 0,
             trimmed: 0,
+            superseded: BTreeSet::new(),
             crashed: false,
         }
     }
 
     fn missing(&self, seq: u64) -> bool {
-        seq <= self.trimmed || (self.world.gaps && seq % 41 == 7)
+        seq <= self.trimmed || self.superseded.contains(&seq) || (self.world.gaps && seq % 41 == 7)
     }
 
     fn feed(&mut self, event: Event) {
@@ -349,6 +358,11 @@ impl Sim {
                 self.hub.last_id = self.hub.stream.last().map(|held| held.seq);
                 self.hub.restart(self.now, self.world.hub_window);
             }
+            246..=252 if self.world.sparse && self.committed > SUBJECTS => {
+                let newest = self.committed - SUBJECTS;
+                let oldest = newest.saturating_sub(40).max(1);
+                self.superseded.insert(self.rng.u64(oldest..=newest));
+            }
             245 if self.world.answers => self.now += self.world.hub_window,
             _ => {}
         }
@@ -383,6 +397,15 @@ impl Sim {
 
     fn check(&self) {
         let held: Vec<u64> = self.hub.stream.iter().filter_map(|held| held.seq).collect();
+        if self.world.sparse {
+            // What is there is the last of each subject, and nothing is there twice.
+            let last = |subject: u64| held.iter().rev().find(|seq| *seq % SUBJECTS == subject).copied().unwrap_or(0);
+            for seq in (self.committed + 1).saturating_sub(SUBJECTS).max(1)..=self.committed {
+                assert_eq!(last(seq % SUBJECTS), seq, "an old value is the last: {held:?}");
+            }
+            assert_eq!(held.iter().collect::<BTreeSet<_>>().len(), held.len(), "not once: {held:?}");
+            return;
+        }
         assert!(held.is_sorted_by(|a, b| a < b), "not once and in order: {held:?}");
         let gap = |seq: &u64| self.world.gaps && seq % 41 == 7;
         let refused = |seq: &u64| self.world.permanent && seq % 37 == 5;
