@@ -187,6 +187,7 @@ impl JetStream {
         if *old == config {
             return Ok(stream);
         }
+        check_consumers(&stream, &old, &config)?;
         self.check_resources(&config)?;
         self.check_overlap(&config)?;
         let entry = Entry { config: config.clone(), ..stream.entry() };
@@ -339,6 +340,24 @@ impl JetStream {
         let payload = advisory.to_string();
         let message = Message { subject: &subject, reply: "", headers: &[], payload: payload.as_bytes() };
         self.account().route(self.origin, &message, &mut RouteCache::default(), &mut Batch::default());
+    }
+}
+
+/// Limits for consumers may not become narrower than what a consumer has.
+fn check_consumers(stream: &Stream, old: &StreamConfig, new: &StreamConfig) -> Result<(), ApiError> {
+    let (old, new) = (&old.consumer_limits, &new.consumer_limits);
+    if old == new {
+        return Ok(());
+    }
+    let above = |value: i64, most: i64| most > 0 && value > most;
+    let consumers = stream.consumers().list().into_iter().filter(|consumer| {
+        let config = consumer.config();
+        above(config.inactive_threshold, new.inactive_threshold) || above(config.max_ack_pending, new.max_ack_pending)
+    });
+    let names: Vec<_> = consumers.map(|consumer| consumer.name().to_owned()).collect();
+    match names.is_empty() {
+        true => Ok(()),
+        false => Err(ApiError::new(500, 10069, format!("change to limits violates consumers: {}", names.join(", ")))),
     }
 }
 

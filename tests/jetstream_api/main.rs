@@ -2,6 +2,7 @@
 //! same but for times, for sizes as stored, and for what `known.rs` lists with its reason.
 
 mod batches;
+mod behaviour;
 #[path = "../common/mod.rs"]
 mod common;
 mod compare;
@@ -75,5 +76,15 @@ async fn schedules_give_what_they_give_with_nats_server() {
     let Some(mut peers) = Peers::start().await else { return };
     schedules::checks(&mut peers).await;
     schedules::gifts(&mut peers).await;
+    peers.finish();
+}
+
+#[tokio::test]
+async fn streams_do_by_themselves_what_those_of_nats_server_do() {
+    let Some(mut peers) = Peers::start().await else { return };
+    behaviour::consumer_limits(&mut peers).await;
+    behaviour::copies_and_sums(&mut peers).await;
+    behaviour::pauses(&mut peers).await;
+    behaviour::ages(&mut peers).await;
     peers.finish();
 }

@@ -7,7 +7,7 @@ use crate::jetstream::desk::Verdict;
 use crate::jetstream::headers;
 use crate::jetstream::stream::Stream;
 use crate::protocol::headers::HeadersBuilder;
-use crate::store::{StoreError, Stored};
+use crate::store::{Purge, StoreError, Stored};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -196,6 +196,11 @@ impl Stream {
         let mut last = 0;
         while let Some(stored) = reader.next(&|_| true)? {
             let wishes = headers::parse(&stored.headers);
+            if wishes.schedule_next == "purge" && found.known.contains_key(wishes.scheduler) {
+                // It was given, and then the power went away.
+                let filter = Some(wishes.scheduler.to_owned());
+                self.log().purge(&Purge { filter, below_seq: Some(stored.seq), keep: None })?;
+            }
             notes(&wishes, &stored.subject, stored.seq, stored.time).for_each(|note| found.note(note));
             last = stored.seq;
         }
