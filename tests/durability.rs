@@ -1,5 +1,5 @@
 //! A PubAck means that the message is on disk: a publisher with many in flight, kill -9 at random, and a look at what is
-//! there after the restart. `LEAFD_SEED` replays a run.
+//! there after the restart. `LEAFD_SEED` replays a run, `LEAFD_KILLS` sets the number of kills.
 
 mod common;
 
@@ -9,12 +9,12 @@ use futures_util::StreamExt;
 use std::collections::HashMap;
 use std::time::Duration;
 
-const ROUNDS: usize = 20;
 /// Messages that wait for their acknowledgement at a time.
 const IN_FLIGHT: usize = 256;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_kill_9() {
+    let rounds = std::env::var("LEAFD_KILLS").map_or(20, |text| text.parse().expect("LEAFD_KILLS is a number"));
     let mut random = fastrand::Rng::with_seed(common::seed());
     let dir = tempfile::tempdir().expect("a folder");
     let mut leafd = Leafd::new(dir.path(), "");
@@ -23,7 +23,7 @@ async fn what_was_acknowledged_survives_kill_9() {
     jetstream::new(leafd.client().await).create_stream(config).await.expect("a stream");
     let mut acked = HashMap::new();
     let mut next = 0;
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let until = tokio::time::Instant::now() + Duration::from_millis(random.u64(30..250));
         let publisher = publish(&leafd, &mut next, &mut acked);
         let _ = tokio::time::timeout_at(until, publisher).await;
@@ -37,8 +37,8 @@ async fn what_was_acknowledged_survives_kill_9() {
             );
         }
     }
-    eprintln!("{ROUNDS} kills, {next} published, {} acknowledged, all there", acked.len());
-    assert!(acked.len() > ROUNDS, "the test has shown something");
+    eprintln!("{rounds} kills, {next} published, {} acknowledged, all there", acked.len());
+    assert!(acked.len() > rounds, "the test has shown something");
 }
 
 /// Publishes without end; notes each acknowledgement.
