@@ -20,7 +20,7 @@ async fn a_late_command_is_told_so_and_a_result_waits_for_the_hub() {
         return;
     }
     let hub = Hub::start().await;
-    let mut results = hub.stream().await;
+    let results = hub.stream().await;
     let proxy = Proxy::start(hub.leafs).await;
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("scale1");
@@ -61,7 +61,7 @@ async fn a_late_command_is_told_so_and_a_result_waits_for_the_hub() {
     assert_eq!(&text, b"tare\n", "only the command that was not late");
     proxy.set(Link::Open);
     wait_for("the hub has the result", LIMIT, || async {
-        (results.info().await.ok()?.state.messages == 1).then_some(())
+        (results.get_info().await.ok()?.state.messages == 1).then_some(())
     })
     .await;
     let message =

@@ -109,7 +109,7 @@ async fn two_hubs_have_an_uplink_each() {
         subjects: vec!["plant1.*.alarm".into()],
         ..Default::default()
     };
-    let mut alarms = jetstream::new(second.client().await).create_stream(config).await.expect("a stream");
+    let alarms = jetstream::new(second.client().await).create_stream(config).await.expect("a stream");
     let more = format!(
         r#"remote = "hub"
 [[leaf.remote]]
@@ -138,13 +138,13 @@ remote = "second"
         }
     }
     wait_for("the second hub has its messages while the first is away", LIMIT, || async {
-        (alarms.info().await.ok()?.state.messages == 20).then_some(())
+        (alarms.get_info().await.ok()?.state.messages == 20).then_some(())
     })
     .await;
     first.restart().await;
-    let mut telemetry = first.stream().await;
+    let telemetry = first.stream().await;
     wait_for("the first hub has its own", LIMIT, || async {
-        (telemetry.info().await.ok()?.state.messages == 20).then_some(())
+        (telemetry.get_info().await.ok()?.state.messages == 20).then_some(())
     })
     .await;
 }
