@@ -4,7 +4,8 @@ use crate::rig;
 
 /// Mode at the hub, mode at the leaf, and what each side then says that it does.
 const MODES: [(&str, &str, &str, &str); 8] = [
-    ("s2_auto", "s2_auto", "s2_uncompressed", "s2_uncompressed"),
+    // By the round trip, of which a busy machine makes what it will.
+    ("s2_auto", "s2_auto", "s2_", "s2_"),
     ("s2_best", "s2_fast", "s2_best", "s2_fast"),
     ("s2_better", "s2_best", "s2_better", "s2_best"),
     ("accept", "s2_better", "s2_better", "s2_better"),
@@ -24,8 +25,8 @@ async fn a_link_compresses_as_both_sides_want() {
         let (app, local) = (hub.client().await, leafd.client().await);
         rig::joined(&app, &local).await;
         let what = format!("hub {at_hub}, leaf {at_leaf}");
-        assert_eq!(rig::leafz(&hub.port("monitoring")).await["compression"], hub_does, "{what}");
-        assert_eq!(rig::leafz(&rig::monitoring(&leafd)).await["compression"], leaf_does, "{what}");
+        rig::compresses(&rig::leafz(&hub.port("monitoring")).await["compression"], hub_does, &what);
+        rig::compresses(&rig::leafz(&rig::monitoring(&leafd)).await["compression"], leaf_does, &what);
         rig::burst(&local, &app).await;
         rig::burst(&app, &local).await;
         let status = leafd.status().expect("a status");
@@ -48,8 +49,8 @@ async fn a_nats_server_leaf_compresses_as_both_sides_want() {
         let (app, local) = (leafd.client().await, leaf.client().await);
         rig::joined(&app, &local).await;
         let what = format!("hub {at_hub}, leaf {at_leaf}");
-        assert_eq!(rig::leafz(&rig::monitoring(&leafd)).await["compression"], hub_does, "{what}");
-        assert_eq!(rig::leafz(&leaf.port("monitoring")).await["compression"], leaf_does, "{what}");
+        rig::compresses(&rig::leafz(&rig::monitoring(&leafd)).await["compression"], hub_does, &what);
+        rig::compresses(&rig::leafz(&leaf.port("monitoring")).await["compression"], leaf_does, &what);
         rig::burst(&local, &app).await;
         rig::burst(&app, &local).await;
     }

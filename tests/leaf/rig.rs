@@ -126,3 +126,8 @@ pub async fn link_says(leafd: &Leafd, text: &str) {
     })
     .await;
 }
+
+/// What a server says of the compression of a leaf connection begins with `mode`.
+pub fn compresses(said: &Value, mode: &str, what: &str) {
+    assert!(said.as_str().is_some_and(|said| said.starts_with(mode)), "{what}: {said} instead of {mode}");
+}

@@ -24,6 +24,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+/// Largest compressed message that a leaf node may send once it is unpacked, bytes: all that waited at the other side.
+const MAX_LEAF_MESSAGE: usize = 32 << 20;
+
 /// A WebSocket connection over TCP or TLS.
 pub type Stream = WebSocketStream<Box<dyn ByteStream>>;
 
@@ -161,7 +164,9 @@ impl WebSocket {
             stream.flush().await
         };
         answered.await.map_err(|error: std::io::Error| error.to_string())?;
-        let agreement = Agreement { masked, masks: false, compression, browser, max_payload: self.max_payload };
+        // A server sends many messages of the protocol inside as one of WebSocket.
+        let max_payload = if leaf { self.max_payload.max(MAX_LEAF_MESSAGE) } else { self.max_payload };
+        let agreement = Agreement { masked, masks: false, compression, browser, max_payload };
         Ok((WebSocketStream::new(stream, agreement), visitor, leaf.then_some(compression)))
     }
 }
