@@ -19,6 +19,8 @@ mod trust;
 mod users;
 
 pub use callout::{CalloutError, ConfiguredError};
+#[cfg(fuzzing)]
+pub use jwt::fuzz;
 pub use keys::ServerKeys;
 pub use nkey::{nonce, verifies as signature_verifies};
 pub use password::{Hashing, matches as password_matches};

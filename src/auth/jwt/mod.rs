@@ -1,6 +1,8 @@
 //! JWTs of operators, accounts and users, version 2 (nats-io/jwt `v2`): three parts of base64url, signed with an nkey.
 
 mod claims;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod hours;
 mod sharing;
 mod template;
@@ -129,21 +131,27 @@ impl<T: Kind> Claims<T> {
         if !head.alg.eq_ignore_ascii_case("ed25519-nkey") || !head.typ.eq_ignore_ascii_case("jwt") {
             return Err(JwtError::Version(format!("{} {}", head.typ, head.alg)));
         }
-        let json = part(body)?;
-        let identifier: Identifier = serde_json::from_slice(&json).map_err(|error| malformed(&error))?;
+        let claims = Claims::read(&part(body)?)?;
+        let signed = &token.as_bytes()[..header.len() + 1 + body.len()];
+        let key = KeyPair::from_public_key(&claims.issuer).map_err(|_| JwtError::Signature)?;
+        key.verify(signed, &part(signature)?).map_err(|_| JwtError::Signature)?;
+        Ok(claims)
+    }
+
+    /// Reads the body of a token.
+    fn read(json: &[u8]) -> Result<Claims<T>, JwtError> {
+        let malformed = |error: serde_json::Error| JwtError::Malformed(error.to_string());
+        let identifier: Identifier = serde_json::from_slice(json).map_err(malformed)?;
         if identifier.nats.version != 2 {
             return Err(JwtError::Version(format!("version {}", identifier.nats.version)));
         }
         if identifier.nats.kind != T::TYPE {
             return Err(JwtError::Type { want: T::TYPE, got: identifier.nats.kind });
         }
-        let claims: Claims<T> = serde_json::from_slice(&json).map_err(|error| malformed(&error))?;
+        let claims: Claims<T> = serde_json::from_slice(json).map_err(malformed)?;
         if !T::ISSUERS.iter().any(|kind| super::nkey::is_public(&claims.issuer, kind.clone())) {
             return Err(JwtError::Issuer(claims.issuer));
         }
-        let signed = &token.as_bytes()[..header.len() + 1 + body.len()];
-        let key = KeyPair::from_public_key(&claims.issuer).map_err(|_| JwtError::Signature)?;
-        key.verify(signed, &part(signature)?).map_err(|_| JwtError::Signature)?;
         Ok(claims)
     }
 }
