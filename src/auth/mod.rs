@@ -28,7 +28,7 @@ pub use permissions::{PermissionLists, Permissions, PublishGate, ResponseLimit, 
 pub use replies::Replies;
 pub use rules::{Attempt, Handshake, Refusal, Rules, RulesError};
 pub use session::{Ending, Limits, Session};
-pub use trust::{SharedByJwt, TrustError, system_account};
+pub use trust::{SharedByJwt, StreamsByJwt, TrustError, system_account};
 pub use users::UsersError;
 
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use super::keys::ServerKeys;
 use super::nkey;
 use super::password::{self, Hashing};
 use super::session::{Session, Source};
-use super::trust::{SharedByJwt, Trust, TrustError};
+use super::trust::{SharedByJwt, StreamsByJwt, Trust, TrustError};
 use super::users::{User, Users, UsersError, read};
 use crate::account::{Account, Accounts};
 use crate::config::Config;
@@ -221,6 +221,11 @@ impl Rules {
     /// Whether INFO carries a nonce to be signed.
     pub fn wants_nonce(&self) -> bool {
         self.trust.is_some() || !self.users.nkeys.is_empty()
+    }
+
+    /// What accounts by JWT may have in streams.
+    pub fn streams_by_jwt(&self) -> StreamsByJwt {
+        self.trust.as_ref().map(Trust::streams).unwrap_or_default()
     }
 
     /// What accounts by JWT share and map.

@@ -2,19 +2,25 @@
 //! an account signs users; the server knows the operators and the accounts' JWTs, a user brings its own.
 
 use super::callout::{Asker, CalloutError, Service, without_requests};
-use super::jwt::{AccountClaims, Claims, JwtError, Names, OperatorClaims, UNLIMITED, UserClaims, UserLimits};
+use super::jwt::{
+    AccountClaims, Claims, JetStreamClaims, JwtError, Names, OperatorClaims, UNLIMITED, UserClaims, UserLimits,
+};
 use super::jwt::{fill_in, mappings, shares, valid_for};
 use super::rules::{Attempt, Refusal};
 use super::session::{Ending, Limits, Session};
 use super::{Permissions, nkey};
 use crate::account::{Account, Accounts, Mappings, Shares};
 use crate::config::auth::AuthorizationConfig;
+use crate::jetstream::AccountLimits;
 use crate::subject::InvalidEntry;
 use nkeys::{KeyPairType, XKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+/// Name of the limits of streams with one replica.
+const TIER: &str = "R1";
 
 /// Whose signatures count, and the accounts known.
 pub struct Trust {
@@ -23,6 +29,9 @@ pub struct Trust {
     accounts: BTreeMap<String, TrustedAccount>,
     asker: Asker,
 }
+
+/// What accounts by JWT may have in streams, by their keys; who may have none is not there.
+pub type StreamsByJwt = BTreeMap<String, AccountLimits>;
 
 /// What accounts by JWT share and map, by their keys.
 #[derive(Default)]
@@ -238,6 +247,19 @@ impl Trust {
             shared.change = [shared.change, change, known.claims.remaining(now)].into_iter().flatten().min();
         }
         shared
+    }
+
+    /// What the accounts may have in streams. Of limits by tiers those for one replica count, as there are no more.
+    pub fn streams(&self) -> StreamsByJwt {
+        let limits = |nats: &AccountClaims| match nats.limits.tiered_limits.is_empty() {
+            true => Some(nats.limits.jetstream.clone()),
+            false => nats.limits.tiered_limits.get(TIER).cloned(),
+        };
+        let has_streams = |limits: &JetStreamClaims| limits.mem_storage != 0 || limits.disk_storage != 0;
+        let of = |(key, known): (&String, &TrustedAccount)| {
+            Some((key.clone(), limits(&known.claims.nats).filter(has_streams)?.limits())) //
+        };
+        self.accounts.iter().filter_map(of).collect()
     }
 
     /// The account of that key, if it is one to be trusted now.

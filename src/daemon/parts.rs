@@ -83,7 +83,7 @@ impl Parts {
         let accounts = Accounts::new(system.as_deref());
         let account = accounts.global().clone();
         let rules = Rules::new(config, &accounts, &keys)?;
-        let by_jwt = rules.shared_by_jwt();
+        let (by_jwt, streams_by_jwt) = (rules.shared_by_jwt(), rules.streams_by_jwt());
         let sharing_until = by_jwt.change.map(|left| Instant::now() + left);
         let authenticator = Authenticator::new(rules);
         Subjects::read(config).map_err(StartError::Subjects)?.with(by_jwt).put_in_force(&accounts);
@@ -102,7 +102,7 @@ impl Parts {
             let leafs = config.leaf.listen.as_ref().map(|_| leaf_visits.clone());
             server.bind_websocket(websocket, tls, leafs).await?;
         }
-        let jetstreams = streams::start(config, &accounts, &store)?;
+        let jetstreams = streams::start(config, &streams_by_jwt, &accounts, &store)?;
         let links = start_links(config, &accounts, &identity, &ends);
         let mut uplinks = Vec::new();
         let traffic = Traffic::new(wan_limits(config), config.wan.time);

@@ -1,9 +1,10 @@
 //! JetStream of each account that has it.
 
 use crate::account::{Accounts, GLOBAL_ACCOUNT};
+use crate::auth::StreamsByJwt;
 use crate::config::Config;
 use crate::config::accounts::JetStreamLimits;
-use crate::jetstream::{JetStream, JetStreamError, Options, Usage};
+use crate::jetstream::{AccountLimits, JetStream, JetStreamError, Options, Usage};
 use crate::store::Store;
 use crate::system;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 /// JetStream of the accounts that have it, `$G` first if it does. Their limits hold for each, the server's for all together.
 pub(super) fn start(
     config: &Config,
+    by_jwt: &StreamsByJwt,
     accounts: &Accounts,
     store: &Store,
 ) -> Result<Vec<Arc<JetStream>>, JetStreamError> {
@@ -22,23 +24,36 @@ pub(super) fn start(
     let max_file = config.jetstream.max_file.map_or((stored + free) / 4 * 3, |size| size.0);
     let max_memory = config.jetstream.max_memory.0;
     let all = Arc::new(Usage::new(max_file, max_memory, None));
-    let start = |name: &str, limits: &JetStreamLimits| {
-        let options = Options {
-            domain: Some(config.domain().to_owned()),
-            server_name: config.server_name.clone(),
-            max_file: limits.max_file.map_or(max_file, |size| size.0),
-            max_memory: limits.max_memory.map_or(max_memory, |size| size.0),
-        };
-        JetStream::start_within(Some(all.clone()), accounts.get_or_create(name), store.clone(), options)
+    let start = |(name, limits): (&str, AccountLimits)| {
+        let (domain, server_name) = (Some(config.domain().to_owned()), config.server_name.clone());
+        let options = Options { domain, server_name, max_file, max_memory };
+        JetStream::start_within(Some(all.clone()), limits, accounts.get_or_create(name), store.clone(), options)
     };
-    let mut started = Vec::new();
-    if config.global_has_streams() {
-        started.push(start(GLOBAL_ACCOUNT, &JetStreamLimits::default())?);
+    wanted(config, by_jwt).into_iter().map(start).collect()
+}
+
+/// The accounts that have streams, and what they may have.
+fn wanted<'a>(config: &'a Config, by_jwt: &'a StreamsByJwt) -> Vec<(&'a str, AccountLimits)> {
+    let global = config.global_has_streams().then_some((GLOBAL_ACCOUNT, AccountLimits::default()));
+    let named = config.accounts.iter().filter(|(name, account)| account.jetstream.enabled && *name != GLOBAL_ACCOUNT);
+    let named = named.map(|(name, account)| {
+        (&**name, account.jetstream.limits.as_ref().map(account_limits).unwrap_or_default()) //
+    });
+    global.into_iter().chain(named).chain(by_jwt.iter().map(|(key, limits)| (&**key, *limits))).collect()
+}
+
+/// Limits of the configuration in the form of nats-server.
+fn account_limits(limits: &JetStreamLimits) -> AccountLimits {
+    let number = |number: Option<u64>| number.map_or(-1, |number| i64::try_from(number).unwrap_or(i64::MAX));
+    let size = |size: Option<crate::config::units::ByteSize>| number(size.map(|size| size.0));
+    AccountLimits {
+        max_memory: size(limits.max_memory),
+        max_storage: size(limits.max_file),
+        max_streams: number(limits.max_streams),
+        max_consumers: number(limits.max_consumers),
+        max_ack_pending: number(limits.max_ack_pending),
+        memory_max_stream_bytes: size(limits.memory_max_stream_bytes),
+        storage_max_stream_bytes: size(limits.file_max_stream_bytes),
+        max_bytes_required: limits.max_bytes_required,
     }
-    for (name, account) in &config.accounts {
-        if account.jetstream.enabled && name != GLOBAL_ACCOUNT {
-            started.push(start(name, &account.jetstream.limits.clone().unwrap_or_default())?);
-        }
-    }
-    Ok(started)
 }

@@ -150,7 +150,7 @@ pub struct AccountInfo {
 }
 
 /// Limits of an account; -1 means none beside the server's own.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct AccountLimits {
     /// Bytes in memory.
     pub max_memory: i64,
@@ -158,7 +158,7 @@ pub struct AccountLimits {
     pub max_storage: i64,
     /// Streams.
     pub max_streams: i64,
-    /// Consumers of one stream.
+    /// Consumers of one stream; streams may ask for fewer.
     pub max_consumers: i64,
     /// Unacknowledged messages of one consumer.
     pub max_ack_pending: i64,

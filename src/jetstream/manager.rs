@@ -9,6 +9,7 @@ use super::config::{StorageType, StreamConfig, limit};
 use super::consumer::Engine;
 use super::error::{ApiError, JetStreamError};
 use super::info::{AccountInfo, AccountLimits, ApiStats, StreamInfo};
+use super::limits::Taken;
 use super::log_options::log_options;
 use super::stream::{Shared, Stream};
 use super::upkeep::Upkeep;
@@ -58,22 +59,25 @@ impl JetStream {
     /// # Errors
     /// No threads could be started.
     pub fn start(account: Arc<Account>, store: Store, options: Options) -> Result<Arc<JetStream>, JetStreamError> {
-        Self::start_within(None, account, store, options)
+        Self::start_within(None, AccountLimits::default(), account, store, options)
     }
 
-    /// As [`JetStream::start`], with limits that it shares with other accounts.
+    /// As [`JetStream::start`], with `limits` of the account, `within` those that it shares with other accounts.
     ///
     /// # Errors
     /// As there.
     pub fn start_within(
         within: Option<Arc<Usage>>,
+        limits: AccountLimits,
         account: Arc<Account>,
         store: Store,
         options: Options,
     ) -> Result<Arc<JetStream>, JetStreamError> {
+        let (max_file, max_memory) = sizes(&limits, &options);
         let shared = Arc::new(Shared {
             engine: Engine::start(account.clone(), store.clone())?,
-            usage: Arc::new(Usage::new(options.max_file, options.max_memory, within)),
+            usage: Arc::new(Usage::new(max_file, max_memory, within)),
+            limits,
             upkeep: Upkeep::start()?,
             domain: options.domain.clone(),
             account,
@@ -138,8 +142,11 @@ impl JetStream {
         if config.mirror_direct && config.mirror.is_none() {
             return Err(ApiError::config("stream has no mirror but does have mirror direct"));
         }
-        validate::check(&mut config, pedantic, &|name| self.config_of(name))?;
         let _changing = self.changing();
+        let limits = self.shared.limits;
+        limits.check_new(&config, &self.taken(&config))?;
+        validate::check(&mut config, pedantic, &|name| self.config_of(name))?;
+        limits.check_max_bytes(&config)?;
         self.check_online(&config.name)?;
         if let Some(existing) = self.stream(&config.name) {
             return match *existing.config() == config {
@@ -147,7 +154,7 @@ impl JetStream {
                 false => Err(ApiError::new(400, 10058, "stream name already in use with a different configuration")),
             };
         }
-        self.check_resources(&config)?;
+        limits.check_new(&config, &self.taken(&config))?;
         self.check_overlap(&config)?;
         let failed = |error: StoreError| ApiError::new(500, 10049, format!("error creating store for stream: {error}"));
         let entry = Entry::new(self.shared.account.name(), config);
@@ -184,11 +191,13 @@ impl JetStream {
         let stream = self.find(&config.name)?;
         let old = stream.config();
         validate::check_update(&old, &mut config)?;
+        let limits = self.shared.limits;
+        limits.check_max_bytes(&config)?;
         if *old == config {
             return Ok(stream);
         }
         check_consumers(&stream, &old, &config)?;
-        self.check_resources(&config)?;
+        limits.check_changed(&config, &self.taken(&config))?;
         self.check_overlap(&config)?;
         let entry = Entry { config: config.clone(), ..stream.entry() };
         catalogue::put(&self.store, self.shared.account.name(), &entry).map_err(ApiError::general)?;
@@ -230,7 +239,7 @@ impl JetStream {
             reserved_storage: self.reserved(StorageType::File, ""),
             streams: streams.len(),
             consumers: streams.iter().map(|stream| stream.consumers().count()).sum(),
-            limits: AccountLimits::default(),
+            limits: self.shared.limits,
             domain: self.options.domain.clone(),
             api: ApiStats {
                 level: crate::protocol::JETSTREAM_API_LEVEL.into(),
@@ -299,16 +308,14 @@ impl JetStream {
         configs.filter(|config| config.storage == storage).filter_map(|config| limit(config.max_bytes)).sum()
     }
 
-    fn check_resources(&self, config: &StreamConfig) -> Result<(), ApiError> {
-        let reserved = self.reserved(config.storage, &config.name);
-        let wanted = limit(config.max_bytes).unwrap_or(0);
-        if reserved.saturating_add(wanted) <= self.shared.usage.most(config.storage) {
-            return Ok(());
+    /// What the account's other streams take.
+    fn taken(&self, config: &StreamConfig) -> Taken {
+        let streams = self.streams();
+        Taken {
+            streams: streams.iter().filter(|stream| stream.name() != config.name).count(),
+            reserved: self.reserved(config.storage, &config.name),
+            server: self.shared.usage.most(config.storage),
         }
-        Err(match config.storage {
-            StorageType::File => ApiError::new(500, 10047, "insufficient storage resources available"),
-            StorageType::Memory => ApiError::new(500, 10028, "insufficient memory resources available"),
-        })
     }
 
     fn check_overlap(&self, config: &StreamConfig) -> Result<(), ApiError> {
@@ -359,6 +366,12 @@ fn check_consumers(stream: &Stream, old: &StreamConfig, new: &StreamConfig) -> R
         true => Ok(()),
         false => Err(ApiError::new(500, 10069, format!("change to limits violates consumers: {}", names.join(", ")))),
     }
+}
+
+/// Bytes on disk and in memory that an account may take.
+fn sizes(limits: &AccountLimits, options: &Options) -> (u64, u64) {
+    let most = |storage, server: u64| limits.most(storage).unwrap_or(server);
+    (most(StorageType::File, options.max_file), most(StorageType::Memory, options.max_memory))
 }
 
 type Recovered = (BTreeMap<String, Arc<Stream>>, BTreeMap<String, String>);

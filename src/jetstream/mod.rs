@@ -21,6 +21,7 @@ mod expiry;
 mod follow;
 mod headers;
 mod info;
+mod limits;
 mod log_options;
 mod manager;
 /// Where the messages of mirrors and of streams with sources come from.
@@ -36,10 +37,10 @@ mod validate;
 
 pub use config::StreamConfig;
 pub use error::{ApiError, JetStreamError};
-pub use info::{AccountInfo, StreamInfo, StreamState};
+pub use info::{AccountInfo, AccountLimits, StreamInfo, StreamState};
 pub use manager::{JetStream, Options};
 pub use stream::Stream;
-pub use usage::Usage;
+pub use usage::{Short, Usage};
 
 #[cfg(test)]
 mod tests;

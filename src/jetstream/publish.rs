@@ -190,9 +190,7 @@ impl Desk {
     ) -> Result<Ready, ApiError> {
         let config = &self.config;
         let size = (message.size() + message.subject.len() + 32) as u64;
-        if !around.usage.admits(config.storage, size) {
-            return Err(ApiError::new(503, 10023, "insufficient resources"));
-        }
+        around.usage.admit(config.storage, size)?;
         if self.pending.len() >= MAX_PENDING {
             return Err(ApiError::new(429, 10167, "too many requests"));
         }

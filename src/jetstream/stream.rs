@@ -18,6 +18,7 @@ use super::damage::Gap;
 use super::desk::{Desk, Due, Surroundings, Verdict};
 use super::error::ApiError;
 use super::follow::Followers;
+use super::info::AccountLimits;
 use super::log_options::limits;
 use super::schedule::Schedules;
 use super::upkeep::Upkeep;
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     pub account: Arc<Account>,
     pub engine: Arc<Engine>,
     pub usage: Arc<Usage>,
+    /// What the account may have.
+    pub limits: AccountLimits,
     pub upkeep: Upkeep,
     pub domain: Option<String>,
 }
@@ -87,7 +90,7 @@ fn monotonic() -> i64 {
     i64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(i64::MAX)
 }
 
-fn rules(config: &StreamConfig) -> StreamRules {
+fn rules(config: &StreamConfig, limits: &AccountLimits) -> StreamRules {
     StreamRules {
         subjects: config.subjects.clone(),
         retention: match config.retention {
@@ -95,8 +98,9 @@ fn rules(config: &StreamConfig) -> StreamRules {
             super::config::Retention::Interest => consumer::Retention::Interest,
             super::config::Retention::WorkQueue => consumer::Retention::WorkQueue,
         },
-        max_consumers: config.max_consumers,
+        max_consumers: limits.consumers(config.max_consumers).unwrap_or(0),
         max_ack_pending: config.consumer_limits.max_ack_pending,
+        account_max_ack_pending: limits.max_ack_pending,
         inactive_threshold: config.consumer_limits.inactive_threshold,
     }
 }
@@ -110,8 +114,13 @@ impl Stream {
         let json_name = serde_json::Value::from(config.name.as_str());
         let domain =
             shared.domain.as_ref().map(|domain| format!("\"domain\":{},", serde_json::Value::from(domain.as_str())));
-        let consumers =
-            Consumers::open(shared.engine.clone(), &config.name, shared.domain.clone(), log.clone(), rules(&config));
+        let consumers = Consumers::open(
+            shared.engine.clone(),
+            &config.name,
+            shared.domain.clone(),
+            log.clone(),
+            rules(&config, &shared.limits),
+        );
         let stream = Arc::new_cyclic(|me| Stream {
             id: TargetId::next(),
             me: me.clone(),
@@ -191,7 +200,7 @@ impl Stream {
         let moved = old.mirror != config.mirror || old.sources != config.sources;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config.clone();
         self.log.set_limits(limits(&config));
-        self.consumers.set_rules(rules(&config));
+        self.consumers.set_rules(rules(&config, &self.shared.limits));
         self.capture(&config.subjects);
         self.look_after_age();
         self.look_after_schedules();

@@ -3,6 +3,7 @@
 
 use super::batch::Inflight;
 use super::config::StorageType;
+use super::error::ApiError;
 use crate::store::Log;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,24 @@ pub struct Usage {
     logs: Mutex<BTreeMap<String, (StorageType, Log)>>,
     counted: Mutex<Option<Instant>>,
     inflight: Arc<Inflight>,
+}
+
+/// Where there is no room for a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Short {
+    /// On the server.
+    Server,
+    /// In what the account may take.
+    Account,
+}
+
+impl From<Short> for ApiError {
+    fn from(short: Short) -> Self {
+        match short {
+            Short::Server => ApiError::new(503, 10023, "insufficient resources"),
+            Short::Account => ApiError::new(400, 10002, "resource limits exceeded for account"),
+        }
+    }
 }
 
 struct Meter {
@@ -48,14 +67,23 @@ impl Usage {
         }
     }
 
-    /// The limit.
+    /// The limit of all who share one.
     pub fn most(&self, storage: StorageType) -> u64 {
-        self.meter(storage).most
+        let outermost = self.within.as_deref().unwrap_or(self);
+        outermost.meter(storage).most
     }
 
     /// Whether `size` more bytes may be stored.
-    pub fn admits(&self, storage: StorageType, size: u64) -> bool {
-        self.within.as_ref().is_none_or(|within| within.admits(storage, size)) && self.has_room(storage, size)
+    ///
+    /// # Errors
+    /// Where there is no room.
+    pub fn admit(&self, storage: StorageType, size: u64) -> Result<(), Short> {
+        match &self.within {
+            Some(within) if !within.has_room(storage, size) => Err(Short::Server),
+            Some(_) if !self.has_room(storage, size) => Err(Short::Account),
+            None if !self.has_room(storage, size) => Err(Short::Server),
+            _ => Ok(()),
+        }
     }
 
     fn has_room(&self, storage: StorageType, size: u64) -> bool {

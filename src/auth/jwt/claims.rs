@@ -113,6 +113,23 @@ pub struct JetStreamClaims {
     pub max_bytes_required: bool,
 }
 
+impl JetStreamClaims {
+    /// In the form of the API, where 0 of the last ones is no bound either.
+    pub fn limits(&self) -> crate::jetstream::AccountLimits {
+        let bound = |number: i64| if number > 0 { number } else { UNLIMITED };
+        crate::jetstream::AccountLimits {
+            max_memory: self.mem_storage,
+            max_storage: self.disk_storage,
+            max_streams: self.streams,
+            max_consumers: self.consumer,
+            max_ack_pending: bound(self.max_ack_pending),
+            memory_max_stream_bytes: bound(self.mem_max_stream_bytes),
+            storage_max_stream_bytes: bound(self.disk_max_stream_bytes),
+            max_bytes_required: self.max_bytes_required,
+        }
+    }
+}
+
 /// Auth callout for the users of an account.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]

@@ -8,7 +8,7 @@ mod sharing;
 mod template;
 mod validate;
 
-pub use claims::{AccountClaims, OperatorClaims, UNLIMITED, UserClaims, UserLimits};
+pub use claims::{AccountClaims, JetStreamClaims, OperatorClaims, UNLIMITED, UserClaims, UserLimits};
 pub use hours::valid_for;
 pub use sharing::{mappings, shares};
 pub use template::{Names, fill_in};

@@ -8,7 +8,6 @@ mod uplink;
 mod websocket;
 
 use super::Config;
-use super::accounts::JetStreamLimits;
 use super::shares::Subjects;
 use crate::account::Accounts;
 use crate::auth::{Rules, ServerKeys};
@@ -55,20 +54,11 @@ fn not_built_yet(config: &Config, errors: &mut Vec<String>) {
             "websocket.no_auth_user: a user for those without credentials",
         ),
         (config.accounts.values().any(|a| a.limits.max_leafnodes.is_some()), "[accounts] limits.max_leafnodes"),
-        (
-            config.accounts.values().filter_map(|a| a.jetstream.limits.as_ref()).any(has_more_than_sizes),
-            "[accounts] jetstream: limits other than max_memory and max_file",
-        ),
     ] {
         if set {
             errors.push(format!("{what} is not built yet; take it out of the configuration"));
         }
     }
-}
-
-fn has_more_than_sizes(limits: &JetStreamLimits) -> bool {
-    let JetStreamLimits { max_memory, max_file, .. } = *limits;
-    *limits != JetStreamLimits { max_memory, max_file, ..JetStreamLimits::default() }
 }
 
 fn names<'a>(table: &str, names: impl Iterator<Item = &'a str>, errors: &mut Vec<String>) {

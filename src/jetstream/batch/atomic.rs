@@ -148,9 +148,7 @@ impl Desk {
         if config.sealed {
             return Err(bad(10109, "invalid operation on sealed stream"));
         }
-        if !around.usage.admits(config.storage, message.size() as u64) {
-            return Err(ApiError::new(503, 10023, "insufficient resources"));
-        }
+        around.usage.admit(config.storage, message.size() as u64)?;
         let most = crate::jetstream::config::limit(config.max_msg_size);
         if most.is_some_and(|most| message.size() as u64 > most) {
             return Err(bad(10054, "message size exceeds maximum allowed"));
@@ -205,9 +203,7 @@ impl Desk {
         let ready =
             messages.iter().zip(&wishes).map(|(message, wishes)| self.make_ready(&message.borrow(), wishes, around));
         let mut ready = ready.collect::<Result<Vec<_>, _>>()?;
-        if !around.usage.admits(self.config.storage, ready.iter().map(|ready| ready.size).sum()) {
-            return Err(ApiError::new(503, 10023, "insufficient resources"));
-        }
+        around.usage.admit(self.config.storage, ready.iter().map(|ready| ready.size).sum())?;
         let own: Vec<_> = ready.iter_mut().map(|ready| ready.headers.take()).collect();
         let records: Vec<_> = (messages.iter().zip(&own))
             .map(|(message, own)| Record {

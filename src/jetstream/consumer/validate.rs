@@ -50,6 +50,8 @@ pub struct StreamRules {
     pub max_consumers: i64,
     /// The stream's `consumer_limits.max_ack_pending`; 0: none.
     pub max_ack_pending: i64,
+    /// The account's; 0 or less: none.
+    pub account_max_ack_pending: i64,
     /// The stream's `consumer_limits.inactive_threshold`, nanoseconds; 0: none.
     pub inactive_threshold: i64,
 }
@@ -122,7 +124,8 @@ pub fn set_defaults(config: &mut ConsumerConfig, stream: &StreamRules, pedantic:
         config.inactive_threshold = stream.inactive_threshold;
     }
     if config.max_ack_pending == 0 && config.ack_policy != AckPolicy::None {
-        config.max_ack_pending = DEFAULT_MAX_ACK_PENDING;
+        let account = Some(stream.account_max_ack_pending).filter(|most| *most > 0);
+        config.max_ack_pending = account.map_or(DEFAULT_MAX_ACK_PENDING, |most| most.min(DEFAULT_MAX_ACK_PENDING));
     }
     if config.priority_policy == PriorityPolicy::PinnedClient && config.pinned_ttl == 0 {
         config.pinned_ttl = DEFAULT_PINNED_TTL;
@@ -167,8 +170,8 @@ pub fn check(config: &ConsumerConfig, stream: &StreamRules) -> Result<(), Refusa
     } else {
         check_pull(config, stream)?
     }
-    if stream.max_ack_pending > 0 && config.max_ack_pending > stream.max_ack_pending {
-        let limit = stream.max_ack_pending;
+    let over = |limit: &i64| *limit > 0 && config.max_ack_pending > *limit;
+    if let Some(limit) = [stream.account_max_ack_pending, stream.max_ack_pending].into_iter().find(over) {
         return Err(bad(10121, format!("consumer max ack pending exceeds system limit of {limit}")));
     }
     if stream.inactive_threshold > 0 && config.inactive_threshold > stream.inactive_threshold {

@@ -20,7 +20,9 @@ impl JetStream {
     /// Checks the configuration of a stream to be restored, and fills in its defaults.
     pub(in crate::jetstream) fn may_restore(&self, config: &mut StreamConfig) -> Result<(), ApiError> {
         validate::check(config, false, &|name| self.config_of(name))?;
-        self.check_resources(config)?;
+        let limits = self.shared.limits;
+        limits.check_max_bytes(config)?;
+        limits.check_new(config, &self.taken(config))?;
         if self.stream(&config.name).is_some() {
             return Err(ApiError::new(400, 10130, "stream name already in use, cannot restore"));
         }
@@ -37,10 +39,7 @@ impl JetStream {
 
     /// Whether there is room for so many bytes of a stream to be.
     pub(in crate::jetstream) fn check_restore(&self, storage: StorageType, bytes: u64) -> Result<(), ApiError> {
-        match self.shared.usage.admits(storage, bytes) {
-            true => Ok(()),
-            false => Err(ApiError::new(503, 10023, "insufficient resources")),
-        }
+        Ok(self.shared.usage.admit(storage, bytes)?)
     }
 
     /// Its log is filled: the stream is there from now on.
