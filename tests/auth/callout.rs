@@ -29,7 +29,8 @@ impl Service {
         let (service, own) = (self.clone(), client.clone());
         tokio::spawn(async move {
             while let Some(request) = requests.next().await {
-                let reply = request.reply.clone().expect("a reply subject");
+                // Who is not asked about may publish there as well; nobody waits for an answer to that.
+                let Some(reply) = request.reply.clone() else { continue };
                 if let Some(answer) = service.answer(request.headers.as_ref(), &request.payload) {
                     own.publish(reply, answer.into()).await.expect("answers");
                 }
@@ -221,8 +222,10 @@ async fn accounts_that_are_not_asked_about() {
     let Some(world) = World::new(false, Some(&["APP"])).await else { return };
     assert!(world.say(&login("free", "p"), TRY).await.starts_with("INFO \"FREE\""));
     assert!(world.say(&login("local", "p"), "").await.starts_with("INFO \"APP\""));
-    world.say(&login("auth", "p"), TRY).await;
-    world.user("fine", TRY).await;
+    let service = world.say(&login("auth", "p"), TRY).await;
+    assert!(service.starts_with("INFO \"AUTH\""), "{service}");
+    let fine = world.user("fine", TRY).await;
+    assert!(fine.starts_with("INFO \"APP\""), "{fine}");
 }
 
 #[tokio::test]
