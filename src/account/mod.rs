@@ -24,7 +24,7 @@ pub use registry::{Accounts, GLOBAL_ACCOUNT, SYSTEM_ACCOUNT};
 pub use router::{Account, Origin};
 pub use seat::Seat;
 pub use sharing::{
-    Access, Import, RESPONSE_THRESHOLD, Reason, ResponseType, ServiceExport, ShareError, Shares, StreamExport, check,
-    share,
+    Access, Import, ImportView, RESPONSE_THRESHOLD, Reason, ResponseType, ServiceExport, ShareError, Shares,
+    StreamExport, check, share,
 };
 pub use subscription::{Batch, Subscription, Target, TargetId, TargetKind};

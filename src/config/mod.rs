@@ -114,12 +114,17 @@ impl Config {
     }
 
     /// JetStream domain.
-    pub fn domain(&self) -> &str {
-        self.jetstream.domain.as_deref().unwrap_or(&self.server_name)
+    pub fn domain(&self) -> String {
+        self.jetstream.domain.clone().unwrap_or_else(|| self.token())
+    }
+
+    /// `server_name` as a token of subjects: dots and wildcards, which a name may have, become dashes.
+    pub fn token(&self) -> String {
+        self.server_name.replace(['.', '*', '>'], "-")
     }
 
     /// `subject` with `{gateway}` filled in.
     pub fn expand(&self, subject: &str) -> String {
-        subject.replace("{gateway}", &self.server_name)
+        subject.replace("{gateway}", &self.token())
     }
 }

@@ -74,7 +74,7 @@ impl Parts {
         let identity = Identity {
             server_name: config.server_name.clone(),
             server_id: keys.id(),
-            domain: config.jetstream.enabled.then(|| config.domain().to_owned()),
+            domain: config.jetstream.enabled.then(|| config.domain()),
             jetstream: config.jetstream.enabled,
         };
         let store = Store::open(&config.data_dir, StoreOptions::default())?;
@@ -133,7 +133,7 @@ impl Parts {
             }
         };
         let uplinked = config.uplink.iter().flat_map(|uplink| uplink.captured()).collect();
-        let context = AdapterContext { account, gateway: config.server_name.clone(), uplinks: uplinked };
+        let context = AdapterContext { account, gateway: config.token(), uplinks: uplinked };
         let adapters = Adapters::start(&config.adapter, context);
         let clients = server.start(Ending {
             intake: ends.intake.subscribe(),

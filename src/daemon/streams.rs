@@ -25,7 +25,7 @@ pub(super) fn start(
     let max_memory = config.jetstream.max_memory.0;
     let all = Arc::new(Usage::new(max_file, max_memory, None));
     let start = |(name, limits): (&str, AccountLimits)| {
-        let (domain, server_name) = (Some(config.domain().to_owned()), config.server_name.clone());
+        let (domain, server_name) = (Some(config.domain()), config.server_name.clone());
         let options = Options { domain, server_name, max_file, max_memory };
         JetStream::start_within(Some(all.clone()), limits, accounts.get_or_create(name), store.clone(), options)
     };

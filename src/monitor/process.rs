@@ -10,6 +10,17 @@ pub(super) fn rss() -> Option<u64> {
     Some(pages * rustix::param::page_size() as u64)
 }
 
+/// The threads: number, name and state.
+pub(super) fn threads() -> Vec<(String, String, String)> {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let about = |task: std::fs::DirEntry| {
+        let status = std::fs::read_to_string(task.path().join("status")).ok()?;
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(|v| v.trim().to_owned());
+        Some((task.file_name().to_string_lossy().into_owned(), field("Name:")?, field("State:")?))
+    };
+    tasks.filter_map(about).collect()
+}
+
 /// Processor time used so far.
 fn processor_time() -> Option<Duration> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;

@@ -12,9 +12,11 @@ mod request_info;
 mod service;
 mod stream;
 mod system;
+mod view;
 
 pub use plan::{Reason, ShareError, Shares, check, share};
 pub(super) use service::{Hop, ServiceImport, stand_in};
+pub use view::ImportView;
 
 use super::{Account, Subscription};
 use crate::subject::Index;

@@ -2,7 +2,7 @@
 //! there to its reply subject is an answer in the requester's account (nats-server's `processServiceImport`).
 
 use super::replies::Terms;
-use super::{RESPONSE_THRESHOLD, ResponseType, ServiceExport, request_info};
+use super::{ImportView, RESPONSE_THRESHOLD, ResponseType, ServiceExport, request_info};
 use crate::account::router::Passage;
 use crate::account::{Account, Batch, Message, RouteCache, Subscription, Target, TargetId, TargetKind};
 use crate::subject::Transform;
@@ -67,6 +67,17 @@ impl ServiceImport {
             terms: Arc::new(terms),
             shares: false,
             cache: Mutex::default(),
+        }
+    }
+
+    /// For monitoring.
+    pub(super) fn view(&self) -> ImportView {
+        ImportView {
+            is_stream: false,
+            account: self.exporter.upgrade().map(|account| account.name().to_owned()).unwrap_or_default(),
+            subject: self.to.to_string(),
+            to: self.from.to_string(),
+            shares: self.shares,
         }
     }
 

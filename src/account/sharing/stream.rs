@@ -1,6 +1,7 @@
 //! Stream imports: a subscription that overlaps one gets a shadow in the exporting account, through which messages come
 //! under the subject that they have in the subscriber's own account (nats-server's `addShadowSubscriptions`).
 
+use super::ImportView;
 use crate::account::{Account, Batch, Message, Subscription, Target, TargetId, TargetKind};
 use crate::subject::{Transform, is_subset};
 use foldhash::fast::RandomState;
@@ -41,6 +42,17 @@ impl StreamImport {
     pub fn new(exporter: &Arc<Account>, from: &str, to: &str, transform: Option<Transform>) -> Self {
         let transforms = transform.and_then(|there| there.reverse().map(|back| (there, back)));
         StreamImport { exporter: Arc::downgrade(exporter), from: from.into(), to: to.into(), transforms }
+    }
+
+    /// For monitoring.
+    pub fn view(&self) -> ImportView {
+        ImportView {
+            is_stream: true,
+            account: self.exporter.upgrade().map(|account| account.name().to_owned()).unwrap_or_default(),
+            subject: self.from.to_string(),
+            to: self.to.to_string(),
+            shares: false,
+        }
     }
 
     /// Which subject there has what a subscription to `subject` here wants of it; `None` if nothing.

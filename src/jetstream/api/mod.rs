@@ -131,8 +131,10 @@ async fn serve(jetstream: Weak<JetStream>, mut requests: mpsc::Receiver<OwnedMes
     let mut cache = RouteCache::default();
     while let Some(request) = requests.recv().await {
         let Some(jetstream) = jetstream.upgrade() else { return };
+        let answered = answer(&jetstream, &request).await;
+        // Only now: an answer that tells of requests does not count its own, as in nats-server.
         jetstream.requests.fetch_add(1, Ordering::Relaxed);
-        let Some(Answer { payload, then }) = answer(&jetstream, &request).await else { continue };
+        let Some(Answer { payload, then }) = answered else { continue };
         if payload.windows(ERROR.len()).take(200).any(|window| window == ERROR) {
             jetstream.errors.fetch_add(1, Ordering::Relaxed);
         }

@@ -1,5 +1,6 @@
 //! `/accountz` and `/accstatz`: accounts, and what crossed in each.
 
+use super::sharing::{self, Destination, Export, Import};
 use super::subsz::Sublist;
 use crate::account::Account;
 use crate::events::{DataStats, Events, MsgBytes, ServerInfo, Typed};
@@ -36,6 +37,12 @@ pub(in crate::monitor) struct AccountDetail {
     leafnode_connections: usize,
     client_connections: usize,
     subscriptions: usize,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    mappings: BTreeMap<String, Vec<Destination>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    exports: Vec<Export>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    imports: Vec<Import>,
     name_tag: String,
     sublist_stats: Sublist,
 }
@@ -75,6 +82,7 @@ pub(in crate::monitor) fn page(options: &Options, sources: &Sources) -> Result<A
 pub(in crate::monitor) fn detail(name: &str, sources: &Sources) -> Result<AccountDetail, BadQuery> {
     let account = sources.registry.get(name);
     let account = account.ok_or_else(|| BadQuery(format!("Account {name} does not exist")))?;
+    let (config, _) = sources.config();
     Ok(AccountDetail {
         account_name: name.to_owned(),
         update_time: text::time(sources.started),
@@ -85,6 +93,9 @@ pub(in crate::monitor) fn detail(name: &str, sources: &Sources) -> Result<Accoun
         leafnode_connections: sources.leaf_connections().iter().filter(|leaf| leaf.account == name).count(),
         client_connections: sources.clients.accounts().get(name).map_or(0, |clients| clients.connections),
         subscriptions: account.subscriptions(),
+        mappings: sharing::mappings(&config, name),
+        exports: sharing::exports(&config, name),
+        imports: sharing::imports(&account),
         name_tag: name.to_owned(),
         sublist_stats: Sublist::of(&[account]),
     })

@@ -6,14 +6,16 @@ pub(super) mod healthz;
 pub(super) mod jsz;
 pub(super) mod leafz;
 mod metrics;
+mod runtime;
+mod sharing;
 mod statsz;
 pub(super) mod subsz;
 pub(super) mod varz;
 
 pub(super) use accountz::{AccountConnections, stat as account_stat};
+pub(super) use runtime::expvarz;
 pub(super) use statsz::page as statsz;
 
-use super::process;
 use super::query::{BadQuery, Query};
 use super::sources::Sources;
 use crate::system::http::{Request, Response};
@@ -21,7 +23,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 /// What there is, as linked from the root page.
-const PAGES: [(&str, &str); 10] = [
+const PAGES: [(&str, &str); 12] = [
     ("/varz", "General"),
     ("/jsz", "JetStream"),
     ("/connz", "Connections"),
@@ -31,7 +33,9 @@ const PAGES: [(&str, &str); 10] = [
     ("/routez", "Routes"),
     ("/leafz", "LeafNodes"),
     ("/gatewayz", "Gateways"),
+    ("/raftz", "Raft"),
     ("/healthz", "Health Probe"),
+    ("/debug/vars", "Expvar"),
 ];
 
 /// The answer to a request for `path`, which is without the configured base.
@@ -50,6 +54,10 @@ pub(super) async fn page(path: &str, request: &Request, sources: &Sources) -> Re
             sources.count("/healthz");
             return healthz::Options::read(&query).map(|options| health(&options, sources)).unwrap_or_else(bad);
         }
+        "/stacksz" => return tokio::task::block_in_place(runtime::stacksz),
+        "/raftz" => return runtime::raftz(),
+        "/ipqueuesz" => return json_response(200, &runtime::ipqueuesz()),
+        "/debug/vars" => return json_response(200, &expvarz()),
         "/varz" => tell(sources, "/varz", |s| Ok(varz::page(s))),
         "/connz" => tell(sources, "/connz", |s| connz::page(&connz::Options::read(&query)?, s)),
         "/subsz" | "/subscriptionsz" => tell(sources, "/subsz", |s| subsz::page(&subsz::Options::read(&query)?, s)),
@@ -76,12 +84,6 @@ pub(super) fn routez(sources: &Sources) -> Value {
 /// What nats-server says of no gateways.
 pub(super) fn gatewayz(sources: &Sources) -> Value {
     json!({ "server_id": sources.server_id, "now": sources.now(), "outbound_gateways": {}, "inbound_gateways": {} })
-}
-
-/// What Go programs publish of themselves. Of the memory, which Go's runtime counts in many ways, leafd knows how much it is.
-pub(super) fn expvarz() -> Value {
-    let command: Vec<_> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
-    json!({ "cmdline": command, "memstats": { "Sys": process::rss().unwrap_or(0) } })
 }
 
 /// Its status is the answer's, in which it is left out.
