@@ -21,7 +21,12 @@ pub(in crate::monitor) struct Jsz {
     #[serde(skip_serializing_if = "Option::is_none")]
     limits: Option<Value>,
     streams: usize,
+    /// With `raft`: those led here, which are all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    streams_leader: Option<usize>,
     consumers: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consumers_leader: Option<usize>,
     messages: u64,
     bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,6 +112,8 @@ pub(in crate::monitor) struct Options {
     config: bool,
     /// Of a cluster only its leader answers; we are our own.
     leader_only: bool,
+    /// With how many streams and consumers are led here.
+    raft: bool,
     offset: i64,
     limit: i64,
 }
@@ -121,10 +128,11 @@ impl Options {
             consumer: query.flag("consumers")?,
             config: query.flag("config")?,
             leader_only: query.flag("leader-only")?,
+            raft: query.flag("raft")?,
             offset: query.number("offset")?,
             limit: query.number("limit")?,
         };
-        for flag in ["direct-consumers", "raft", "stream-leader-only"] {
+        for flag in ["direct-consumers", "stream-leader-only"] {
             query.flag(flag)?;
         }
         Ok(options)
@@ -145,7 +153,9 @@ pub(in crate::monitor) fn page(options: &Options, sources: &Sources) -> Result<J
             config: JetStreamConfig::default(),
             limits: None,
             streams: 0,
+            streams_leader: None,
             consumers: 0,
+            consumers_leader: None,
             messages: 0,
             bytes: 0,
             account_details: None,
@@ -170,6 +180,8 @@ pub(in crate::monitor) fn page(options: &Options, sources: &Sources) -> Result<J
     };
     let streams: Vec<_> = sources.jetstreams.iter().flat_map(|jetstream| jetstream.streams()).collect();
     let states: Vec<_> = streams.iter().map(|stream| stream.log().state()).collect();
+    let consumers = streams.iter().map(|stream| stream.consumers().count()).sum();
+    let led = |count: usize| Some(count).filter(|count| options.raft && *count > 0);
     let details: Vec<_> = listed.iter().map(|jetstream| account_detail(jetstream, options, sources)).collect();
     Ok(Jsz {
         stats: stats(sources),
@@ -179,7 +191,9 @@ pub(in crate::monitor) fn page(options: &Options, sources: &Sources) -> Result<J
         config: config(sources),
         limits: Some(json!({})),
         streams: states.len(),
-        consumers: streams.iter().map(|stream| stream.consumers().count()).sum(),
+        streams_leader: led(states.len()),
+        consumers,
+        consumers_leader: led(consumers),
         messages: states.iter().map(|state| state.msgs).sum(),
         bytes: states.iter().map(|state| state.bytes).sum(),
         account_details: Some(details).filter(|details| !details.is_empty()),

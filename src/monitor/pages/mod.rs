@@ -89,7 +89,10 @@ pub(super) fn gatewayz(sources: &Sources) -> Value {
 /// Its status is the answer's, in which it is left out.
 fn health(options: &healthz::Options, sources: &Sources) -> Response {
     let mut health = healthz::page(options, sources);
-    json_response(health.status_code.take().unwrap_or(200), &health)
+    let status = health.status_code.take().unwrap_or(200);
+    // In one line, which the other pages are not.
+    let body = serde_json::to_vec(&health).unwrap_or_default();
+    Response { body, ..json_response(status, &()) }
 }
 
 /// Counts the request and writes what `page` says as JSON.

@@ -48,7 +48,7 @@ pub(super) fn exports(config: &Config, name: &str) -> Vec<Export> {
             (None, Some(subject)) => (subject, "service"),
             (None, None) => return None,
         };
-        let response_type = (kind == "service").then(|| match export.response_type {
+        let response_type = (kind == "service").then_some(match export.response_type {
             ResponseType::Singleton => "Singleton",
             ResponseType::Stream => "Stream",
             ResponseType::Chunked => "Chunked",
