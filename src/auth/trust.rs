@@ -256,10 +256,8 @@ impl Trust {
             false => nats.limits.tiered_limits.get(TIER).cloned(),
         };
         let has_streams = |limits: &JetStreamClaims| limits.mem_storage != 0 || limits.disk_storage != 0;
-        let of = |(key, known): (&String, &TrustedAccount)| {
-            Some((key.clone(), limits(&known.claims.nats).filter(has_streams)?.limits())) //
-        };
-        self.accounts.iter().filter_map(of).collect()
+        let known = self.accounts.iter().map(|(key, known)| (key, limits(&known.claims.nats).filter(has_streams)));
+        known.filter_map(|(key, limits)| Some((key.clone(), limits?.limits()))).collect()
     }
 
     /// The account of that key, if it is one to be trusted now.

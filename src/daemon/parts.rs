@@ -8,6 +8,7 @@ use crate::config::shares::Subjects;
 use crate::config::tls::{HandshakeFirst, TlsConfig};
 use crate::config::{Config, LimitsConfig};
 use crate::events::{self, Events};
+use crate::jetstream::api::Absent;
 use crate::jetstream::{self, JetStream};
 use crate::leaf::{House, Identity, Link, Listener};
 use crate::monitor::{Counters, Http, Sources, SystemAccount};
@@ -32,6 +33,8 @@ pub(super) struct Parts {
     pub adapters: Adapters,
     /// Of each account that has streams.
     jetstreams: Vec<Arc<JetStream>>,
+    /// For the accounts without streams.
+    absent: Vec<Absent>,
     clients: Listening,
     accounts: Arc<Accounts>,
     authenticator: Arc<Authenticator>,
@@ -103,6 +106,7 @@ impl Parts {
             server.bind_websocket(websocket, tls, leafs).await?;
         }
         let jetstreams = streams::start(config, &streams_by_jwt, &accounts, &store)?;
+        let absent = streams::absent(config, &accounts, &jetstreams);
         let links = start_links(config, &accounts, &identity, &ends);
         let mut uplinks = Vec::new();
         let traffic = Traffic::new(wan_limits(config), config.wan.time);
@@ -177,6 +181,7 @@ impl Parts {
             store,
             adapters,
             jetstreams,
+            absent,
             clients,
             accounts,
             authenticator,
@@ -212,6 +217,8 @@ impl Parts {
         let by_jwt = self.authenticator.watch().borrow().shared_by_jwt();
         self.sharing_until = by_jwt.change.map(|left| Instant::now() + left);
         subjects.with(by_jwt).put_in_force(&self.accounts);
+        self.absent.clear();
+        self.absent = streams::absent(config, &self.accounts, &self.jetstreams);
         Ok(())
     }
 

@@ -1,9 +1,10 @@
 //! JetStream of each account that has it.
 
-use crate::account::{Accounts, GLOBAL_ACCOUNT};
+use crate::account::{Account, Accounts, GLOBAL_ACCOUNT};
 use crate::auth::StreamsByJwt;
 use crate::config::Config;
 use crate::config::accounts::JetStreamLimits;
+use crate::jetstream::api::Absent;
 use crate::jetstream::{AccountLimits, JetStream, JetStreamError, Options, Usage};
 use crate::store::Store;
 use crate::system;
@@ -32,13 +33,20 @@ pub(super) fn start(
     wanted(config, by_jwt).into_iter().map(start).collect()
 }
 
+/// What tells those who ask in an account without streams that there are none; the system's account has no need of it.
+pub(super) fn absent(config: &Config, accounts: &Accounts, jetstreams: &[Arc<JetStream>]) -> Vec<Absent> {
+    let has_streams = |account: &Arc<Account>| jetstreams.iter().any(|js| Arc::ptr_eq(js.account(), account));
+    let mut without = accounts.all();
+    without.retain(|account| config.jetstream.enabled && !Arc::ptr_eq(account, accounts.system()));
+    without.into_iter().filter(|account| !has_streams(account)).map(Absent::start).collect()
+}
+
 /// The accounts that have streams, and what they may have.
 fn wanted<'a>(config: &'a Config, by_jwt: &'a StreamsByJwt) -> Vec<(&'a str, AccountLimits)> {
     let global = config.global_has_streams().then_some((GLOBAL_ACCOUNT, AccountLimits::default()));
     let named = config.accounts.iter().filter(|(name, account)| account.jetstream.enabled && *name != GLOBAL_ACCOUNT);
-    let named = named.map(|(name, account)| {
-        (&**name, account.jetstream.limits.as_ref().map(account_limits).unwrap_or_default()) //
-    });
+    let limits_of = |limits: &Option<JetStreamLimits>| limits.as_ref().map(account_limits).unwrap_or_default();
+    let named = named.map(|(name, account)| (&**name, limits_of(&account.jetstream.limits)));
     global.into_iter().chain(named).chain(by_jwt.iter().map(|(key, limits)| (&**key, *limits))).collect()
 }
 

@@ -6,6 +6,7 @@
 //! direct get ─> direct::Desk (bounded queue) ─> a thread of its own, as it reads from disk
 //! ```
 
+mod absent;
 /// `$JS.API.CONSUMER.>`.
 pub mod consumer;
 mod direct;
@@ -14,6 +15,8 @@ mod message;
 mod read;
 mod snapshot;
 mod stream;
+
+pub use absent::Absent;
 
 use super::error::ApiError;
 use super::manager::JetStream;
