@@ -8,6 +8,7 @@ use tokio::time::timeout;
 const TOML: &str = r#"
 [leaf.listen]
 port = 0
+users = [{ user = "leaf", password = "p" }]
 [accounts."$G"]
 exports = [{ service = "svc.>" }, { stream = "news.>" }]
 imports = [{ stream = { account = "A", subject = "up.>" }, prefix = "a" }, { service = { account = "A", subject = "own" } }]
@@ -27,7 +28,7 @@ async fn linked() -> Option<(tempfile::TempDir, Leafd, NatsServer, Client, Clien
     leafd.start();
     let ports = std::fs::read_to_string(leafd.data().join("leafd.ports")).expect("a ports file");
     let ports: serde_json::Value = serde_json::from_str(&ports).expect("JSON");
-    let address = ports["leafnodes"][0].as_str().expect("a leaf port");
+    let address = ports["leafnodes"][0].as_str().expect("a leaf port").replacen("://", "://leaf:p@", 1);
     let leaf = NatsServer::start(&format!("leafnodes {{ remotes: [{{ url: {address:?} }}] }}\n")).await;
     let here = ConnectOptions::with_user_and_password("a".into(), "p".into()).connect(leafd.url()).await;
     let (here, there) = (here.expect("leafd takes clients"), leaf.client().await);
