@@ -38,7 +38,7 @@ async fn each_account_has_its_own_streams_also_after_a_restart() {
     }
     b.publish("s.x", "b0".into()).await.expect("sent").await.expect("stored");
     let refused = b.publish("s.x", vec![b'x'; 2000].into()).await.expect("sent").await.expect_err("above its limit");
-    assert!(refused.to_string().contains("insufficient resources"), "{refused}");
+    assert!(refused.to_string().contains("resource limits exceeded for account"), "{refused}");
     let c = context(&leafd, "c").await;
     let refused = c.query_account().await.expect_err("no streams were given to C").to_string();
     assert!(refused.contains("JetStream not enabled for account"), "{refused}");
