@@ -164,6 +164,72 @@ async fn emptied(client: &async_nats::Client, stream: &str) {
     .await;
 }
 
+/// The stream that answers a direct get of the last message on `subject` in `stream`, and the body.
+async fn direct(client: &async_nats::Client, stream: &str, subject: &str) -> Option<(String, String)> {
+    let asked = client.request(format!("$JS.API.DIRECT.GET.{stream}.{subject}"), "".into()).await.ok()?;
+    let by = asked.headers?.get("Nats-Stream")?.to_string();
+    Some((by, String::from_utf8_lossy(&asked.payload).into_owned()))
+}
+
+#[tokio::test]
+async fn a_mirror_answers_direct_gets_for_its_origin_also_while_the_hub_is_away() {
+    if !common::have(&hub::binary()) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let hub = Hub::start(dir.path()).await;
+    let crossing = r#"["$JS.hub.API.>", "$JS.M.>", "$JS.FC.>", "_INBOX.>"]"#;
+    let remote = format!(
+        "[[leaf.remote]]\nname = \"hub\"\nurls = [\"nats-leaf://{}\"]\nexport = {crossing}\nimport = {crossing}\n",
+        hub.leafs
+    );
+    let mut leafd = Leafd::new(dir.path(), &remote);
+    leafd.start();
+    let here = leafd.client().await;
+    let there = async_nats::connect(hub.clients.to_string()).await.expect("the hub takes clients");
+    let bucket = jetstream::kv::Config { bucket: "config".to_owned(), history: 3, ..Default::default() };
+    let bucket = jetstream::new(there.clone()).create_key_value(bucket).await.expect("a bucket at the hub");
+    bucket.put("line.speed", "7".into()).await.expect("put at the hub");
+    let mirror = json!({"name": "KV_config", "external": {"api": "$JS.hub.API", "deliver": ""}});
+    for name in ["KV_config", "COPY"] {
+        let config = json!({"name": name, "mirror": mirror, "mirror_direct": true, "max_msgs_per_subject": 3});
+        api(&here, &format!("STREAM.CREATE.{name}"), config).await;
+        contents(&here, name, 1).await;
+    }
+    drop(hub);
+    leafd.restart();
+    let here = leafd.client().await;
+    let local = jetstream::new(here.clone()).get_key_value("config").await.expect("the bucket is here");
+    assert_eq!(local.get("line.speed").await.expect("read without the hub").as_deref(), Some(&b"7"[..]));
+    api(&here, "STREAM.DELETE.KV_config", json!({})).await;
+    let expected = Some(("COPY".to_owned(), "7".to_owned()));
+    assert_eq!(direct(&here, "KV_config", "$KV.config.line.speed").await, expected);
+    let config = json!({"name": "COPY", "mirror": mirror, "mirror_direct": false, "max_msgs_per_subject": 3});
+    api(&here, "STREAM.UPDATE.COPY", config).await;
+    assert_eq!(direct(&here, "KV_config", "$KV.config.line.speed").await, None);
+}
+
+#[tokio::test]
+async fn a_mirror_that_has_caught_up_helps_an_origin_beside_it_and_one_that_has_not_does_not() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "");
+    leafd.start();
+    let client = leafd.client().await;
+    api(&client, "STREAM.CREATE.O", json!({"name": "O", "subjects": ["o.*"], "allow_direct": true})).await;
+    publish(&client, "o.a", 1, 5).await;
+    api(&client, "STREAM.CREATE.M", json!({"name": "M", "mirror": {"name": "O"}})).await;
+    // Its origin is not there, so it never catches up.
+    let config = json!({"name": "N", "mirror": {"name": "ABSENT"}, "mirror_direct": true});
+    api(&client, "STREAM.CREATE.N", config).await;
+    wait_for("an answer by the mirror", LIMIT, || async {
+        let (by, body) = direct(&client, "O", "o.a").await.expect("one of them answers");
+        assert_eq!(body, "5");
+        (by == "M").then_some(())
+    })
+    .await;
+    assert_eq!(direct(&client, "ABSENT", "o.a").await, None);
+}
+
 #[tokio::test]
 async fn a_work_queue_is_read_through_its_consumer_and_acknowledged_when_it_is_on_disk_here() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -1,5 +1,6 @@
 //! `$JS.API.DIRECT.GET.<stream>[.<subject>]`: single messages as they are stored, for streams that allow it; key-value
-//! clients read this way. A thread of its own answers, because it reads from disk.
+//! clients read this way. A mirror may answer for its origin as well (`mirror_direct`). A thread of its own answers, because
+//! it reads from disk.
 
 use super::read;
 use crate::account::{Account, Batch, Message, Origin, RouteCache, Subscription, Target, TargetId, TargetKind};
@@ -12,6 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Requests that may wait; beyond that they are refused.
 const QUEUE: usize = 4096;
+/// The queue group of a stream and those that mirror it (nats-server's `dgetGroup`).
+const GROUP: &str = "_sys_";
 
 struct Request {
     stream: Arc<Stream>,
@@ -37,31 +40,44 @@ impl Server {
         Ok(Server { account, origin, sender, subs: Mutex::default() })
     }
 
-    /// Listens for `stream` if it allows direct gets, or no more.
+    /// Listens for what `stream` answers now: under its own name, its origin's, both or none.
     pub fn serve(&self, stream: &Arc<Stream>, prefixes: &[String]) {
-        let name = stream.name();
-        if !stream.config().allow_direct {
-            return self.end(name);
+        let config = stream.config();
+        let own = config.allow_direct.then(|| (stream.name(), false));
+        // Under the same name as the origin's it would answer twice.
+        let origin =
+            config.mirror.as_ref().filter(|origin| config.mirror_direct && own.is_none_or(|own| own.0 != origin.name));
+        let origin = origin.map(|origin| (&*origin.name, origin.external.is_none()));
+        let mut wanted = Vec::new();
+        for (name, when_caught_up) in own.into_iter().chain(origin) {
+            for prefix in prefixes {
+                wanted.push((format!("{prefix}DIRECT.GET.{name}"), when_caught_up));
+                wanted.push((format!("{prefix}DIRECT.GET.{name}.>"), when_caught_up));
+            }
         }
-        let mut subs = self.subs.lock().unwrap_or_else(PoisonError::into_inner);
-        if subs.contains_key(name) {
-            return;
-        }
-        let inlet: Arc<dyn Target> = Arc::new(Inlet {
-            id: TargetId::next(),
-            origin: self.origin,
-            stream: Arc::downgrade(stream),
-            sender: self.sender.clone(),
+        let mut all = self.subs.lock().unwrap_or_else(PoisonError::into_inner);
+        let subs = all.entry(stream.name().to_owned()).or_default();
+        subs.retain(|sub| {
+            let stays = wanted.iter().any(|(subject, _)| **subject == *sub.subject);
+            if !stays {
+                self.account.unsubscribe(sub);
+            }
+            stays
         });
-        let mut added = Vec::new();
-        for subject in
-            prefixes.iter().flat_map(|p| [format!("{p}DIRECT.GET.{name}"), format!("{p}DIRECT.GET.{name}.>")])
-        {
-            let sub = Arc::new(Subscription::new(&subject, None, "", inlet.clone()));
-            self.account.subscribe(sub.clone());
-            added.push(sub);
+        for (subject, when_caught_up) in wanted {
+            if !subs.iter().any(|sub| *sub.subject == *subject) {
+                let inlet: Arc<dyn Target> = Arc::new(Inlet {
+                    id: TargetId::next(),
+                    origin: self.origin,
+                    stream: Arc::downgrade(stream),
+                    sender: self.sender.clone(),
+                });
+                let sub = Arc::new(Subscription::new(&subject, Some(GROUP), "", inlet));
+                sub.set_filtered(when_caught_up);
+                self.account.subscribe(sub.clone());
+                subs.push(sub);
+            }
         }
-        subs.insert(name.to_owned(), added);
     }
 
     /// Listens no more for the stream.
@@ -92,6 +108,11 @@ impl Target for Inlet {
 
     fn kind(&self) -> TargetKind {
         TargetKind::Local
+    }
+
+    /// A mirror that lags leaves it to its origin, which is in the same account, to answer.
+    fn accepts(&self, _: &Subscription, _: &str) -> bool {
+        self.stream.upgrade().is_some_and(|stream| stream.has_caught_up())
     }
 
     fn deliver(&self, _: &Arc<dyn Target>, sub: &Subscription, _: &[&str], message: &Message<'_>, batch: &mut Batch) {

@@ -37,6 +37,11 @@ impl Stream {
         self.followers().mirror.as_ref().map(Follower::info)
     }
 
+    /// Whether the mirror has once had nearly all that its origin holds.
+    pub(in crate::jetstream) fn has_caught_up(&self) -> bool {
+        self.followers().mirror.as_ref().is_some_and(Follower::has_caught_up)
+    }
+
     /// What is known of the sources.
     pub fn sources_info(&self) -> Vec<SourceInfo> {
         self.followers().sources.iter().map(Follower::info).collect()

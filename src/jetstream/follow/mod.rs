@@ -35,6 +35,9 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// Between two sessions, at least and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 
+/// A mirror that lags by fewer messages may answer for its origin (nats-server's `dgetCaughtUpThresh`).
+const CAUGHT_UP: u64 = 10;
+
 /// What `STREAM.INFO` tells of a mirror or source.
 #[derive(Clone, Debug, Serialize)]
 pub struct SourceInfo {
@@ -72,6 +75,15 @@ struct Progress {
     lag: u64,
     heard: Option<Instant>,
     error: Option<ApiError>,
+    /// Stays so: an origin that is busy is always a little ahead.
+    caught_up: bool,
+}
+
+impl Progress {
+    fn lags_by(&mut self, lag: u64) {
+        self.lag = lag;
+        self.caught_up |= lag < CAUGHT_UP;
+    }
 }
 
 impl Follower {
@@ -87,6 +99,11 @@ impl Follower {
         });
         let task = tokio::spawn(follow(Arc::downgrade(stream), origin.clone()));
         Follower { origin, task }
+    }
+
+    /// Whether there was once nearly nothing left to come.
+    pub fn has_caught_up(&self) -> bool {
+        self.origin.progress().caught_up
     }
 
     /// How far it has come.
@@ -157,7 +174,8 @@ async fn session(
         }
         None => {
             let (deliver, inbox) = request::open(client, &origin.source, origin.mirror, QUEUE);
-            request::make_consumer(client, &origin.source, origin.mirror, from, &deliver).await?;
+            let pending = request::make_consumer(client, &origin.source, origin.mirror, from, &deliver).await?;
+            origin.progress().lags_by(pending);
             (inbox, from.saturating_sub(1))
         }
     };
@@ -203,7 +221,7 @@ async fn read(
         store(&stream, origin, &arrived)?;
         last = arrived.stream_seq;
         *next = Some(arrived.stream_seq + 1);
-        origin.progress().lag = arrived.pending;
+        origin.progress().lags_by(arrived.pending);
     }
     Ok(())
 }

@@ -21,6 +21,8 @@ struct Answer {
     error: Option<ApiError>,
     config: Option<Acks>,
     delivered: Option<Delivered>,
+    #[serde(default)]
+    num_pending: u64,
 }
 
 #[derive(Deserialize)]
@@ -43,14 +45,14 @@ pub(super) fn open(client: &LocalClient, source: &StreamSource, mirror: bool, ca
     (deliver, inbox)
 }
 
-/// Has the origin deliver from sequence `from` on.
+/// Has the origin deliver from sequence `from` on. Returns how many messages are to come.
 pub(super) async fn make_consumer(
     client: &LocalClient,
     source: &StreamSource,
     mirror: bool,
     from: u64,
     deliver: &str,
-) -> Result<(), ApiError> {
+) -> Result<u64, ApiError> {
     let failed = |text: String| ApiError::new(500, if mirror { 10029 } else { 10045 }, text);
     let kind = if mirror { "MIRROR" } else { "SOURCE" };
     let mut config = ConsumerConfig {
@@ -89,7 +91,7 @@ pub(super) async fn make_consumer(
     let body = serde_json::to_vec(&request).map_err(ApiError::general)?;
     let answer = client.request(&subject, &[], &body, ANSWER).await.map_err(|error| failed(error.to_string()))?;
     let answer: Answer = serde_json::from_slice(&answer.payload).map_err(|error| failed(error.to_string()))?;
-    answer.error.map_or(Ok(()), Err)
+    answer.error.map_or(Ok(answer.num_pending), Err)
 }
 
 /// Has the origin's consumer `name`, which is there already, deliver again what was not acknowledged. Returns the sequence
