@@ -118,6 +118,25 @@ impl RemoteConfig {
         self.ping_interval.map_or(usual, |interval| interval.0)
     }
 
+    /// Whether a connection that was made by these settings can go on by `new`, if its URL is still there: what differs is
+    /// settled on our side alone.
+    pub fn connects_as(&self, new: &RemoteConfig) -> bool {
+        let renewed = RemoteConfig {
+            urls: new.urls.clone(),
+            export: new.export.clone(),
+            import: new.import.clone(),
+            deny_export: new.deny_export.clone(),
+            reply_prefixes: new.reply_prefixes.clone(),
+            dial_timeout: new.dial_timeout,
+            first_info_timeout: new.first_info_timeout,
+            reconnect: new.reconnect,
+            no_randomize: new.no_randomize,
+            discover: new.discover,
+            ..self.clone()
+        };
+        renewed == *new
+    }
+
     /// How the link is compressed.
     pub fn compression(&self) -> Compression {
         let usual = if self.metered { CompressionMode::Level(CompressionLevel::Best) } else { CompressionMode::Auto };

@@ -10,6 +10,7 @@ mod watchdog;
 
 use crate::config::Config;
 use crate::config::tls::TlsConfig;
+use crate::leaf::{Door, LinkChanges};
 use crate::monitor::ProcessStatus;
 use crate::store::StoreError;
 use crate::system::control::{self, Asked, Request};
@@ -178,16 +179,26 @@ impl Daemon {
         if !fixed.is_empty() {
             return Err(format!("{} can only change with a restart", fixed.join(", ")));
         }
+        let door = new.leaf.listen.as_ref().map(Door::open).transpose().map_err(|error| error.to_string())?;
         self.parts.reload_tls(&new)?;
         self.parts.reload_users(&new).map_err(|error| error.to_string())?;
         self.parts.reload_subjects(&new)?;
+        let links = self.parts.reload_leaf(&new, door);
         warn(&new);
         let (ended, started) = self.parts.adapters.reload(&new.adapter).await;
         self.config = new;
-        Ok(match (ended, started) {
-            (0, 0) if self.config.has_certificates() => "certificates read again, nothing else has changed".to_owned(),
-            (0, 0) => "nothing has changed".to_owned(),
-            _ => format!("{ended} adapters ended, {started} started"),
+        let mut done = Vec::new();
+        if links != LinkChanges::default() {
+            let LinkChanges { added, removed, changed } = links;
+            done.push(format!("{added} leaf remotes added, {removed} removed, {changed} changed"));
+        }
+        if (ended, started) != (0, 0) {
+            done.push(format!("{ended} adapters ended, {started} started"));
+        }
+        Ok(match done.is_empty() {
+            true if self.config.has_certificates() => "certificates read again, nothing else has changed".to_owned(),
+            true => "nothing has changed".to_owned(),
+            false => done.join("; "),
         })
     }
 
@@ -240,7 +251,21 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<&'static str> {
     note("[limits]", old.limits != new.limits);
     note("[jetstream]", old.jetstream != new.jetstream);
     note("[log]", old.log != new.log);
-    note("[leaf]", old.leaf != new.leaf);
+    note("[leaf.listen]", old.leaf.listen.is_some() != new.leaf.listen.is_some());
+    if let (Some(old), Some(new)) = (&old.leaf.listen, &new.leaf.listen) {
+        note("[leaf.listen] host", old.host != new.host);
+        note("[leaf.listen] port", old.port != new.port);
+        note("[leaf.listen] tls", old.tls.is_some() != new.tls.is_some());
+        note("[leaf.listen] users", old.users != new.users);
+        note("[leaf.listen] nkey", old.nkey != new.nkey);
+        note("[leaf.listen] account", old.account != new.account);
+        note("[leaf.listen] isolate", old.isolate != new.isolate);
+    }
+    let remotes = |config: &Config| -> Vec<_> {
+        let remotes = config.uplink.iter().map(|uplink| config.remote_of(uplink));
+        remotes.map(|remote| remote.map(|remote| (remote.name.clone(), remote.account.clone()))).collect()
+    };
+    note("name and account of the [[leaf.remote]] of an [[uplink]]", remotes(old) != remotes(new));
     note("[wan]", old.wan != new.wan);
     note("[[uplink]]", old.uplink != new.uplink);
     changed

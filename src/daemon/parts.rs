@@ -1,7 +1,7 @@
 //! The parts of the daemon, in the order in which they are started and ended.
 
 use super::{StartError, streams};
-use crate::account::{Accounts, GLOBAL_ACCOUNT};
+use crate::account::Accounts;
 use crate::adapters::{AdapterContext, Adapters};
 use crate::auth::{Authenticator, Rules, RulesError, ServerKeys, system_account};
 use crate::config::shares::Subjects;
@@ -10,7 +10,7 @@ use crate::config::{Config, LimitsConfig};
 use crate::events::{self, Events};
 use crate::jetstream::api::Absent;
 use crate::jetstream::{self, JetStream};
-use crate::leaf::{House, Identity, Link, Listener};
+use crate::leaf::{Door, House, Identity, LinkChanges, Links, Listener};
 use crate::monitor::{Counters, Http, Sources, SystemAccount};
 use crate::protocol::Limits;
 use crate::server::tls::TlsPolicy;
@@ -46,7 +46,7 @@ pub(super) struct Parts {
     sources: Arc<Sources>,
     events: Arc<Events>,
     system: SystemAccount,
-    links: Vec<Arc<Link>>,
+    links: Arc<Links>,
     uplinks: Vec<Arc<Uplink>>,
     ends: Ends,
 }
@@ -107,13 +107,15 @@ impl Parts {
         }
         let jetstreams = streams::start(config, &streams_by_jwt, &accounts, &store)?;
         let absent = streams::absent(config, &accounts, &jetstreams);
-        let links = start_links(config, &accounts, &identity, &ends);
+        let withheld = config.uplink.iter().flat_map(|uplink| uplink.captured()).collect();
+        let (remotes, until) = (&config.leaf.remote, ends.links.subscribe());
+        let links = Arc::new(Links::start(remotes, accounts.clone(), identity.clone(), withheld, until));
         let mut uplinks = Vec::new();
         let traffic = Traffic::new(wan_limits(config), config.wan.time);
         for uplink in &config.uplink {
             // A checked configuration names a remote that is there, and has JetStream on; that of `$G` is the first.
-            let remote = config.remote_of(uplink).and_then(|r| links.iter().find(|l| l.name() == r.name));
-            let (Some(link), Some(jetstream)) = (remote, jetstreams.first()) else { continue };
+            let remote = config.remote_of(uplink).and_then(|r| links.find(&r.name));
+            let (Some(link), Some(jetstream)) = (&remote, jetstreams.first()) else { continue };
             let around = Surroundings {
                 gateway: config.server_name.clone(),
                 account: account.clone(),
@@ -222,6 +224,14 @@ impl Parts {
         Ok(())
     }
 
+    /// Has the links and the listener for leafs go on as `config` says; what has changed. `door` is what leafs come in by.
+    pub fn reload_leaf(&self, config: &Config, door: Option<Door>) -> LinkChanges {
+        if let (Some(leafs), Some(door)) = (&self.leafs, door) {
+            leafs.reload(door);
+        }
+        self.links.reload(&config.leaf.remote)
+    }
+
     /// Certificates and policy of TLS for connections to come, the files read again; all or nothing.
     pub fn reload_tls(&self, config: &Config) -> Result<(), String> {
         let clients = client_tls(config).map_err(|error| format!("[tls]: {error}"))?;
@@ -262,7 +272,7 @@ impl Parts {
             "clients": self.clients.status(),
             "store": self.store.stats(),
             "streams": streams,
-            "links": self.links.iter().map(|l| l.status()).collect::<Vec<_>>(),
+            "links": self.links.all().iter().map(|l| l.status()).collect::<Vec<_>>(),
             "leafs": self.leafs.as_ref().map(|l| l.status()),
             "uplinks": self.uplinks.iter().map(|u| u.status()).collect::<Vec<_>>(),
             "adapters": self.adapters.status(),
@@ -297,7 +307,7 @@ impl Parts {
         }
         let _ = self.ends.links.send(true);
         let _ = self.ends.connections.send(true);
-        for link in &self.links {
+        for link in self.links.all() {
             link.stopped().await;
         }
         if let Some(leafs) = &self.leafs {
@@ -350,17 +360,6 @@ fn wan_limits(config: &Config) -> TrafficLimits {
         monthly: wan.monthly.map(|bytes| bytes.0),
         schedule: wan.schedule.clone(),
     }
-}
-
-fn start_links(config: &Config, accounts: &Accounts, identity: &Identity, ends: &Ends) -> Vec<Arc<Link>> {
-    // What an uplink owns never crosses as live traffic, to whichever hub: it would arrive twice.
-    let withheld: Vec<String> = config.uplink.iter().flat_map(|uplink| uplink.captured()).collect();
-    let start = |remote: &crate::config::leaf::RemoteConfig| {
-        let account = accounts.get_or_create(&remote.account);
-        let withheld = if remote.account == GLOBAL_ACCOUNT { withheld.clone() } else { Vec::new() };
-        Link::start(account, remote.clone(), identity.clone(), withheld, ends.links.subscribe())
-    };
-    config.leaf.remote.iter().map(start).collect()
 }
 
 fn stream_status(stream: &jetstream::Stream) -> Value {

@@ -5,7 +5,7 @@ use super::compression::Agreed;
 use super::guest::{Card, Guest};
 use super::info::LeafInfo;
 use super::interest::loop_subject;
-use super::listen::{Leaf, Shared};
+use super::listen::{Door, Leaf, Shared};
 use super::peer::{Counters, Peer, Rules, Side};
 use super::permissions::Filter;
 use super::session::{Control, Session};
@@ -47,8 +47,8 @@ struct Greeted {
 }
 
 impl Shared {
-    fn info(&self, id: u64, nonce: String) -> LeafInfo {
-        let mode = self.config.compression.mode;
+    fn info(&self, door: &Door, id: u64, nonce: String) -> LeafInfo {
+        let mode = door.config.compression.mode;
         LeafInfo {
             server_id: self.identity.server_id.clone(),
             server_name: self.identity.server_name.clone(),
@@ -58,7 +58,7 @@ impl Shared {
             port: self.address.port(),
             headers: true,
             auth_required: true,
-            tls_required: self.tls.is_some(),
+            tls_required: door.tls.is_some(),
             max_payload: self.max_payload as i64,
             jetstream: self.identity.jetstream,
             client_id: id,
@@ -78,9 +78,9 @@ impl Shared {
         address: SocketAddr,
         shutdown: watch::Receiver<bool>,
     ) -> String {
-        let id = self.next_id();
+        let (id, door) = (self.next_id(), self.door());
         let Some(nonce) = crate::auth::nonce() else { return "the system gives no random numbers".into() };
-        let mut info = self.info(id, nonce);
+        let mut info = self.info(&door, id, nonce);
         let kind = match &entrance {
             Entrance::Tcp(_) => ConnectionType::Leafnode,
             Entrance::WebSocket(visit) => {
@@ -93,7 +93,7 @@ impl Shared {
             }
         };
         let mut buffer = Vec::new();
-        let Greeted { mut socket, connect, agreed, tls } = match self.greet(entrance, &info, &mut buffer).await {
+        let Greeted { mut socket, connect, agreed, tls } = match self.greet(&door, entrance, &info, &mut buffer).await {
             Ok(greeted) => greeted,
             Err(error) => return format!("no handshake: {error}"),
         };
@@ -104,7 +104,7 @@ impl Shared {
         let card = Card { id, kind, connect: &connect, nonce: &info.nonce, from: address.ip(), tls: tls.as_ref() };
         let mut rules = self.authenticator.watch();
         let in_force = rules.borrow_and_update().clone();
-        let admitted = Guest::admit(&self.config, &self.accounts, &in_force, &self.hashing, &card).await;
+        let admitted = Guest::admit(&door.config, &self.accounts, &in_force, &self.hashing, &card).await;
         let guest = match admitted {
             Ok(guest) => guest,
             Err(reason) => {
@@ -127,7 +127,7 @@ impl Shared {
         let (reader, out, _writer) = socket.split();
         self.replace_stale(&connect, guest.account.name());
         let counters = Arc::new(Counters::default());
-        let side = Side { peer_is_hub: connect.hub, isolated: self.config.isolate || connect.isolate };
+        let side = Side { peer_is_hub: connect.hub, isolated: door.config.isolate || connect.isolate };
         let peer = Peer::new(guest.account.clone(), out.clone(), side, MAX_LIVE, counters.clone());
         let loop_subject = loop_subject(&guest.account);
         peer.start(self.rules(&guest, &connect.deny_pub), &loop_subject);
@@ -142,6 +142,7 @@ impl Shared {
             counters,
             peer: peer.clone(),
             agreed: agreed.clone(),
+            pin: tls.as_ref().and_then(pin),
         });
         let guard = Connected { shared: self, id, peer: peer.clone() };
         tracing::info!("leaf node {address}: connected ({} {})", connect.name, connect.version);
@@ -188,11 +189,17 @@ impl Shared {
     }
 
     /// INFO and TLS, an agreement on compression, and the leaf's CONNECT.
-    async fn greet(&self, entrance: Entrance, info: &LeafInfo, buffer: &mut Vec<u8>) -> Result<Greeted, WireError> {
+    async fn greet(
+        &self,
+        door: &Door,
+        entrance: Entrance,
+        info: &LeafInfo,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Greeted, WireError> {
         let (mut socket, tls, may_compress) = match entrance {
             Entrance::Tcp(tcp) => {
                 wire::prepare(&tcp);
-                let (socket, tls) = self.secure(tcp, info).await?;
+                let (socket, tls) = door.secure(tcp, info).await?;
                 (socket, tls, true)
             }
             Entrance::WebSocket(visit) => {
@@ -211,7 +218,7 @@ impl Shared {
                 }
                 Greeting::Info(json) if first && may_compress => {
                     let theirs: LeafInfo = serde_json::from_slice(&json).map_err(std::io::Error::from)?;
-                    agreed = Agreed::negotiate(&self.config.compression, &theirs.compression, began.elapsed())
+                    agreed = Agreed::negotiate(&door.config.compression, &theirs.compression, began.elapsed())
                         .map_err(std::io::Error::other)?;
                     if agreed.is_on() {
                         socket = socket.compressed(agreed.clone(), buffer);
@@ -224,35 +231,6 @@ impl Shared {
             }
         }
         Err(WireError::Protocol(crate::protocol::ProtocolError::UnknownOperation))
-    }
-
-    /// INFO and TLS, in the order that is configured.
-    async fn secure(&self, tcp: TcpStream, info: &LeafInfo) -> Result<(Socket, Option<TlsSession>), WireError> {
-        let first = self.config.tls.as_ref().is_some_and(|tls| tls.handshake_first);
-        let mut plain = Socket::Plain(tcp);
-        if !first {
-            plain.send(&info.line()).await?;
-        }
-        let mut session = None;
-        let mut socket = match (plain, &self.tls) {
-            (Socket::Plain(tcp), Some(acceptor)) => {
-                let stream = tokio::time::timeout(STEP_LIMIT, acceptor.accept(tcp)).await;
-                let stream = stream.map_err(|_| WireError::TimedOut)??;
-                let tls_session = TlsSession::of(&stream, first);
-                let pinned = self.config.tls.as_ref().map_or(&[][..], |tls| &tls.pinned_certs);
-                let pin = tls_session.certificates.first().and_then(|certificate| tls::pin(certificate));
-                if !pinned.is_empty() && !pin.is_some_and(|pin| pinned.iter().any(|p| p.eq_ignore_ascii_case(&pin))) {
-                    return Err(std::io::Error::other("its certificate is not among tls.pinned_certs").into());
-                }
-                session = Some(tls_session);
-                Socket::Stream(Box::new(stream))
-            }
-            (plain, _) => plain,
-        };
-        if first {
-            socket.send(&info.line()).await?;
-        }
-        Ok((socket, session))
     }
 
     /// What may cross towards and from a leaf. All subjects unless listed; a leaf's requests to our JetStream API are
@@ -295,6 +273,40 @@ impl Shared {
             old.out.close(CloseReason::Stale);
         }
     }
+}
+
+impl Door {
+    /// INFO and TLS, in the order that is configured.
+    async fn secure(&self, tcp: TcpStream, info: &LeafInfo) -> Result<(Socket, Option<TlsSession>), WireError> {
+        let first = self.config.tls.as_ref().is_some_and(|tls| tls.handshake_first);
+        let mut plain = Socket::Plain(tcp);
+        if !first {
+            plain.send(&info.line()).await?;
+        }
+        let mut session = None;
+        let mut socket = match (plain, &self.tls) {
+            (Socket::Plain(tcp), Some(acceptor)) => {
+                let stream = tokio::time::timeout(STEP_LIMIT, acceptor.accept(tcp)).await;
+                let stream = stream.map_err(|_| WireError::TimedOut)??;
+                let tls_session = TlsSession::of(&stream, first);
+                if !self.takes(pin(&tls_session).as_deref()) {
+                    return Err(std::io::Error::other("its certificate is not among tls.pinned_certs").into());
+                }
+                session = Some(tls_session);
+                Socket::Stream(Box::new(stream))
+            }
+            (plain, _) => plain,
+        };
+        if first {
+            socket.send(&info.line()).await?;
+        }
+        Ok((socket, session))
+    }
+}
+
+/// That of the certificate that was shown.
+fn pin(session: &TlsSession) -> Option<String> {
+    session.certificates.first().and_then(|certificate| tls::pin(certificate))
 }
 
 /// A connected leaf; dropping it takes it out of the account and the list.

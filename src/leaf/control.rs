@@ -4,17 +4,12 @@ use super::compression::Agreed;
 use super::dial::advice;
 use super::info::LeafInfo;
 use super::link::Link;
-use super::peer::Peer;
 use super::session::Control;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The control of one connection to a hub.
 pub(super) struct HubControl<'a> {
     pub link: &'a Link,
-    pub peer: Arc<Peer>,
-    /// What it has said of itself.
-    pub hub: LeafInfo,
     pub agreed: Agreed,
     /// A message against the import list was logged already.
     pub refused: bool,
@@ -23,10 +18,10 @@ pub(super) struct HubControl<'a> {
 impl Control for HubControl<'_> {
     fn info(&mut self, json: &[u8]) -> Result<(), String> {
         let info: LeafInfo = serde_json::from_slice(json).map_err(|e| format!("its INFO is not valid: {e}"))?;
-        let name = &self.link.config.name;
+        let (name, config) = (self.link.name(), self.link.config());
         if info.ldm {
             let announced = self.link.current().hub.leafnode_urls.as_ref().map_or(0, Vec::len);
-            if self.link.config.urls.len() > 1 || self.link.config.discover && announced > 1 {
+            if config.urls.len() > 1 || config.discover && announced > 1 {
                 return Err("the hub is about to shut down (lame duck)".into());
             }
             tracing::warn!("leaf remote {name:?}: the hub is about to shut down (lame duck)");
@@ -38,13 +33,18 @@ impl Control for HubControl<'_> {
             self.link.current().hub.ws_connect_urls = Some(urls.clone());
         }
         // As in nats-server: an INFO without permissions leaves them as they are.
-        let changed = (info.import.is_some() || info.export.is_some())
-            && (info.import != self.hub.import || info.export != self.hub.export);
+        let changed = {
+            let hub = &mut self.link.current().hub;
+            let changed = (info.import.is_some() || info.export.is_some())
+                && (info.import != hub.import || info.export != hub.export);
+            if changed {
+                (hub.import, hub.export) = (info.import, info.export);
+            }
+            changed
+        };
         if changed {
             tracing::info!("leaf remote {name:?}: the hub has changed this leaf's permissions");
-            self.hub.import = info.import;
-            self.hub.export = info.export;
-            self.peer.start(self.link.rules(&self.hub), &self.link.loop_subject);
+            self.link.rule();
         }
         Ok(())
     }
@@ -56,7 +56,7 @@ impl Control for HubControl<'_> {
         if fatal.iter().any(|word| text.contains(word)) {
             return Err(line);
         }
-        tracing::warn!("leaf remote {:?}: {line}", self.link.config.name);
+        tracing::warn!("leaf remote {:?}: {line}", self.link.name());
         Ok(())
     }
 
@@ -71,7 +71,7 @@ impl Control for HubControl<'_> {
         if !self.refused {
             tracing::warn!(
                 "leaf remote {:?}: the hub sent {subject:?}, which the import list does not allow; not taken (logged once)",
-                self.link.config.name
+                self.link.name()
             );
             self.refused = true;
         }

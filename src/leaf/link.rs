@@ -38,7 +38,11 @@ const DENIED: [&str; 4] = ["$JS.API.>", "$KV.>", "$OBJ.>", "$SYS.>"];
 
 /// The link to one hub.
 pub struct Link {
-    pub(super) config: RemoteConfig,
+    name: String,
+    config: watch::Sender<Arc<RemoteConfig>>,
+    /// Held while rules are made and put in force, so that the last ones are those of the last change.
+    ruling: Mutex<()>,
+    removed: watch::Sender<bool>,
     account: Arc<Account>,
     identity: Identity,
     withheld: Vec<String>,
@@ -91,7 +95,10 @@ impl Link {
     ) -> Arc<Link> {
         let down = LinkState::Down { since: SystemTime::now(), reason: "not connected yet".into(), next_dial: None };
         let link = Arc::new(Link {
-            config,
+            name: config.name.clone(),
+            config: watch::Sender::new(Arc::new(config)),
+            ruling: Mutex::default(),
+            removed: watch::Sender::new(false),
             loop_subject: loop_subject(&account),
             account,
             identity,
@@ -104,7 +111,11 @@ impl Link {
         });
         let task = link.clone();
         tokio::spawn(async move {
-            task.run(shutdown).await;
+            let mut removed = task.removed.subscribe();
+            tokio::select! {
+                () = task.run(shutdown) => {}
+                _ = removed.wait_for(|removed| *removed) => task.down("taken out of the configuration", None),
+            }
             task.stopped.send_replace(true);
         });
         link
@@ -112,7 +123,49 @@ impl Link {
 
     /// The configured name.
     pub fn name(&self) -> &str {
-        &self.config.name
+        &self.name
+    }
+
+    /// The account that is joined to the hub's.
+    pub fn account(&self) -> &str {
+        self.account.name()
+    }
+
+    /// The configuration in force.
+    pub(super) fn config(&self) -> Arc<RemoteConfig> {
+        self.config.borrow().clone()
+    }
+
+    /// Goes on by `new`, a configuration of the same name and account; whether it is another. The connection stays where it
+    /// can: what may cross changes on it at once, and the pauses between dials at the next one. Everything else takes a
+    /// new connection, which is dialled now.
+    pub fn reconfigure(&self, new: &RemoteConfig) -> bool {
+        let changed = self.config.send_if_modified(|config| {
+            let changed = **config != *new;
+            *config = Arc::new(new.clone());
+            changed
+        });
+        if changed {
+            self.rule();
+        }
+        changed
+    }
+
+    /// Gives the connection up and dials no more.
+    pub fn remove(&self) {
+        self.removed.send_replace(true);
+    }
+
+    /// Puts in force what the configuration and the hub allow now.
+    pub(super) fn rule(&self) {
+        let _ruling = self.ruling.lock().unwrap_or_else(PoisonError::into_inner);
+        let (peer, hub) = {
+            let current = self.current();
+            (current.peer.clone(), current.hub.clone())
+        };
+        if let Some(peer) = peer {
+            peer.start(self.rules(&hub), &self.loop_subject);
+        }
     }
 
     /// Hands a message straight to the hub, past the local router and the operator's lists. It leaves with whatever else
@@ -171,7 +224,7 @@ impl Link {
         let list = |filter: &Filter| filter.allow.iter().map(|s| s.to_string()).collect();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         LinkStatus {
-            name: self.config.name.clone(),
+            name: self.name.clone(),
             up,
             since: seconds(since),
             reason,
@@ -213,7 +266,7 @@ impl Link {
     }
 
     pub(super) fn rules(&self, hub: &LeafInfo) -> Rules {
-        let config = &self.config;
+        let config = self.config();
         let denied: Vec<String> = DENIED.map(String::from).to_vec();
         let not_in: Vec<String> = denied.iter().chain(&config.deny_import).cloned().collect();
         let announce = Filter::new(&config.import, &config.reply_prefixes, &not_in, hub.import.as_ref());
@@ -229,22 +282,24 @@ impl Link {
     }
 
     async fn run(&self, mut shutdown: watch::Receiver<bool>) {
-        let name = &self.config.name;
-        let reconnect = self.config.reconnect;
-        let mut backoff = Backoff::new(reconnect.min.0, reconnect.max.0, fastrand::u64(..));
-        let mut urls = self.urls();
-        if !self.config.no_randomize {
-            fastrand::shuffle(&mut urls);
-        }
+        let name = &self.name;
+        let mut configured = self.config.subscribe();
+        let mut config = configured.borrow_and_update().clone();
+        let mut backoff = backoff_of(&config);
+        let mut urls = self.urls(&config);
         let mut last_reason = String::new();
-        for turn in 0.. {
+        let mut turn = 0;
+        loop {
             let began = tokio::time::Instant::now();
-            let reason = match urls.get(turn % urls.len().max(1)) {
-                None => "no valid URL is configured".to_owned(),
+            let dialled = urls.get(turn % urls.len().max(1)).cloned();
+            turn += 1;
+            let ended = match &dialled {
+                None => Ok("no valid URL is configured".to_owned()),
                 Some(url) => {
                     let end = shutdown.clone();
                     tokio::select! {
-                        reason = self.session(url, end) => format!("{url}: {reason}"),
+                        reason = self.session(url, &config, end) => Ok(format!("{url}: {reason}")),
+                        new = reconfigured(&mut configured, &config, url) => Err(new),
                         _ = shutdown.wait_for(|end| *end) => return,
                     }
                 }
@@ -252,6 +307,16 @@ impl Link {
             if *shutdown.borrow() {
                 return;
             }
+            let reason = match ended {
+                Ok(reason) => reason,
+                Err(new) => {
+                    tracing::info!("leaf remote {name:?}: its configuration has changed; dialling anew");
+                    self.down("its configuration has changed", None);
+                    (backoff, urls) = (backoff_of(&new), self.urls(&new));
+                    (config, turn, last_reason) = (new, 0, String::new());
+                    continue;
+                }
+            };
             if began.elapsed() >= STABLE {
                 backoff.reset();
             }
@@ -267,22 +332,32 @@ impl Link {
             }
             self.down(&reason, Some(SystemTime::now() + pause));
             last_reason = reason;
-            if self.config.discover {
-                self.discovered(&mut urls);
-            }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                _ = configured.changed() => {}
                 _ = shutdown.wait_for(|end| *end) => return,
+            }
+            let new = configured.borrow_and_update().clone();
+            if !Arc::ptr_eq(&new, &config) {
+                (backoff, urls) = (backoff_of(&new), self.urls(&new));
+                (config, turn) = (new, 0);
+            }
+            if config.discover {
+                self.discovered(&mut urls);
             }
             self.down(&last_reason, None);
         }
     }
 
-    fn urls(&self) -> Vec<Url> {
-        let parsed = self.config.urls.iter().map(|text| Url::parse(text));
-        parsed
-            .filter_map(|url| url.inspect_err(|e| tracing::error!("leaf remote {:?}: {e}", self.config.name)).ok())
-            .collect()
+    fn urls(&self, config: &RemoteConfig) -> Vec<Url> {
+        let parsed = config.urls.iter().map(|text| Url::parse(text));
+        let mut urls: Vec<_> = parsed
+            .filter_map(|url| url.inspect_err(|e| tracing::error!("leaf remote {:?}: {e}", self.name)).ok())
+            .collect();
+        if !config.no_randomize {
+            fastrand::shuffle(&mut urls);
+        }
+        urls
     }
 
     /// Adds the addresses that the hub has announced; they take the TLS setting of the configured ones.
@@ -312,15 +387,15 @@ impl Link {
     }
 
     /// One connection from dial to end; returns why it ended.
-    async fn session(&self, url: &Url, shutdown: watch::Receiver<bool>) -> String {
+    async fn session(&self, url: &Url, config: &RemoteConfig, shutdown: watch::Receiver<bool>) -> String {
         let Dialled { socket, buffer, address, info, agreed } =
-            match dial::dial(url, &self.config, &self.identity, self.account.name()).await {
+            match dial::dial(url, config, &self.identity, self.account.name()).await {
                 Ok(dialled) => dialled,
                 Err(error) => return error.to_string(),
             };
         let (reader, out, writer) = socket.split();
-        let max_live = self.config.max_pending.as_usize();
-        let side = Side { peer_is_hub: !self.config.hub, isolated: self.config.isolate };
+        let max_live = config.max_pending.as_usize();
+        let side = Side { peer_is_hub: !config.hub, isolated: config.isolate };
         let peer = Peer::new(self.account.clone(), out.clone(), side, max_live, self.counters.clone());
         if let Ok(limit @ 1..) = usize::try_from(info.max_payload) {
             peer.max_payload.store(limit, Ordering::Relaxed);
@@ -329,15 +404,8 @@ impl Link {
         // Takes the peer out of the account and the link down however the session ends.
         let guard = Established { link: self, peer: peer.clone() };
         let session = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
-        tracing::info!(
-            "leaf remote {:?}: connected to {} ({} {})",
-            self.config.name,
-            url,
-            info.server_name,
-            info.version
-        );
+        tracing::info!("leaf remote {:?}: connected to {} ({} {})", self.name, url, info.server_name, info.version);
         let hub_name = info.server_name.clone();
-        let hub = info.clone();
         *self.current() = Current {
             peer: Some(peer.clone()),
             hub: info,
@@ -346,17 +414,19 @@ impl Link {
             rtt: None,
             compression: agreed.name(),
         };
+        // Another configuration may have come since it was asked for rules.
+        self.rule();
         self.state.send_replace(LinkState::Up {
             since: SystemTime::now(),
             hub_name,
             hub_url: url.to_string(),
             session,
         });
-        let mut control = HubControl { link: self, peer: peer.clone(), hub, agreed, refused: false };
+        let mut control = HubControl { link: self, agreed, refused: false };
         let session = Session {
             peer,
             loop_subject: &self.loop_subject,
-            ping_interval: self.config.ping_interval(),
+            ping_interval: config.ping_interval(),
             max_payload: self.max_payload().unwrap_or_default(),
             shutdown,
         };
@@ -366,6 +436,28 @@ impl Link {
         // deadline, and must not hold up the next dial.
         let _ = tokio::time::timeout(WRITER_LIMIT, writer).await;
         reason
+    }
+}
+
+fn backoff_of(config: &RemoteConfig) -> Backoff {
+    Backoff::new(config.reconnect.min.0, config.reconnect.max.0, fastrand::u64(..))
+}
+
+/// Waits for a configuration that a connection to `url` by `old` cannot go on with.
+async fn reconfigured(
+    configured: &mut watch::Receiver<Arc<RemoteConfig>>,
+    old: &RemoteConfig,
+    url: &Url,
+) -> Arc<RemoteConfig> {
+    let stays = |new: &RemoteConfig| {
+        old.connects_as(new)
+            && (old.urls == new.urls || new.urls.iter().any(|text| Url::parse(text).is_ok_and(|new| new == *url)))
+    };
+    let new = configured.wait_for(|new| !stays(new)).await.map(|new| new.clone());
+    match new {
+        Ok(new) => new,
+        // The link itself holds the other end.
+        Err(_) => std::future::pending().await,
     }
 }
 

@@ -10,19 +10,21 @@ use super::peer::{Counters, Peer};
 use super::status::LeafConnection;
 use crate::account::Accounts;
 use crate::auth::{Authenticator, Hashing};
+use crate::config::compression::CompressionMode;
 use crate::config::leaf::ListenConfig;
 use crate::config::secret::SecretError;
-use crate::server::outbound::Outbound;
+use crate::server::outbound::{CloseReason, Outbound};
 use crate::server::websocket::LeafVisit;
 use crate::system::tls::{self, ServerSide, TlsError, TlsFiles};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 /// Most leafs at a time.
 const MAX_LEAFS: usize = 1024;
@@ -38,13 +40,18 @@ pub(super) struct Shared {
     pub accounts: Arc<Accounts>,
     pub authenticator: Arc<Authenticator>,
     pub hashing: Hashing,
-    pub config: ListenConfig,
+    door: RwLock<Arc<Door>>,
     pub identity: Identity,
     pub address: SocketAddr,
     pub max_payload: usize,
-    pub tls: Option<tokio_rustls::TlsAcceptor>,
     leafs: Mutex<Vec<Leaf>>,
     next: AtomicU64,
+}
+
+/// The configuration that leafs come in by, with its certificates read.
+pub struct Door {
+    pub(super) config: ListenConfig,
+    pub(super) tls: Option<TlsAcceptor>,
 }
 
 /// A leaf that is connected.
@@ -61,6 +68,8 @@ pub(super) struct Leaf {
     pub counters: Arc<Counters>,
     pub peer: Arc<Peer>,
     pub agreed: Agreed,
+    /// Of the certificate that it has shown.
+    pub pin: Option<String>,
 }
 
 /// A snapshot of one leaf.
@@ -129,18 +138,7 @@ impl Listener {
         for user in &config.users {
             user.password.read()?;
         }
-        let tls = match &config.tls {
-            None => None,
-            Some(files) => {
-                let files = TlsFiles {
-                    ca_file: files.ca_file.clone(),
-                    cert_file: Some(files.cert_file.clone()),
-                    key_file: Some(files.key_file.clone()),
-                };
-                let side = ServerSide { verify: files.ca_file.is_some(), files, only_tls13: false };
-                Some(tokio_rustls::TlsAcceptor::from(tls::server(&side)?))
-            }
-        };
+        let door = Door::open(&config)?;
         let failed = |error| ListenError::Bind { host: config.host.clone(), port: config.port, error };
         let listener = TcpListener::bind((config.host.as_str(), config.port)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -151,13 +149,28 @@ impl Listener {
             identity: house.identity,
             address,
             max_payload: house.max_payload,
-            tls,
+            door: RwLock::new(Arc::new(door)),
             leafs: Mutex::default(),
             next: AtomicU64::new(1),
-            config,
         });
         let task = tokio::spawn(accept(shared.clone(), listener, house.visits, shutdown));
         Ok(Listener { shared, task: Mutex::new(Some(task)) })
+    }
+
+    /// Has leafs come in by `door` from now on. Of those that are here the ones go, and come again, whose compression has to be
+    /// agreed upon anew, or whose certificate is not among those that are pinned now.
+    pub fn reload(&self, door: Door) {
+        let new = Arc::new(door);
+        let old =
+            std::mem::replace(&mut *self.shared.door.write().unwrap_or_else(PoisonError::into_inner), new.clone());
+        let recompressed = old.config.compression != new.config.compression;
+        for leaf in self.shared.leafs().iter() {
+            let agreed = leaf.agreed.name();
+            let other = recompressed && agreed != CompressionMode::NotSupported.name();
+            if other && agreed != new.config.compression.mode.name() || !new.takes(leaf.pin.as_deref()) {
+                leaf.out.close(CloseReason::ClientClosed);
+            }
+        }
     }
 
     /// The address that is bound.
@@ -238,7 +251,40 @@ async fn accept(
     while leafs.join_next().await.is_some() {}
 }
 
+impl Door {
+    /// By that configuration.
+    ///
+    /// # Errors
+    /// Its certificates cannot be used.
+    pub fn open(config: &ListenConfig) -> Result<Door, ListenError> {
+        let tls = match &config.tls {
+            None => None,
+            Some(files) => {
+                let files = TlsFiles {
+                    ca_file: files.ca_file.clone(),
+                    cert_file: Some(files.cert_file.clone()),
+                    key_file: Some(files.key_file.clone()),
+                };
+                let side = ServerSide { verify: files.ca_file.is_some(), files, only_tls13: false };
+                Some(TlsAcceptor::from(tls::server(&side)?))
+            }
+        };
+        Ok(Door { config: config.clone(), tls })
+    }
+
+    /// Whether a leaf may come in that has shown the certificate with this pin.
+    pub(super) fn takes(&self, pin: Option<&str>) -> bool {
+        let pinned = self.config.tls.as_ref().map_or(&[][..], |tls| &tls.pinned_certs);
+        pinned.is_empty() || pin.is_some_and(|pin| pinned.iter().any(|known| known.eq_ignore_ascii_case(pin)))
+    }
+}
+
 impl Shared {
+    /// By what a leaf comes in that comes now.
+    pub fn door(&self) -> Arc<Door> {
+        self.door.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The number of the next connection.
     pub fn next_id(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)

@@ -14,6 +14,7 @@ mod guest;
 mod info;
 mod interest;
 mod link;
+mod links;
 mod listen;
 mod liveness;
 mod peer;
@@ -26,5 +27,6 @@ pub use dial::Identity;
 #[cfg(fuzzing)]
 pub use info::LeafInfo;
 pub use link::{Link, LinkError};
-pub use listen::{House, LeafStatus, ListenError, Listener};
+pub use links::{LinkChanges, Links};
+pub use listen::{Door, House, LeafStatus, ListenError, Listener};
 pub use status::{LeafConnection, LinkState, LinkStatus};

@@ -5,7 +5,7 @@ use super::text;
 use crate::account::{Account, Accounts};
 use crate::config::Config;
 use crate::jetstream::JetStream;
-use crate::leaf::{LeafConnection, Link, Listener};
+use crate::leaf::{LeafConnection, Links, Listener};
 use crate::server::View;
 use crate::store::Store;
 use crate::system::control::{Asked, Request};
@@ -34,7 +34,7 @@ pub struct Sources {
     /// Leafs that connect to us.
     pub leafs: Option<Arc<Listener>>,
     /// Links to hubs.
-    pub links: Vec<Arc<Link>>,
+    pub links: Arc<Links>,
     /// The disk.
     pub store: Store,
     /// Asks for what `leafd status` shows.
@@ -97,14 +97,14 @@ impl Sources {
 
     /// Leaf connections that are up, to hubs and from leafs.
     pub(super) fn leaf_connections(&self) -> Vec<LeafConnection> {
-        let hubs = self.links.iter().filter_map(|link| link.connection());
+        let hubs = self.links.all().into_iter().filter_map(|link| link.connection());
         hubs.chain(self.leafs.iter().flat_map(|leafs| leafs.connections())).collect()
     }
 
     /// What crossed leaf connections: those to hubs since the start, those of leafs that are connected now.
     pub(super) fn crossed(&self) -> Crossed {
         let mut sum = Crossed::default();
-        for link in self.links.iter().map(|link| link.status()) {
+        for link in self.links.all().into_iter().map(|link| link.status()) {
             sum.in_msgs += link.received;
             sum.in_bytes += link.received_bytes;
             sum.out_msgs += link.sent;

@@ -12,6 +12,7 @@ mod differential;
 mod failover;
 mod options;
 mod proxies;
+mod reload;
 mod rig;
 mod slow;
 mod websocket;
