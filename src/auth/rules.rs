@@ -6,6 +6,7 @@ use super::jwt::JwtError;
 use super::keys::ServerKeys;
 use super::nkey;
 use super::password::{self, Hashing};
+use super::resolver::Tokens;
 use super::session::{Session, Source};
 use super::trust::{SharedByJwt, StreamsByJwt, Trust, TrustError};
 use super::users::{User, Users, UsersError, read};
@@ -23,6 +24,7 @@ use std::time::{Duration, SystemTime};
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a client brings to prove who it is.
+#[derive(Clone, Copy)]
 pub struct Attempt<'a> {
     /// Its CONNECT.
     pub connect: &'a Connect,
@@ -39,6 +41,7 @@ pub struct Attempt<'a> {
 }
 
 /// What a TLS handshake came to.
+#[derive(Clone, Copy)]
 pub struct Handshake<'a> {
     /// `1.2` or `1.3`.
     pub version: &'a str,
@@ -95,6 +98,9 @@ pub enum Refusal {
     /// The account of a JWT.
     #[error("the account of the user JWT is not known, has expired, or is signed by no trusted operator")]
     Account,
+    /// An account that is not pinned.
+    #[error("account {0} is not listed in resolver_pinned_accounts")]
+    Pinned(String),
     /// The issuer of a JWT.
     #[error("the user JWT is signed by a key that its account does not name")]
     Issuer,
@@ -153,11 +159,16 @@ enum Single {
 }
 
 impl Rules {
-    /// Reads the rules; accounts with users that are not there yet are made. Who is asked about clients gets to see `keys`.
+    /// Reads the rules, with the JWTs of the accounts that are `known`; accounts with users that are not there yet are made. Who is asked about clients gets to see `keys`.
     ///
     /// # Errors
     /// What does not fit together, by name.
-    pub fn new(config: &Config, accounts: &Accounts, keys: &Arc<ServerKeys>) -> Result<Rules, RulesError> {
+    pub fn new(
+        config: &Config,
+        known: &Tokens,
+        accounts: &Accounts,
+        keys: &Arc<ServerKeys>,
+    ) -> Result<Rules, RulesError> {
         let (authorization, configured) = (config.authorization.as_ref(), &config.accounts);
         let maps = |tls: Option<&TlsConfig>| tls.is_some_and(|tls| tls.verify_and_map);
         let users = Users::new(authorization, configured, accounts)?;
@@ -177,7 +188,7 @@ impl Rules {
         let timeout = authorization.and_then(|a| a.timeout).map_or(TIMEOUT, |timeout| timeout.0);
         let (name, host) = (config.server_name.clone(), config.listen.host.clone());
         let asker = Asker { keys: keys.clone(), name, host, timeout };
-        let trust = authorization.map(|a| Trust::new(a, accounts, &asker)).transpose()?.flatten();
+        let trust = authorization.map(|a| Trust::new(a, known, accounts, &asker)).transpose()?.flatten();
         if trust.is_some() && !users.is_empty() {
             return Err(TrustError::Both("users of [accounts]").into());
         }
@@ -379,6 +390,9 @@ impl Rules {
             if now.password == before.password && now.may_connect_by(attempt.kind) {
                 return Ok(Session::of(now));
             }
+        }
+        if let (Source::Jwt(by), Some(trust)) = (&session.source, &self.trust) {
+            return trust.renew(session, by, attempt).await;
         }
         if let (Source::Callout { config, until }, Some(callout)) = (&session.source, &self.callout)
             && callout.is_still(config)

@@ -1,6 +1,8 @@
 //! Who a client has been found to be.
 
 use super::Permissions;
+use super::operators::OperatorKeys;
+use super::trusted_account::TrustedAccount;
 use super::users::User;
 use crate::account::Account;
 use crate::config::auth::AuthCalloutConfig;
@@ -63,9 +65,22 @@ pub(super) enum Source {
     /// One of the users listed.
     User(Arc<User>),
     /// A JWT.
-    Jwt,
+    Jwt(ByJwt),
     /// The service that this configuration names; what it said holds until then.
     Callout { config: Arc<AuthCalloutConfig>, until: Option<(Instant, Ending)> },
+}
+
+/// Whose JWTs let a user in.
+#[derive(Clone)]
+pub struct ByJwt {
+    /// The operators of then.
+    pub(super) operators: Arc<OperatorKeys>,
+    /// Its account, and the one whose service was asked about it.
+    pub(super) accounts: Vec<Arc<TrustedAccount>>,
+    /// Public nkey of who signed the user's JWT.
+    pub(super) signer: String,
+    /// When it ends.
+    pub(super) until: Option<(Instant, Ending)>,
 }
 
 impl Session {
@@ -92,8 +107,17 @@ impl Session {
         user: &str,
         limits: Limits,
         ends: Option<(Duration, Ending)>,
+        by: ByJwt,
     ) -> Session {
-        Session { permissions, limits, ends, ..Session::new(account, user, Source::Jwt) }
+        Session { permissions, limits, ends, ..Session::new(account, user, Source::Jwt(by)) }
+    }
+
+    /// The same, which also holds only as long as `jwt` does.
+    pub(super) fn also_by(mut self, jwt: &Arc<TrustedAccount>) -> Session {
+        if let Source::Jwt(by) = &mut self.source {
+            by.accounts.push(jwt.clone());
+        }
+        self
     }
 
     /// A user that the service of `config` has named.

@@ -2,31 +2,36 @@
 //! an account signs users; the server knows the operators and the accounts' JWTs, a user brings its own.
 
 use super::callout::{Asker, CalloutError, Service, without_requests};
-use super::jwt::{
-    AccountClaims, Claims, JetStreamClaims, JwtError, Names, OperatorClaims, UNLIMITED, UserClaims, UserLimits,
-};
+use super::jwt::{AccountClaims, Claims, JetStreamClaims, JwtError, Names, UNLIMITED, UserClaims, UserLimits};
 use super::jwt::{fill_in, mappings, shares, valid_for};
+use super::operators::{OperatorKeys, system_account};
+use super::resolver::Tokens;
 use super::rules::{Attempt, Refusal};
-use super::session::{Ending, Limits, Session};
+use super::session::{ByJwt, Ending, Limits, Session};
+use super::trusted_account::TrustedAccount;
 use super::{Permissions, nkey};
 use crate::account::{Account, Accounts, Mappings, Shares};
 use crate::config::auth::AuthorizationConfig;
 use crate::jetstream::AccountLimits;
+use crate::protocol::Connect;
 use crate::subject::InvalidEntry;
-use nkeys::{KeyPairType, XKey};
+use nkeys::KeyPairType;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Name of the limits of streams with one replica.
 const TIER: &str = "R1";
 
 /// Whose signatures count, and the accounts known.
 pub struct Trust {
-    keys: BTreeSet<String>,
-    strict: bool,
-    accounts: BTreeMap<String, TrustedAccount>,
+    operators: Arc<OperatorKeys>,
+    accounts: BTreeMap<String, KnownAccount>,
+    /// The only ones whose users may connect; empty: all.
+    pinned: BTreeSet<String>,
+    /// The user that those are who bring no JWT, and its token.
+    sentinel: Option<(Claims<UserClaims>, String)>,
     asker: Asker,
 }
 
@@ -44,12 +49,9 @@ pub struct SharedByJwt {
     pub change: Option<Duration>,
 }
 
-struct TrustedAccount {
-    claims: Claims<AccountClaims>,
+struct KnownAccount {
+    jwt: Arc<TrustedAccount>,
     account: Arc<Account>,
-    default_permissions: Option<Arc<Permissions>>,
-    /// Of the service that says who its users are.
-    xkey: Option<XKey>,
 }
 
 /// What is wrong with operators, keys or account JWTs.
@@ -73,16 +75,16 @@ pub enum TrustError {
     #[error("[authorization] trusted_keys: {0:?} is not a public operator nkey (they begin with O)")]
     Key(String),
     /// An account's JWT.
-    #[error("[authorization] resolver_preload {0:?}: {1}")]
+    #[error("[authorization] account JWT of {0:?}: {1}")]
     Account(String, JwtError),
     /// A JWT under another account's key.
-    #[error("[authorization] resolver_preload {0:?}: the JWT is that of account {1:?}")]
+    #[error("[authorization] account JWT of {0:?}: the JWT is that of account {1:?}")]
     Subject(String, String),
     /// Its default permissions.
-    #[error("[authorization] resolver_preload {0:?}: default_permissions: {1}")]
+    #[error("[authorization] account JWT of {0:?}: default_permissions: {1}")]
     Permissions(String, InvalidEntry),
     /// The key of its auth callout.
-    #[error("[authorization] resolver_preload {0:?}: authorization.xkey: {1:?} is not a public curve key")]
+    #[error("[authorization] account JWT of {0:?}: authorization.xkey: {1:?} is not a public curve key")]
     Xkey(String, String),
     /// Things of another mode.
     #[error("[authorization]: with operator or trusted_keys, {0} cannot be used: accounts and users come by JWT")]
@@ -90,31 +92,12 @@ pub enum TrustError {
     /// Two system accounts.
     #[error("[authorization] system_account: {0:?} is not that of the operator's JWT, {1:?}")]
     SystemAccount(String, String),
-}
-
-/// The system account that configuration or operator name.
-pub fn system_account(config: &AuthorizationConfig) -> Option<String> {
-    let named = || {
-        let operators = operators(config).ok()?;
-        operators.into_iter().map(|operator| operator.nats.system_account).find(|account| !account.is_empty())
-    };
-    config.system_account.clone().or_else(named)
-}
-
-fn operators(config: &AuthorizationConfig) -> Result<Vec<Claims<OperatorClaims>>, TrustError> {
-    let read = |text: &String| {
-        let text = match text.trim_start().starts_with("eyJ") {
-            true => text.clone(),
-            false => {
-                let path = PathBuf::from(text);
-                std::fs::read_to_string(&path).map_err(|error| TrustError::File { path, error })?
-            }
-        };
-        // The token alone, or between BEGIN and END lines.
-        let token = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('-'));
-        Claims::decode(token.unwrap_or_default()).map_err(TrustError::Operator)
-    };
-    config.operator.iter().map(read).collect()
+    /// Not an account's key.
+    #[error("[authorization] resolver_pinned_accounts: pinned account key {0:?} is not a valid public account nkey")]
+    Pinned(String),
+    /// The JWT of those who bring none.
+    #[error("[authorization] default_sentinel: {0}")]
+    Sentinel(&'static str),
 }
 
 impl Trust {
@@ -122,30 +105,17 @@ impl Trust {
     ///
     /// # Errors
     /// What is wrong, by name.
-    pub fn new(config: &AuthorizationConfig, accounts: &Accounts, asker: &Asker) -> Result<Option<Trust>, TrustError> {
-        let operators = operators(config)?;
-        let mut keys = BTreeSet::new();
-        for operator in &operators {
-            let wanted = &operator.nats.assert_server_version;
-            if version(wanted) > version(crate::protocol::NATS_VERSION) {
-                return Err(TrustError::Version(operator.subject.clone(), wanted.clone()));
+    pub fn new(
+        config: &AuthorizationConfig,
+        known: &Tokens,
+        accounts: &Accounts,
+        asker: &Asker,
+    ) -> Result<Option<Trust>, TrustError> {
+        let operators = Arc::new(OperatorKeys::read(config)?);
+        if operators.keys.is_empty() {
+            if config.default_sentinel.is_some() {
+                return Err(TrustError::Sentinel("default sentinel requires operators and accounts"));
             }
-            if let Some(own) = &config.system_account
-                && !operator.nats.system_account.is_empty()
-                && *own != operator.nats.system_account
-            {
-                return Err(TrustError::SystemAccount(own.clone(), operator.nats.system_account.clone()));
-            }
-            if !operator.nats.strict_signing_key_usage {
-                keys.insert(operator.subject.clone());
-            }
-            keys.extend(operator.nats.signing_keys.iter().cloned());
-        }
-        keys.extend(config.trusted_keys.iter().cloned());
-        if let Some(key) = keys.iter().find(|key| !nkey::is_public(key, KeyPairType::Operator)) {
-            return Err(TrustError::Key(key.clone()));
-        }
-        if keys.is_empty() {
             return Ok(None);
         }
         for (used, what) in [
@@ -158,38 +128,38 @@ impl Trust {
                 return Err(TrustError::Both(what));
             }
         }
-        let strict = operators.iter().any(|operator| operator.nats.strict_signing_key_usage);
-        let mut trust = Trust { keys, strict, accounts: BTreeMap::new(), asker: asker.clone() };
-        for (key, token) in &config.resolver_preload {
-            trust.add(key, token, accounts)?;
+        let (pinned, sentinel, asker) = (pinned(config)?, sentinel(config)?, asker.clone());
+        let mut trust = Trust { operators, accounts: BTreeMap::new(), pinned, sentinel, asker };
+        for (key, token) in known {
+            // What lies in a directory has come from elsewhere, and one bad account there is no reason to turn all away.
+            let preloaded = config.resolver_preload.get(key) == Some(token);
+            match TrustedAccount::read(key, token) {
+                Ok(jwt) => trust.add(key, jwt, accounts),
+                Err(error) if preloaded => return Err(error),
+                Err(error) => tracing::error!("account {key} is not known: {error}"),
+            }
+        }
+        if let (Some(key), Some(operator), true) =
+            (system_account(config), &trust.operators.first, config.resolver.is_some())
+            && !trust.accounts.contains_key(&key)
+        {
+            let jwt = Arc::new(TrustedAccount::awaited(&key, operator));
+            trust.accounts.insert(key.clone(), KnownAccount { jwt, account: accounts.get_or_create(&key) });
         }
         Ok(Some(trust))
     }
 
-    fn add(&mut self, key: &str, token: &str, accounts: &Accounts) -> Result<(), TrustError> {
-        let claims = Claims::<AccountClaims>::decode(token.trim());
-        let claims = claims.map_err(|error| TrustError::Account(key.to_owned(), error))?;
-        if claims.subject != key {
-            return Err(TrustError::Subject(key.to_owned(), claims.subject));
-        }
-        let lists = claims.nats.default_permissions.lists();
-        let default_permissions = lists
-            .map(|lists| Permissions::new(&lists))
-            .transpose()
-            .map_err(|entry| TrustError::Permissions(key.to_owned(), entry))?;
+    fn add(&mut self, key: &str, jwt: TrustedAccount, accounts: &Accounts) {
+        let claims = &jwt.claims;
         if let Err(error) = claims.validate() {
             tracing::error!("account {key} ({}) is not known: {error}", claims.name);
-            return Ok(());
+            return;
         }
-        if !self.keys.contains(&claims.issuer) {
+        if !self.operators.keys.contains(&claims.issuer) {
             tracing::warn!("account {key} ({}) is signed by no operator that is trusted", claims.name);
         }
-        let xkey = Some(&*claims.nats.authorization.xkey).filter(|xkey| !xkey.is_empty());
-        let xkey = xkey.map(XKey::from_public_key).transpose();
-        let xkey = xkey.map_err(|_| TrustError::Xkey(key.to_owned(), claims.nats.authorization.xkey.clone()))?;
-        let account = accounts.get_or_create(key);
-        self.accounts.insert(key.to_owned(), TrustedAccount { claims, account, default_permissions, xkey });
-        Ok(())
+        let known = KnownAccount { jwt: Arc::new(jwt), account: accounts.get_or_create(key) };
+        self.accounts.insert(key.to_owned(), known);
     }
 
     /// Finds out who a client is that brings a JWT.
@@ -197,15 +167,31 @@ impl Trust {
     /// # Errors
     /// Why it is not let in.
     pub async fn authenticate(&self, attempt: &Attempt<'_>, now: SystemTime) -> Result<Session, Refusal> {
-        let token = attempt.connect.jwt.as_deref().unwrap_or_default();
-        let user = Claims::<UserClaims>::decode(token).map_err(Refusal::Jwt)?;
+        let own = attempt.connect.jwt.as_deref().unwrap_or_default();
+        let own = Claims::<UserClaims>::decode(own).map_err(Refusal::Jwt);
+        let Some((sentinel, token)) = self.sentinel.as_ref().filter(|_| own.is_err()) else {
+            return self.authenticate_as(own?, attempt, now).await;
+        };
+        let connect = &Connect { jwt: Some(token.clone()), ..attempt.connect.clone() };
+        self.authenticate_as(sentinel.clone(), &Attempt { connect, ..*attempt }, now).await
+    }
+
+    async fn authenticate_as(
+        &self,
+        user: Claims<UserClaims>,
+        attempt: &Attempt<'_>,
+        now: SystemTime,
+    ) -> Result<Session, Refusal> {
         if !user.is_current(now) {
             return Err(Refusal::Expired);
+        }
+        if !self.pinned.is_empty() && !self.pinned.contains(issuer(&user)) {
+            return Err(Refusal::Pinned(issuer(&user).clone()));
         }
         let known = self.account(issuer(&user), now).ok_or(Refusal::Account)?;
         // What holds for it: its own, or what its scoped signing key gives to all.
         let limits = self.limits(known, &user)?;
-        let account = &known.claims.nats;
+        let account = &known.jwt.claims.nats;
         if limits.bearer_token && account.limits.disallow_bearer {
             return Err(Refusal::Bearer);
         }
@@ -221,14 +207,14 @@ impl Trust {
             return Err(Refusal::Revoked);
         }
         let own = (limits.subs, limits.payload);
-        let session = admit(known, &user, &limits, own, attempt, now)?;
+        let session = admit(&self.operators, known, &user, &limits, own, attempt, now)?;
         let service = &account.authorization;
         if service.auth_users.is_empty() {
             return Ok(session);
         }
         let session = match service.auth_users.contains(&user.subject) {
             true => session,
-            false => self.ask(known, &user, attempt, now).await?,
+            false => self.ask(known, &user, attempt, now).await?.also_by(&known.jwt),
         };
         match Arc::ptr_eq(&session.account, &known.account) {
             true => without_requests(session),
@@ -236,15 +222,40 @@ impl Trust {
         }
     }
 
+    /// What becomes of a client that was let in `by` these accounts: it stays as it is where they have not changed, and is
+    /// asked for its JWT again where they have. A key that signs no longer, or something else by now, ends its users'
+    /// connections (nats-server `updateAccountClaimsWithRefresh`).
+    ///
+    /// # Errors
+    /// Why it may not stay.
+    pub async fn renew(&self, session: &Session, by: &ByJwt, attempt: &Attempt<'_>) -> Result<Session, Refusal> {
+        let now = SystemTime::now();
+        let of = |jwt: &TrustedAccount| self.account(&jwt.claims.subject, now);
+        let is_same = |jwt: &Arc<TrustedAccount>| of(jwt).is_some_and(|known| known.jwt.token == jwt.token);
+        let is_pinned = |jwt: &Arc<TrustedAccount>| self.pinned.is_empty() || self.pinned.contains(&jwt.claims.subject);
+        if by.operators == self.operators && by.accounts.iter().all(|jwt| is_same(jwt) && is_pinned(jwt)) {
+            return Ok(session.with_end(by.until));
+        }
+        let signs =
+            |jwt: &TrustedAccount| jwt.claims.nats.signing_keys.iter().find(|key| key.key == by.signer).cloned();
+        if let Some(before) = by.accounts.first()
+            && let Some(known) = of(before)
+            && signs(before) != signs(&known.jwt)
+        {
+            return Err(Refusal::Issuer);
+        }
+        self.authenticate(attempt, now).await
+    }
+
     /// What the accounts share and map at `now`. One that is not trusted is nobody.
     pub fn shared(&self, now: SystemTime) -> SharedByJwt {
         let mut shared = SharedByJwt::default();
         for (key, known) in self.accounts.iter().filter(|(key, _)| self.account(key, now).is_some()) {
-            let other = |key: &str| self.account(key, now).map(|known| &known.claims);
-            let (shares, change) = shares(&known.claims, other, now);
+            let other = |key: &str| self.account(key, now).map(|known| &known.jwt.claims);
+            let (shares, change) = shares(&known.jwt.claims, other, now);
             shared.shares.insert(key.clone(), shares);
-            shared.mappings.insert(key.clone(), mappings(&known.claims));
-            shared.change = [shared.change, change, known.claims.remaining(now)].into_iter().flatten().min();
+            shared.mappings.insert(key.clone(), mappings(&known.jwt.claims));
+            shared.change = [shared.change, change, known.jwt.claims.remaining(now)].into_iter().flatten().min();
         }
         shared
     }
@@ -256,26 +267,26 @@ impl Trust {
             false => nats.limits.tiered_limits.get(TIER).cloned(),
         };
         let has_streams = |limits: &JetStreamClaims| limits.mem_storage != 0 || limits.disk_storage != 0;
-        let known = self.accounts.iter().map(|(key, known)| (key, limits(&known.claims.nats).filter(has_streams)));
+        let known = self.accounts.iter().map(|(key, known)| (key, limits(&known.jwt.claims.nats).filter(has_streams)));
         known.filter_map(|(key, limits)| Some((key.clone(), limits?.limits()))).collect()
     }
 
     /// The account of that key, if it is one to be trusted now.
-    fn account(&self, key: &str, now: SystemTime) -> Option<&TrustedAccount> {
+    fn account(&self, key: &str, now: SystemTime) -> Option<&KnownAccount> {
         let known = self.accounts.get(key)?;
-        (self.keys.contains(&known.claims.issuer) && known.claims.is_current(now)).then_some(known)
+        (self.operators.keys.contains(&known.jwt.claims.issuer) && known.jwt.claims.is_current(now)).then_some(known)
     }
 
     /// Has the service of `asked` say who `bearer` is.
     async fn ask(
         &self,
-        asked: &TrustedAccount,
+        asked: &KnownAccount,
         bearer: &Claims<UserClaims>,
         attempt: &Attempt<'_>,
         now: SystemTime,
     ) -> Result<Session, Refusal> {
-        let (own, nats) = (&asked.claims.subject, &asked.claims.nats);
-        let service = Service { account: &asked.account, subject: own, xkey: asked.xkey.as_ref() };
+        let (own, nats) = (&asked.jwt.claims.subject, &asked.jwt.claims.nats);
+        let service = Service { account: &asked.account, subject: own, xkey: asked.jwt.xkey.as_ref() };
         let answer = self.asker.ask(&service, attempt, attempt.connect, &bearer.subject).await?;
         let known = answer.signer == *own || nats.signing_keys.iter().any(|key| key.key == answer.signer);
         if !answer.sealed && !(known && (answer.signed_for.is_empty() || answer.signed_for == *own)) {
@@ -294,18 +305,18 @@ impl Trust {
             return Err(Refusal::ConnectionType);
         }
         // As in nats-server, subscriptions and payload are bound by the account alone.
-        let mut session = admit(known, &user, &limits, (UNLIMITED, UNLIMITED), attempt, now)?;
+        let mut session = admit(&self.operators, known, &user, &limits, (UNLIMITED, UNLIMITED), attempt, now)?;
         if !user.name.is_empty() {
             session.user = user.name.into();
         }
         Ok(session)
     }
 
-    fn limits(&self, known: &TrustedAccount, user: &Claims<UserClaims>) -> Result<UserLimits, Refusal> {
-        if user.issuer == known.claims.subject && !self.strict {
+    fn limits(&self, known: &KnownAccount, user: &Claims<UserClaims>) -> Result<UserLimits, Refusal> {
+        if user.issuer == known.jwt.claims.subject && !self.operators.strict {
             return Ok(user.nats.limits.clone());
         }
-        let signing = known.claims.nats.signing_keys.iter().find(|signing| signing.key == user.issuer);
+        let signing = known.jwt.claims.nats.signing_keys.iter().find(|signing| signing.key == user.issuer);
         let Some(scope) = &signing.ok_or(Refusal::Issuer)?.scope else { return Ok(user.nats.limits.clone()) };
         if user.nats.limits != UserLimits::default() {
             return Err(Refusal::Permissions);
@@ -314,9 +325,9 @@ impl Trust {
             user: &user.name,
             user_key: &user.subject,
             user_tags: &user.nats.tags,
-            account: &known.claims.name,
-            account_key: &known.claims.subject,
-            account_tags: &known.claims.nats.tags,
+            account: &known.jwt.claims.name,
+            account_key: &known.jwt.claims.subject,
+            account_tags: &known.jwt.claims.nats.tags,
         };
         let permissions = fill_in(&scope.template.permissions, &names).map_err(|_| Refusal::Permissions)?;
         Ok(UserLimits { permissions, ..scope.template.clone() })
@@ -335,7 +346,8 @@ fn issuer(user: &Claims<UserClaims>) -> &String {
 
 /// The session of a user of `known` who is who it says; `own` are its limits of subscriptions and payload.
 fn admit(
-    known: &TrustedAccount,
+    operators: &Arc<OperatorKeys>,
+    known: &KnownAccount,
     user: &Claims<UserClaims>,
     limits: &UserLimits,
     own: (i64, i64),
@@ -348,26 +360,43 @@ fn admit(
     }
     let hours = valid_for(limits, attempt.from, now).ok_or(Refusal::Place)?;
     let permissions = match limits.permissions.lists() {
-        None => known.default_permissions.clone(),
+        None => known.jwt.default_permissions.clone(),
         Some(lists) => Some(Permissions::new(&lists).map_err(|_| Refusal::Permissions)?),
     };
-    let account = &known.claims.nats.limits;
+    let account = &known.jwt.claims.nats.limits;
     let mut ends = vec![(user.remaining(now), Ending::User), (hours, Ending::User)];
-    ends.push((known.claims.remaining(now), Ending::Account));
-    Ok(Session::jwt(
-        &known.account,
-        permissions,
-        &user.subject,
-        Limits {
-            subscriptions: least(own.0, account.subs),
-            payload: least(own.1, account.payload),
-            connections: least(account.conn, UNLIMITED),
-        },
-        ends.into_iter().filter_map(|(left, ending)| Some((left?, ending))).min_by_key(|(left, _)| *left),
-    ))
+    ends.push((known.jwt.claims.remaining(now), Ending::Account));
+    let ends = ends.into_iter().filter_map(|(left, ending)| Some((left?, ending))).min_by_key(|(left, _)| *left);
+    let until = ends.map(|(left, ending)| (Instant::now() + left, ending));
+    let limits = Limits {
+        subscriptions: least(own.0, account.subs),
+        payload: least(own.1, account.payload),
+        connections: least(account.conn, UNLIMITED),
+    };
+    let by =
+        ByJwt { operators: operators.clone(), accounts: vec![known.jwt.clone()], signer: user.issuer.clone(), until };
+    Ok(Session::jwt(&known.account, permissions, &user.subject, limits, ends, by))
 }
 
-/// `2.10.1` as numbers.
-fn version(text: &str) -> Vec<u32> {
-    text.split('.').map(|part| part.parse().unwrap_or(0)).collect()
+/// The accounts that are pinned, with the system account, which is always let in.
+fn pinned(config: &AuthorizationConfig) -> Result<BTreeSet<String>, TrustError> {
+    let pinned = &config.resolver_pinned_accounts;
+    if let Some(key) = pinned.iter().find(|key| !nkey::is_public(key, KeyPairType::Account)) {
+        return Err(TrustError::Pinned(key.clone()));
+    }
+    let system = system_account(config).filter(|_| !pinned.is_empty());
+    Ok(pinned.iter().cloned().chain(system).collect())
+}
+
+/// The user of those who bring no JWT. One that a scoped key has signed may get to be a bearer by the key's template.
+fn sentinel(config: &AuthorizationConfig) -> Result<Option<(Claims<UserClaims>, String)>, TrustError> {
+    let Some(token) = &config.default_sentinel else { return Ok(None) };
+    let user = Claims::<UserClaims>::decode(token.trim());
+    let user = user.map_err(|_| TrustError::Sentinel("default sentinel JWT not valid"))?;
+    let limits = &user.nats.limits;
+    let scoped = !user.nats.issuer_account.is_empty() && *limits == UserLimits::default();
+    match limits.bearer_token || scoped {
+        true => Ok(Some((user, token.clone()))),
+        false => Err(TrustError::Sentinel("default sentinel must be a bearer token")),
+    }
 }

@@ -4,6 +4,7 @@ use super::secret::Secret;
 use super::units::Duration;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// `[authorization]`: everything absent, anybody may connect.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -31,8 +32,31 @@ pub struct AuthorizationConfig {
     pub trusted_keys: Vec<String>,
     /// Account JWTs by the account's public nkey (`A...`).
     pub resolver_preload: BTreeMap<String, String>,
+    /// Where account JWTs lie; absent: in memory, nothing but `resolver_preload`.
+    pub resolver: Option<ResolverConfig>,
+    /// The only accounts (public nkeys) whose users may connect, beside the system account; empty: all.
+    pub resolver_pinned_accounts: Vec<String>,
+    /// User JWT (a bearer token) of those who bring none, as for an auth callout.
+    pub default_sentinel: Option<String>,
     /// Asks a service who somebody is (ADR-26).
     pub auth_callout: Option<AuthCalloutConfig>,
+}
+
+/// `authorization.resolver`: account JWTs in a directory, one file `A....jwt` each, as nats-server's `type: full`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolverConfig {
+    /// The directory; made if it is not there. No other process may write to it.
+    pub dir: PathBuf,
+    /// Whether the operator may delete accounts (`$SYS.REQ.CLAIMS.DELETE`); their files become `A....jwt.deleted`.
+    #[serde(default)]
+    pub allow_delete: bool,
+    /// Whether the files of deleted accounts are removed.
+    #[serde(default)]
+    pub hard_delete: bool,
+    /// Accounts at most. Default: 10000.
+    #[serde(default)]
+    pub limit: Option<usize>,
 }
 
 /// One user: by name and password, by nkey, or by the name that its certificate bears (`tls.verify_and_map`).

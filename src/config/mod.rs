@@ -107,7 +107,11 @@ impl Config {
     /// Whether there is an account of that name.
     pub fn has_account(&self, name: &str) -> bool {
         let system = self.authorization.as_ref().and_then(system_account);
-        let preloaded = self.authorization.as_ref().is_some_and(|a| a.resolver_preload.contains_key(name));
+        // What lies in a directory of JWTs is only known while running.
+        let by_jwt = |a: &auth::AuthorizationConfig| {
+            a.resolver_preload.contains_key(name) || a.resolver.is_some() && crate::auth::is_account(name)
+        };
+        let preloaded = self.authorization.as_ref().is_some_and(by_jwt);
         [GLOBAL_ACCOUNT, system.as_deref().unwrap_or(SYSTEM_ACCOUNT)].contains(&name)
             || self.accounts.contains_key(name)
             || preloaded

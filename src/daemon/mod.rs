@@ -44,6 +44,9 @@ pub enum StartError {
     /// Users.
     #[error(transparent)]
     Rules(#[from] crate::auth::RulesError),
+    /// Accounts by JWT.
+    #[error(transparent)]
+    Resolver(#[from] crate::auth::ResolverError),
     /// What accounts share and map.
     #[error("{}", .0.join("; "))]
     Subjects(Vec<String>),
@@ -114,6 +117,10 @@ pub async fn run(config: Config, reload: Reload<'_>) -> Result<(), StartError> {
                         Ok(result) => json!({ "result": result }),
                         Err(error) => json!({ "error": error }),
                     },
+                    Request::Accounts => match daemon.parts.reload_accounts(&daemon.config) {
+                        Ok(()) => json!({}),
+                        Err(error) => json!({ "error": error }),
+                    },
                 };
                 let _ = answer.send(reply);
             }
@@ -181,7 +188,7 @@ impl Daemon {
         }
         let door = new.leaf.listen.as_ref().map(Door::open).transpose().map_err(|error| error.to_string())?;
         self.parts.reload_tls(&new)?;
-        self.parts.reload_users(&new).map_err(|error| error.to_string())?;
+        self.parts.reload_users(&new)?;
         self.parts.reload_subjects(&new)?;
         let links = self.parts.reload_leaf(&new, door);
         warn(&new);

@@ -3,7 +3,7 @@
 use super::{StartError, streams};
 use crate::account::Accounts;
 use crate::adapters::{AdapterContext, Adapters};
-use crate::auth::{Authenticator, Rules, RulesError, ServerKeys, system_account};
+use crate::auth::{Authenticator, Resolver, Rules, ServerKeys, system_account};
 use crate::config::shares::Subjects;
 use crate::config::tls::{HandshakeFirst, TlsConfig};
 use crate::config::{Config, LimitsConfig};
@@ -38,6 +38,7 @@ pub(super) struct Parts {
     clients: Listening,
     accounts: Arc<Accounts>,
     authenticator: Arc<Authenticator>,
+    resolver: Arc<Resolver>,
     keys: Arc<ServerKeys>,
     /// When what the accounts share changes by itself: a right to import ends, or an account's JWT.
     pub sharing_until: Option<Instant>,
@@ -85,7 +86,8 @@ impl Parts {
         let system = config.authorization.as_ref().and_then(system_account);
         let accounts = Accounts::new(system.as_deref());
         let account = accounts.global().clone();
-        let rules = Rules::new(config, &accounts, &keys)?;
+        let resolver = Arc::new(Resolver::open(config.authorization.as_ref())?);
+        let rules = Rules::new(config, &resolver.tokens(), &accounts, &keys)?;
         let (by_jwt, streams_by_jwt) = (rules.shared_by_jwt(), rules.streams_by_jwt());
         let sharing_until = by_jwt.change.map(|left| Instant::now() + left);
         let authenticator = Authenticator::new(rules);
@@ -156,6 +158,7 @@ impl Parts {
             jetstreams: jetstreams.clone(),
             leafs: leafs.clone(),
             links: links.clone(),
+            resolver: resolver.clone(),
             store: store.clone(),
             asked,
             config: RwLock::new((Arc::new(config.clone()), SystemTime::now())),
@@ -187,6 +190,7 @@ impl Parts {
             clients,
             accounts,
             authenticator,
+            resolver,
             keys,
             sharing_until,
             leafs,
@@ -204,10 +208,22 @@ impl Parts {
     ///
     /// # Errors
     /// Those are not right; the old ones stay.
-    pub fn reload_users(&self, config: &Config) -> Result<(), RulesError> {
-        let rules = Rules::new(config, &self.accounts, &self.keys)?;
-        self.authenticator.replace(rules);
+    pub fn reload_users(&self, config: &Config) -> Result<(), String> {
+        let resolver = Resolver::open(config.authorization.as_ref()).map_err(|error| error.to_string())?;
+        let rules = Rules::new(config, &resolver.tokens(), &self.accounts, &self.keys);
+        self.authenticator.replace(rules.map_err(|error| error.to_string())?);
+        self.resolver.replace(resolver);
         Ok(())
+    }
+
+    /// Has the clients judged, and the accounts share and map, by the JWTs that the resolver knows by now.
+    ///
+    /// # Errors
+    /// The configuration does not fit any more.
+    pub fn reload_accounts(&mut self, config: &Config) -> Result<(), String> {
+        let rules = Rules::new(config, &self.resolver.tokens(), &self.accounts, &self.keys);
+        self.authenticator.replace(rules.map_err(|error| error.to_string())?);
+        self.reload_subjects(config)
     }
 
     /// Has the accounts share and map what `config` says, from now on.

@@ -3,6 +3,7 @@
 use super::process::Processor;
 use super::text;
 use crate::account::{Account, Accounts};
+use crate::auth::Resolver;
 use crate::config::Config;
 use crate::jetstream::JetStream;
 use crate::leaf::{LeafConnection, Links, Listener};
@@ -35,6 +36,8 @@ pub struct Sources {
     pub leafs: Option<Arc<Listener>>,
     /// Links to hubs.
     pub links: Arc<Links>,
+    /// Accounts by JWT.
+    pub resolver: Arc<Resolver>,
     /// The disk.
     pub store: Store,
     /// Asks for what `leafd status` shows.

@@ -48,6 +48,9 @@ pub enum CloseReason {
     /// What let the client in holds no longer.
     #[error("Authentication Expired")]
     AuthenticationExpired,
+    /// The account has declared what let the client in void.
+    #[error("Credentials Revoked")]
+    Revocation,
     /// The account has as many clients as it may.
     #[error("Maximum Account Connections Exceeded")]
     MaxAccountConnections,

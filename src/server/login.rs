@@ -132,6 +132,15 @@ impl Connection {
             Ok(session) => session,
             // nats-server lets those go without a word.
             Err(Refusal::Gone) => return Err(CloseReason::AccountChanged),
+            Err(Refusal::Issuer) => return Err(CloseReason::AuthenticationFailure),
+            Err(Refusal::Revoked) => {
+                self.refuse("User Authentication Revoked");
+                return Err(CloseReason::Revocation);
+            }
+            Err(Refusal::Account) => {
+                self.refuse(auth::Ending::Account.text());
+                return Err(CloseReason::AuthenticationExpired);
+            }
             Err(refusal) => return Err(self.violation(&refusal.to_string())),
         };
         if !Arc::ptr_eq(&session.account, &self.session.account) {

@@ -26,6 +26,9 @@ pub enum Request {
     Status,
     /// Read the configuration again.
     Reload,
+    /// Apply what has come to be known of accounts by JWT; asked by the server itself.
+    #[serde(skip)]
+    Accounts,
 }
 
 /// A request with where its answer goes.

@@ -10,6 +10,7 @@ mod jwt;
 mod jwt_sharing;
 mod permissions;
 mod reload;
+mod resolver;
 mod stream_limits;
 mod users;
 

@@ -63,6 +63,19 @@ impl Kind for AccountClaims {
     const ISSUERS: &'static [KeyPairType] = &[KeyPairType::Account, KeyPairType::Operator];
 }
 
+/// What an operator signs to have accounts forgotten.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct DeleteClaims {
+    /// Their public nkeys.
+    pub accounts: Option<Vec<String>>,
+}
+
+impl Kind for DeleteClaims {
+    const TYPE: &'static str = "";
+    const ISSUERS: &'static [KeyPairType] = &[KeyPairType::Operator, KeyPairType::Account, KeyPairType::User];
+}
+
 /// Bounds of an account; -1 is none.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]

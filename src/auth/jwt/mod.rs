@@ -8,7 +8,9 @@ mod sharing;
 mod template;
 mod validate;
 
-pub use claims::{AccountClaims, JetStreamClaims, OperatorClaims, UNLIMITED, UserClaims, UserLimits};
+pub use claims::{
+    AccountClaims, AccountLimits, DeleteClaims, JetStreamClaims, OperatorClaims, UNLIMITED, UserClaims, UserLimits,
+};
 pub use hours::valid_for;
 pub use sharing::{mappings, shares};
 pub use template::{Names, fill_in};
@@ -22,7 +24,7 @@ use serde_json::Value;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Longest token that is read, as in nats-io/jwt.
-const MAX_TOKEN: usize = 1 << 20;
+pub const MAX_TOKEN: usize = 1 << 20;
 
 /// What every JWT says, with its own part `T`.
 #[derive(Clone, Debug, Deserialize)]
@@ -36,6 +38,9 @@ pub struct Claims<T> {
     /// For whom it is: a server, an account.
     #[serde(rename = "aud", default)]
     pub audience: String,
+    /// Which of the tokens about its subject this is.
+    #[serde(rename = "jti", default)]
+    pub id: String,
     /// Name of the subject, for people.
     #[serde(default)]
     pub name: String,
@@ -157,6 +162,13 @@ impl<T: Kind> Claims<T> {
 }
 
 impl<T> Claims<T> {
+    /// With its own part, and about `subject`, as `issuer` might have signed it.
+    pub fn of(issuer: &str, subject: &str, nats: T) -> Claims<T> {
+        let (issuer, subject, audience) = (issuer.to_owned(), subject.to_owned(), String::new());
+        let (id, name) = (String::new(), String::new());
+        Claims { issuer, subject, audience, id, name, issued_at: 0, expires: 0, not_before: 0, nats }
+    }
+
     /// Whether it holds at `now`.
     pub fn is_current(&self, now: SystemTime) -> bool {
         let now = seconds(now);

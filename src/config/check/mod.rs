@@ -35,7 +35,9 @@ pub(super) fn all(config: &Config) -> Vec<String> {
             errors.push(format!("[accounts.{name:?}] jetstream: the name of an account with streams has no slash"));
         }
     }
-    let rules = Rules::new(config, &Accounts::new(None), &Arc::new(ServerKeys::generate()));
+    let known = config.authorization.as_ref().map(|authorization| authorization.resolver_preload.clone());
+    let keys = Arc::new(ServerKeys::generate());
+    let rules = Rules::new(config, &known.unwrap_or_default(), &Accounts::new(None), &keys);
     errors.extend(rules.err().map(|error| error.to_string()));
     errors.extend(Subjects::read(config).err().into_iter().flatten());
     uplink::check(config, &mut errors);

@@ -1,5 +1,6 @@
 //! Answers: the server's name around what it has to say (nats-server `ServerAPIResponse`), compressed where that is asked for.
 
+use crate::auth::Outcome;
 use crate::events::{Events, ServerInfo};
 use crate::protocol::headers;
 use flate2::Compression;
@@ -43,6 +44,38 @@ const IDENTITY: &[u8] = b"NATS/1.0\r\nContent-Encoding: identity\r\n\r\n";
 pub(super) fn error(events: &Events, reply: &str, code: u16, description: String, null: bool) {
     let error = Some(ApiError { code, description });
     events.answer(reply, &[], &json(&Envelope { server: events.server(), data: null.then_some(()), error }));
+}
+
+/// Says what came of an order about accounts by JWT (nats-server `ServerAPIClaimUpdateResponse`).
+pub(super) fn outcome(events: &Events, reply: &str, outcome: &Outcome) {
+    #[derive(Serialize)]
+    struct Told<'a> {
+        server: ServerInfo,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<Status<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<Failure<'a>>,
+    }
+    #[derive(Serialize)]
+    struct Status<'a> {
+        #[serde(skip_serializing_if = "str::is_empty")]
+        account: &'a str,
+        code: u16,
+        message: &'a str,
+    }
+    #[derive(Serialize)]
+    struct Failure<'a> {
+        #[serde(skip_serializing_if = "str::is_empty")]
+        account: &'a str,
+        code: u16,
+        description: String,
+    }
+    let Outcome { account, message, .. } = outcome;
+    let (data, error) = match &outcome.error {
+        None => (Some(Status { account, code: 200, message }), None),
+        Some(why) => (None, Some(Failure { account, code: 500, description: format!("{message} - {why}") })),
+    };
+    events.answer(reply, &[], &json(&Told { server: events.server(), data, error }));
 }
 
 /// Says that too many ask.

@@ -2,6 +2,7 @@
 //! `events.go`). A subscription for each subject puts requests into one bounded queue, which one task answers in turn.
 
 mod answer;
+mod claims;
 mod filter;
 mod info;
 mod service;
@@ -54,10 +55,10 @@ pub(super) async fn run(site: Site, mut ending: watch::Receiver<bool>) {
     let (queue, mut asked) = mpsc::channel(MAX_WAITING);
     let events = site.events.clone();
     let mut subscriptions = Vec::new();
-    for (subject, service) in service::subjects(&site.sources.server_id) {
+    for (subject, service) in service::subjects(&site.sources.server_id, site.sources.resolver.keeps()) {
         let (queue, events) = (queue.clone(), events.clone());
         let entrance = Arc::new(Entrance { id: TargetId::next(), service, queue, events });
-        let subscription = Arc::new(Subscription::new(&subject, None, "", entrance));
+        let subscription = Arc::new(Subscription::new(&subject, service.queue(), "", entrance));
         site.events.account().subscribe(subscription.clone());
         subscriptions.push(subscription);
     }

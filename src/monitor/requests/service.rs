@@ -35,6 +35,34 @@ pub(super) enum Service {
     UserInfo,
     /// How many subscribe to a subject.
     Subscribers,
+    /// A new JWT of the account that the subject names.
+    AccountClaims,
+    /// A new JWT of the account that it is about.
+    Claims,
+    DeleteClaims,
+    ListClaims,
+    LookUpClaims,
+    PackClaims,
+}
+
+/// Of accounts by JWT; where they lie in a directory the others too.
+const OF_CLAIMS: [(&str, Service); 2] = [
+    ("$SYS.ACCOUNT.*.CLAIMS.UPDATE", Service::AccountClaims),
+    ("$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE", Service::AccountClaims),
+];
+const OF_KEPT_CLAIMS: [(&str, Service); 5] = [
+    ("$SYS.REQ.CLAIMS.UPDATE", Service::Claims),
+    ("$SYS.REQ.CLAIMS.DELETE", Service::DeleteClaims),
+    ("$SYS.REQ.CLAIMS.LIST", Service::ListClaims),
+    ("$SYS.REQ.CLAIMS.PACK", Service::PackClaims),
+    ("$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP", Service::LookUpClaims),
+];
+
+impl Service {
+    /// The queue group in which it is answered, so that one of several servers does.
+    pub fn queue(self) -> Option<&'static str> {
+        (self == Service::PackClaims).then_some("responder")
+    }
 }
 
 /// Of a server, by its id or of all that hear it.
@@ -71,8 +99,8 @@ const OF_ACCOUNTS: [(&str, Service); 7] = [
     ("SUBSZ", Service::AccountSubsz),
 ];
 
-/// All subjects on which the server with that id answers.
-pub(super) fn subjects(server_id: &str) -> Vec<(String, Service)> {
+/// All subjects on which the server with that id answers; `keeps` its accounts in a directory or not.
+pub(super) fn subjects(server_id: &str, keeps: bool) -> Vec<(String, Service)> {
     let mut subjects = vec![
         ("$SYS.REQ.SERVER.PING".to_owned(), Service::Statsz),
         ("$SYS.REQ.ACCOUNT.PING.STATZ".to_owned(), Service::AllAccountsStatz),
@@ -89,5 +117,7 @@ pub(super) fn subjects(server_id: &str) -> Vec<(String, Service)> {
     for (name, service) in OF_ACCOUNTS {
         subjects.push((format!("$SYS.REQ.ACCOUNT.*.{name}"), service));
     }
+    let kept: &[_] = if keeps { &OF_KEPT_CLAIMS } else { &[] };
+    subjects.extend(OF_CLAIMS.iter().chain(kept).map(|(subject, service)| ((*subject).to_owned(), *service)));
     subjects
 }

@@ -68,6 +68,7 @@ impl Site {
                 let result = self.reload().await;
                 self.order(message, |_: Nothing| result);
             }
+            Service::AccountClaims | Service::Claims | Service::DeleteClaims => self.change(service, message).await,
             // The pages read from memory and a little from disk.
             _ => tokio::task::block_in_place(|| self.answer_now(service, message, waiting)),
         }
@@ -144,7 +145,8 @@ impl Site {
                     self.say(message, &count);
                 }
             }
-            Service::Reload => {}
+            Service::ListClaims | Service::LookUpClaims | Service::PackClaims => self.tell_claims(service, message),
+            Service::Reload | Service::AccountClaims | Service::Claims | Service::DeleteClaims => {}
         }
     }
 
@@ -249,9 +251,14 @@ impl Site {
     }
 
     async fn reload(&self) -> Result<(), String> {
+        self.ask(control::Request::Reload).await
+    }
+
+    /// Asks the daemon.
+    pub(super) async fn ask(&self, request: control::Request) -> Result<(), String> {
         let (answer, result) = oneshot::channel();
         let ends = || "the server is ending".to_owned();
-        self.sources.asked.send((control::Request::Reload, answer)).await.map_err(|_| ends())?;
+        self.sources.asked.send((request, answer)).await.map_err(|_| ends())?;
         match result.await.map_err(|_| ends())?.get("error") {
             Some(error) => Err(error.as_str().unwrap_or_default().to_owned()),
             None => Ok(()),

@@ -9,6 +9,7 @@ mod jetstream;
 mod leaf;
 mod mappings;
 mod reader;
+mod resolver;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -109,6 +109,12 @@ fn users_and_permissions() {
         "[[authorization.users]]\nuser = 'u'\npassword = '$2a$04$x'",
     );
     same(
+        "operator: OJWT, resolver { type: full, dir: /jwt, allow_delete: true, hard_delete: false, limit: 9 }\ndefault_sentinel: U
+         resolver_pinned_accounts: [A1, A2]",
+        "[authorization]\noperator = ['OJWT']\ndefault_sentinel = 'U'\nresolver_pinned_accounts = ['A1', 'A2']\n
+         resolver = { dir = '/jwt', allow_delete = true, hard_delete = false, limit = 9 }",
+    );
+    same(
         "operator: OJWT, resolver: MEMORY\nresolver_preload { AKEY: AJWT }\ntrusted_keys: [O1]",
         "[authorization]\noperator = ['OJWT']\ntrusted_keys = ['O1']\nresolver_preload = { AKEY = 'AJWT' }",
     );
@@ -123,7 +129,10 @@ fn users_and_permissions() {
         ("authorization { users = [{ user: u, proxy_required: true }] }", "`proxy_required` is not supported"),
         ("authorization { users = [{ user: u, clients: CARRIER_PIGEON }] }", "no connection type"),
         ("resolver: URL(http://x)", ":1:1: `resolver` is not supported"),
-        ("resolver { type: full, dir: x }", "`resolver` is not supported"),
+        ("resolver { type: cache, dir: x }", "`resolver` is not supported"),
+        ("resolver { type: full }", "dir has no value"),
+        ("resolver { type: full, dir: x, hard_delete: true }", "hard_delete has no effect without delete"),
+        ("resolver { type: full, dir: x, ttl: 1m }", "FULL does not accept ttl"),
     ] {
         assert!(errors(text).contains(wanted), "{text}: {}", errors(text));
     }
@@ -272,7 +281,7 @@ fn what_leafd_has_not_is_refused_or_ignored_by_name() {
         "log_size_limit: 1",
         "no_header_support: true",
         "max_traced_msg_len: 5",
-        "default_sentinel: x",
+        "resolver { type: full, dir: x, interval: 1m }",
         "write_timeout: close",
     ] {
         assert!(warnings(text).contains("is ignored"), "{text}: {}", warnings(text));

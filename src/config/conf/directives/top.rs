@@ -2,7 +2,7 @@
 
 use super::super::{Entry, Kind, Map};
 use super::reader::{Findings, set};
-use super::{accounts, jetstream, leaf, mappings, nats_server_defaults, tls, users, websocket};
+use super::{accounts, jetstream, leaf, mappings, nats_server_defaults, resolver, tls, users, websocket};
 use toml::{Table, Value as Toml};
 
 /// What is only known when all directives have been read.
@@ -97,16 +97,20 @@ fn access(e: &Entry, table: &mut Table, findings: &mut Findings) -> bool {
             set(table, "authorization.operator", findings.texts(e));
         }
         "trusted" | "trusted_keys" => set(table, "authorization.trusted_keys", findings.texts(e)),
-        "resolver" | "account_resolver" | "accounts_resolver" => resolver(e, findings),
+        "resolver" | "account_resolver" | "accounts_resolver" => {
+            set(table, "authorization.resolver", resolver::resolver(e, findings));
+        }
         "resolver_preload" => {
             let Some(map) = findings.map(e) else { return true };
             let jwts: Table =
                 map.iter().filter_map(|e| Some((e.key.clone(), Toml::String(findings.text(e)?)))).collect();
             set(table, "authorization.resolver_preload", Some(jwts));
         }
-        "resolver_tls" => findings.refuse(e, "accounts are resolved from `resolver_preload` alone"),
-        "resolver_pinned_accounts" => findings.ignore(e, "accounts are resolved from `resolver_preload` alone"),
-        "default_sentinel" => findings.ignore(e, "a client without a JWT is turned away"),
+        "resolver_tls" => findings.refuse(e, "accounts are not fetched over HTTPS"),
+        "resolver_pinned_accounts" => {
+            set(table, "authorization.resolver_pinned_accounts", findings.texts(e));
+        }
+        "default_sentinel" => set(table, "authorization.default_sentinel", findings.text(e)),
         "no_system_account" | "no_system" | "no_sys_acc" => findings.ignore(e, "the system account is always there"),
         _ => return false,
     }
@@ -147,17 +151,6 @@ fn authorization(entry: &Entry, table: &mut Table, findings: &mut Findings) {
     }
     for (key, value) in auth {
         set(table, &format!("authorization.{key}"), Some(value));
-    }
-}
-
-/// Only the resolver in memory: what it knows stands in `resolver_preload`.
-fn resolver(entry: &Entry, findings: &mut Findings) {
-    let kind = match &entry.value.kind {
-        Kind::Map(map) => map.get("type").and_then(|e| findings.text(e)),
-        _ => findings.text(entry),
-    };
-    if kind.is_some_and(|kind| !matches!(&*kind.trim().to_ascii_uppercase(), "MEM" | "MEMORY")) {
-        findings.refuse(entry, "accounts are resolved from memory: `resolver: MEMORY` with `resolver_preload`");
     }
 }
 
