@@ -21,6 +21,7 @@ mod expiry;
 mod follow;
 mod headers;
 mod info;
+mod level;
 mod limits;
 mod log_options;
 mod manager;

@@ -116,7 +116,7 @@ impl Stream {
             shared.domain.as_ref().map(|domain| format!("\"domain\":{},", serde_json::Value::from(domain.as_str())));
         let consumers = Consumers::open(
             shared.engine.clone(),
-            &config.name,
+            (&config.name, &entry.epoch),
             shared.domain.clone(),
             log.clone(),
             rules(&config, &shared.limits),

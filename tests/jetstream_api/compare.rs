@@ -11,7 +11,7 @@ const TIMES: [&str; 8] =
 const SIZES: [&str; 4] = ["bytes", "storage", "memory", "pause_remaining"];
 
 /// What each server makes up.
-const IDS: [&str; 2] = ["Nats-Pin-Id", "pinned_client_id"];
+const IDS: [&str; 3] = ["Nats-Pin-Id", "pinned_client_id", "Nats-Stream-Identity"];
 
 /// One way in which two answers differ.
 #[derive(Debug)]
@@ -49,6 +49,7 @@ fn normal_field(key: String, value: Value) -> (String, Value) {
         Value::Number(size) if SIZES.contains(&key.as_str()) => json!(size.as_u64().is_some_and(|size| size > 0)),
         // The rest of the text is the JSON parser's.
         Value::String(text) if key == "description" && text.starts_with("invalid JSON") => json!("invalid JSON"),
+        Value::String(text) if text.starts_with("consumer's stream identity") => json!("another stream"),
         Value::String(block) if key == "hdrs" => header_lines(block),
         _ => normal(value),
     };

@@ -88,12 +88,6 @@ pub const KNOWN: &[Known] = &[
         reason: "an empty list is the same as an absent one",
     },
     Known {
-        request: "\"direct\":true",
-        path: "headers",
-        ours: "",
-        reason: "the identity of the stream is told to servers of one cluster only",
-    },
-    Known {
         request: "\"batch\":\"x\"",
         path: "[0].status",
         ours: "Bad Request",

@@ -8,6 +8,7 @@ mod common;
 mod compare;
 mod consumers;
 mod known;
+mod levels;
 mod messages;
 mod peers;
 mod schedules;
@@ -36,6 +37,15 @@ async fn consumers_are_made_changed_and_told_of_as_by_nats_server() {
     consumers::pulls(&mut peers).await;
     consumers::pins(&mut peers).await;
     consumers::resets(&mut peers).await;
+    peers.finish();
+}
+
+#[tokio::test]
+async fn headers_of_requests_mean_what_they_mean_to_nats_server() {
+    let Some(mut peers) = Peers::start().await else { return };
+    levels::required(&mut peers).await;
+    levels::identities(&mut peers).await;
+    levels::crowds(&mut peers).await;
     peers.finish();
 }
 

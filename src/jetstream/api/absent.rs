@@ -47,7 +47,7 @@ impl Target for Desk {
             return;
         }
         let error = ApiError::new(503, 10039, "JetStream not enabled for account");
-        let payload = json::envelope::<()>("account_info_response", Err(error), None);
+        let payload = json::envelope::<()>("account_info_response", Err(error));
         let answer = Message { subject: message.reply, reply: "", headers: &[], payload: &payload };
         let origin = Origin { id: self.id, echo: true };
         self.account.route(origin, &answer, &mut RouteCache::default(), batch);

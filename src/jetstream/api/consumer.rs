@@ -1,18 +1,22 @@
 //! `$JS.API.CONSUMER.>`: consumers are made, changed, listed and removed (`server/jetstream_api.go`). Pull requests do not
 //! come this way; they go straight to the consumer (`consumer::inlet`).
 
-use super::json;
+use super::{Answer, json};
+use crate::account::OwnedMessage;
 use crate::jetstream::consumer::config::Timestamp;
 use crate::jetstream::consumer::reset::Reset;
 use crate::jetstream::consumer::{Consumer, ConsumerInfo, Consumers, CreateRequest, validate};
 use crate::jetstream::error::ApiError;
 use crate::jetstream::info::ApiTime;
+use crate::protocol::headers::{self, HeadersBuilder};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use std::sync::Arc;
 
 const MAX_NAMES: usize = 1024;
 const MAX_LISTED: usize = 256;
+/// The header that tells a stream from an earlier one of the same name: in a request the one that is expected, in the
+/// answer the one that it is.
+const IDENTITY: &str = "Nats-Stream-Identity";
 
 /// Finds a stream's consumers by the stream's name.
 pub type Streams<'a> = &'a (dyn Fn(&str) -> Option<Arc<Consumers>> + Sync);
@@ -38,16 +42,21 @@ struct Done {
 
 /// Answers the request on `$JS.API.CONSUMER.<rest>`, when what it changed is durable. `None`: no answer is due from here;
 /// empty: there is nobody to answer it.
-pub async fn answer(rest: &str, payload: &[u8], streams: Streams<'_>) -> Option<Vec<u8>> {
+pub async fn answer(rest: &str, request: &OwnedMessage, streams: Streams<'_>) -> Option<Answer> {
+    let payload = &request.payload;
     let (verb, args) = rest.split_once('.')?;
     let tokens: Vec<&str> = args.split('.').collect();
-    Some(match (verb, tokens.as_slice()) {
+    let known = headers::get(&request.headers, IDENTITY);
+    let mut identity = None;
+    let payload = match (verb, tokens.as_slice()) {
         ("CREATE", [stream, name @ ..]) => {
             let (name, filter) = name.split_first().map_or(("", String::new()), |(name, rest)| (*name, rest.join(".")));
-            envelope("create", create(stream, name, &filter, false, payload, streams).await)
+            let place = Place { stream, name, filter: &filter, durable: false };
+            envelope("create", create(&place, payload, known, streams, &mut identity).await)
         }
         ("DURABLE", ["CREATE", stream, name]) => {
-            envelope("create", create(stream, name, "", true, payload, streams).await)
+            let place = Place { stream, name, filter: "", durable: true };
+            envelope("create", create(&place, payload, known, streams, &mut identity).await)
         }
         ("DURABLE", ["CREATE", ..]) => {
             let text = "consumer expected to be durable but no durable name set in subject";
@@ -67,32 +76,40 @@ pub async fn answer(rest: &str, payload: &[u8], streams: Streams<'_>) -> Option<
         ("UNPIN", [stream, name]) => envelope("unpin", unpin(stream, name, payload, streams)),
         // As if nobody had subscribed, which is how it is in nats-server.
         ("RESET", [stream, name]) => match find(stream, name, streams) {
-            Ok(consumer) => envelope("reset", reset(&consumer, payload).await),
+            Ok(consumer) => {
+                identity = known.and_then(|_| streams(stream)).map(|consumers| consumers.identity().to_owned());
+                envelope("reset", reset(&consumer, payload).await)
+            }
             Err(_) => Vec::new(),
         },
         ("PAUSE", [stream, name]) => envelope("pause", pause(stream, name, payload, streams).await),
         _ => return None,
-    })
+    };
+    let headers = identity.map(|identity| HeadersBuilder::new().add(IDENTITY, &identity).build());
+    Some(Answer { headers: headers.unwrap_or_default(), ..Answer::from(payload) })
 }
 
 fn envelope<T: Serialize>(verb: &str, outcome: Result<T, ApiError>) -> Vec<u8> {
-    let always = match verb {
-        "names" | "list" => Some(json!({ "total": 0, "offset": 0, "limit": 0, "consumers": [] })),
-        "reset" => Some(json!({ "reset_seq": 0 })),
-        "pause" => Some(json!({ "paused": false, "pause_until": "0001-01-01T00:00:00Z" })),
-        _ => None,
-    };
-    json::envelope(&format!("consumer_{verb}_response"), outcome, always)
+    json::envelope(&format!("consumer_{verb}_response"), outcome)
 }
 
-async fn create(
-    stream: &str,
-    name: &str,
-    filter: &str,
+/// What the subject of a request to make a consumer says.
+struct Place<'a> {
+    stream: &'a str,
+    name: &'a str,
+    filter: &'a str,
     durable: bool,
+}
+
+/// Makes a consumer; `known` is the identity that the stream is expected to have. Tells it where others source from here.
+async fn create(
+    place: &Place<'_>,
     payload: &[u8],
+    known: Option<&str>,
     streams: Streams<'_>,
+    identity: &mut Option<String>,
 ) -> Result<ConsumerInfo, ApiError> {
+    let Place { stream, name, filter, durable } = *place;
     let mut request: CreateRequest = json::optional(payload)?;
     let config = &mut request.config;
     if request.stream_name != stream {
@@ -127,12 +144,19 @@ async fn create(
     if config.num_replicas > 1 {
         return Err(ApiError::new(500, 10074, "replicas > 1 not supported in non-clustered mode"));
     }
-    let created = consumers(stream, streams)?.create(request.config, request.action, request.pedantic)?;
+    let consumers = consumers(stream, streams)?;
+    let sourced = request.config.direct || request.config.sourcing;
+    if sourced && known.is_some_and(|known| !known.is_empty() && known != consumers.identity()) {
+        let text = format!("consumer's stream identity does not match: {}", consumers.identity());
+        return Err(ApiError::new(400, 10225, text));
+    }
+    let created = consumers.create(request.config, request.action, request.pedantic)?;
     if let Some(commit) = created.commit {
         commit
             .await
             .map_err(|error| ApiError::new(500, 10104, format!("error creating store for consumer: {error}")))?;
     }
+    *identity = sourced.then(|| consumers.identity().to_owned());
     Ok(created.consumer.info().with_server_metadata())
 }
 
@@ -257,8 +281,9 @@ mod tests {
     use super::*;
 
     async fn code(rest: &str, payload: &str) -> u64 {
-        let answer = answer(rest, payload.as_bytes(), &|_| None).await.expect("an answer");
-        let json: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");
+        let request = OwnedMessage { payload: payload.to_owned().into(), ..OwnedMessage::default() };
+        let answer = answer(rest, &request, &|_| None).await.expect("an answer");
+        let json: serde_json::Value = serde_json::from_slice(&answer.payload).expect("JSON");
         assert!(json["type"].as_str().is_some_and(|kind| kind.starts_with("io.nats.jetstream.api.v1.consumer_")));
         json["error"]["err_code"].as_u64().expect("an error")
     }
@@ -292,6 +317,6 @@ mod tests {
 
     #[tokio::test]
     async fn pull_requests_are_left_to_the_consumers() {
-        assert_eq!(answer("MSG.NEXT.S.c", b"", &|_| None).await, None);
+        assert!(answer("MSG.NEXT.S.c", &OwnedMessage::default(), &|_| None).await.is_none());
     }
 }

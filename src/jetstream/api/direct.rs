@@ -4,6 +4,7 @@
 
 use super::read;
 use crate::account::{Account, Batch, Message, Origin, RouteCache, Subscription, Target, TargetId, TargetKind};
+use crate::jetstream::level::requires_too_much;
 use crate::jetstream::stream::Stream;
 use crate::protocol::headers::HeadersBuilder;
 use bytes::Bytes;
@@ -126,8 +127,12 @@ impl Target for Inlet {
             subject: subject.map(Into::into),
             payload: Bytes::copy_from_slice(message.payload),
         };
-        if self.sender.try_send(request).is_err() {
-            let headers = HeadersBuilder::with_status(429, "Too Many Requests").build();
+        let refused = match requires_too_much(message.headers) {
+            true => Some((412, "Required Api Level")),
+            false => self.sender.try_send(request).is_err().then_some((429, "Too Many Requests")),
+        };
+        if let Some((code, text)) = refused {
+            let headers = HeadersBuilder::with_status(code, text).build();
             let answer = Message { subject: message.reply, reply: "", headers: &headers, payload: &[] };
             account.route(self.origin, &answer, &mut RouteCache::default(), batch);
         }

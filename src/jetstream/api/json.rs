@@ -3,7 +3,7 @@
 use crate::jetstream::error::ApiError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[derive(Serialize)]
 struct Envelope<'a, T: Serialize> {
@@ -16,14 +16,31 @@ struct Envelope<'a, T: Serialize> {
     always: Option<Value>,
 }
 
-/// The answer of the given kind. `always` is what nats-server writes beside an error too.
-pub(super) fn envelope<T: Serialize>(kind: &str, outcome: Result<T, ApiError>, always: Option<Value>) -> Vec<u8> {
-    let kind = format!("io.nats.jetstream.api.v1.{kind}");
+/// The answer of the given kind.
+pub(super) fn envelope<T: Serialize>(kind: &str, outcome: Result<T, ApiError>) -> Vec<u8> {
     let (error, body, always) = match outcome {
         Ok(body) => (None, Some(body), None),
-        Err(error) => (Some(error), None, always),
+        Err(error) => (Some(error), None, beside_error(kind)),
     };
+    let kind = format!("io.nats.jetstream.api.v1.{kind}");
     serde_json::to_vec(&Envelope { r#type: &kind, error, body, always }).unwrap_or_default()
+}
+
+/// What nats-server writes beside an error too: the fields of its answer that are not left out when they are empty.
+fn beside_error(kind: &str) -> Option<Value> {
+    match kind {
+        "stream_info_response" => Some(json!({ "total": 0, "offset": 0, "limit": 0 })),
+        "stream_names_response" => Some(json!({ "total": 0, "offset": 0, "limit": 0, "streams": null })),
+        "stream_list_response" => Some(json!({ "total": 0, "offset": 0, "limit": 0, "streams": [] })),
+        "stream_purge_response" => Some(json!({ "purged": 0 })),
+        "stream_restore_response" => Some(json!({ "deliver_subject": "" })),
+        "consumer_names_response" | "consumer_list_response" => {
+            Some(json!({ "total": 0, "offset": 0, "limit": 0, "consumers": [] }))
+        }
+        "consumer_reset_response" => Some(json!({ "reset_seq": 0 })),
+        "consumer_pause_response" => Some(json!({ "paused": false, "pause_until": "0001-01-01T00:00:00Z" })),
+        _ => None,
+    }
 }
 
 /// Whether the request says nothing (`isEmptyRequest`).

@@ -115,8 +115,8 @@ struct DeleteRequest {
 /// Answers the verb; blocks while the disk is waited for. `None`: there is no such verb.
 pub(super) fn answer(jetstream: &JetStream, verb: &str, name: &str, payload: &[u8]) -> Option<Vec<u8>> {
     Some(match verb {
-        "GET" => json::envelope("stream_msg_get_response", get(jetstream, name, payload), None),
-        "DELETE" => json::envelope("stream_msg_delete_response", delete(jetstream, name, payload), None),
+        "GET" => json::envelope("stream_msg_get_response", get(jetstream, name, payload)),
+        "DELETE" => json::envelope("stream_msg_delete_response", delete(jetstream, name, payload)),
         _ => return None,
     })
 }

@@ -11,6 +11,7 @@ mod absent;
 pub mod consumer;
 mod direct;
 mod json;
+mod level;
 mod message;
 mod read;
 mod snapshot;
@@ -19,6 +20,7 @@ mod stream;
 pub use absent::Absent;
 
 use super::error::ApiError;
+use super::level::requires_too_much;
 use super::manager::JetStream;
 use super::stream::Stream;
 use crate::account::{
@@ -123,7 +125,7 @@ impl Target for Inlet {
         }
         if self.sender.try_send(message.to_owned()).is_err() && !message.reply.is_empty() {
             let error = ApiError::new(429, 10167, "too many requests");
-            let payload = json::envelope::<()>("system_overloaded", Err(error), None);
+            let payload = json::envelope::<()>("system_overloaded", Err(error));
             let answer = Message { subject: message.reply, reply: "", headers: &[], payload: &payload };
             self.account.route(self.origin, &answer, &mut cache, batch);
         }
@@ -137,17 +139,15 @@ async fn serve(jetstream: Weak<JetStream>, mut requests: mpsc::Receiver<OwnedMes
         let answered = answer(&jetstream, &request).await;
         // Only now: an answer that tells of requests does not count its own, as in nats-server.
         jetstream.requests.fetch_add(1, Ordering::Relaxed);
-        let Some(Answer { payload, then }) = answered else { continue };
+        let Some(Answer { mut headers, payload, then }) = answered else { continue };
         if payload.windows(ERROR.len()).take(200).any(|window| window == ERROR) {
             jetstream.errors.fetch_add(1, Ordering::Relaxed);
         }
         if !request.reply.is_empty() {
-            let headers = match payload.as_slice() {
-                b"" => format!("NATS/1.0 503\r\nNats-Subject: {}\r\n\r\n", request.subject),
-                _ => String::new(),
-            };
-            let headers = headers.as_bytes();
-            let message = Message { subject: &request.reply, reply: "", headers, payload: &payload };
+            if payload.is_empty() {
+                headers = format!("NATS/1.0 503\r\nNats-Subject: {}\r\n\r\n", request.subject).into_bytes();
+            }
+            let message = Message { subject: &request.reply, reply: "", headers: &headers, payload: &payload };
             jetstream.account().route(jetstream.origin(), &message, &mut cache, &mut Batch::default());
         }
         if let Some(then) = then {
@@ -157,14 +157,15 @@ async fn serve(jetstream: Weak<JetStream>, mut requests: mpsc::Receiver<OwnedMes
 }
 
 /// An answer, and what is to be done when it is on its way.
-struct Answer {
+pub struct Answer {
+    headers: Vec<u8>,
     payload: Vec<u8>,
     then: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl From<Vec<u8>> for Answer {
     fn from(payload: Vec<u8>) -> Self {
-        Answer { payload, then: None }
+        Answer { headers: Vec::new(), payload, then: None }
     }
 }
 
@@ -173,10 +174,15 @@ const ERROR: &[u8] = b"_response\",\"error\":{";
 
 async fn answer(jetstream: &Arc<JetStream>, request: &OwnedMessage) -> Option<Answer> {
     let (_, rest) = request.subject.split_once(".API.")?;
+    if requires_too_much(&request.headers)
+        && let Some(refusal) = level::refuse(jetstream, rest, &request.payload)
+    {
+        return Some(Answer::from(refusal));
+    }
     if let Some(rest) = rest.strip_prefix("CONSUMER.") {
         let found = jetstream.clone();
         let streams = move |name: &str| found.stream(name).map(|stream| stream.consumers().clone());
-        return consumer::answer(rest, &request.payload, &streams).await.map(Answer::from);
+        return consumer::answer(rest, request, &streams).await;
     }
     // All that may read from disk, or waits for it, is done where that holds up nobody.
     let (owned, rest, payload) = (jetstream.clone(), rest.to_owned(), request.payload.clone());
@@ -190,15 +196,15 @@ fn handle(jetstream: &Arc<JetStream>, rest: &str, payload: &[u8]) -> Option<Answ
         return Some(snapshot::answer(jetstream, verb, name, payload));
     }
     let answer = match tokens.as_slice() {
-        ["INFO"] => Some(json::envelope("account_info_response", Ok(jetstream.account_info()), None)),
+        ["INFO"] => Some(json::envelope("account_info_response", Ok(jetstream.account_info()))),
         ["STREAM", "MSG", verb, name] => message::answer(jetstream, verb, name, payload),
         ["STREAM", "LEADER", "STEPDOWN", _] => {
             let error = ApiError::new(503, 10010, "JetStream clustering support required");
-            Some(json::envelope::<()>("stream_leader_stepdown_response", Err(error), None))
+            Some(json::envelope::<()>("stream_leader_stepdown_response", Err(error)))
         }
         ["STREAM", "PEER", "REMOVE", _] => {
             let error = ApiError::new(503, 10010, "JetStream clustering support required");
-            Some(json::envelope::<()>("stream_remove_peer_response", Err(error), None))
+            Some(json::envelope::<()>("stream_remove_peer_response", Err(error)))
         }
         ["STREAM", verb @ ("NAMES" | "LIST")] => stream::answer(jetstream, verb, "", payload),
         ["STREAM", verb, name] => stream::answer(jetstream, verb, name, payload),

@@ -39,10 +39,10 @@ pub(super) fn answer(jetstream: &Arc<JetStream>, verb: &str, name: &str, payload
                     let info = backup.info();
                     let state = serde_json::to_value(&info.state).unwrap_or_default();
                     let begun = Begun { config: &info.config, state };
-                    let answer = json::envelope(kind, Ok(begun), None);
-                    Answer { payload: answer, then: Some(Box::new(move || start(backup))) }
+                    let answer = json::envelope(kind, Ok(begun));
+                    Answer { then: Some(Box::new(move || start(backup))), ..Answer::from(answer) }
                 }
-                Err(error) => Answer::from(json::envelope::<()>(kind, Err(error), None)),
+                Err(error) => Answer::from(json::envelope::<()>(kind, Err(error))),
             }
         }
         _ => {
@@ -52,12 +52,9 @@ pub(super) fn answer(jetstream: &Arc<JetStream>, verb: &str, name: &str, payload
                     let subject = json!({ "deliver_subject": restore.subject() });
                     let owner = jetstream.clone();
                     let then = move || drop(tokio::spawn(restore.run(owner, restored)));
-                    Answer { payload: json::envelope(kind, Ok(subject), None), then: Some(Box::new(then)) }
+                    Answer { then: Some(Box::new(then)), ..Answer::from(json::envelope(kind, Ok(subject))) }
                 }
-                Err(error) => {
-                    let none = json!({ "deliver_subject": "" });
-                    Answer::from(json::envelope::<()>(kind, Err(error), Some(none)))
-                }
+                Err(error) => Answer::from(json::envelope::<()>(kind, Err(error))),
             }
         }
     }
@@ -100,5 +97,5 @@ fn restore(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<Restore,
 /// The answer to the last chunk.
 fn restored(jetstream: &JetStream, outcome: Result<Arc<Stream>, ApiError>) -> Vec<u8> {
     let outcome = outcome.map(|stream| jetstream.info(&stream).with_server_metadata());
-    json::envelope("stream_create_response", outcome, None)
+    json::envelope("stream_create_response", outcome)
 }

@@ -63,28 +63,26 @@ struct Listed<T> {
 
 /// Answers the verb; blocks while the disk is waited for. `None`: there is no such verb.
 pub(super) fn answer(jetstream: &JetStream, verb: &str, name: &str, payload: &[u8]) -> Option<Vec<u8>> {
-    let page = || Some(json!({ "total": 0, "offset": 0, "limit": 0 }));
-    let listed = |none: serde_json::Value| Some(json!({ "total": 0, "offset": 0, "limit": 0, "streams": none }));
     Some(match verb {
-        "CREATE" => json::envelope("stream_create_response", make(jetstream, name, payload, true), None),
-        "UPDATE" => json::envelope("stream_update_response", make(jetstream, name, payload, false), None),
-        "INFO" => json::envelope("stream_info_response", info(jetstream, name, payload), page()),
+        "CREATE" => json::envelope("stream_create_response", make(jetstream, name, payload, true)),
+        "UPDATE" => json::envelope("stream_update_response", make(jetstream, name, payload, false)),
+        "INFO" => json::envelope("stream_info_response", info(jetstream, name, payload)),
         "NAMES" => {
             let mut outcome = list(jetstream, payload, MAX_NAMES, |_, stream| stream.name().to_owned());
             // Go's nil slice, which is what nats-server has when there are none.
             if let Ok(page) = &mut outcome {
                 page.body.streams.take_if(|names| names.is_empty());
             }
-            json::envelope("stream_names_response", outcome, listed(serde_json::Value::Null))
+            json::envelope("stream_names_response", outcome)
         }
         "LIST" => {
             let outcome = list(jetstream, payload, MAX_LISTED, |jetstream, stream| jetstream.info(stream));
-            json::envelope("stream_list_response", outcome, listed(json!([])))
+            json::envelope("stream_list_response", outcome)
         }
-        "DELETE" => json::envelope("stream_delete_response", delete(jetstream, name, payload), None),
+        "DELETE" => json::envelope("stream_delete_response", delete(jetstream, name, payload)),
         "PURGE" => {
             let outcome = purge(jetstream, name, payload);
-            json::envelope("stream_purge_response", outcome, Some(json!({ "purged": 0 })))
+            json::envelope("stream_purge_response", outcome)
         }
         _ => return None,
     })

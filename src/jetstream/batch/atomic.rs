@@ -3,12 +3,13 @@
 
 use super::check::{Checks, Fault};
 use super::inflight::Share;
-use super::{LEVEL, MAX_ID, level_required, requires_too_much, without_level};
+use super::{MAX_ID, without_level};
 use crate::account::{Message, OwnedMessage};
 use crate::jetstream::consumer::config::Timestamp;
 use crate::jetstream::desk::{Desk, Due, Kind, Surroundings, Verdict};
 use crate::jetstream::error::ApiError;
 use crate::jetstream::headers;
+use crate::jetstream::level;
 use crate::jetstream::publish::bad;
 use crate::protocol;
 use crate::protocol::headers::HeadersBuilder;
@@ -103,9 +104,8 @@ impl Desk {
             out.copies.push(abandoned(&desk.config.name, around.domain, id, reason));
             Err(error)
         };
-        let level = header(LEVEL).unwrap_or_default();
-        if requires_too_much(level) {
-            return give_up(self, "unsupported", level_required(), out);
+        if level::requires_too_much(message.headers) {
+            return give_up(self, "unsupported", level::required(), out);
         }
         let Some(batch) = self.batches.atomic.get_mut(id) else { return Err(incomplete()) };
         batch.heard = around.now;
@@ -117,7 +117,7 @@ impl Desk {
         }
         if !place.is_end {
             let mut part = Message { reply: "", ..*message }.to_owned();
-            if let Some(headers) = without_level(message.headers, level) {
+            if let Some(headers) = without_level(message.headers) {
                 part.headers = headers.into();
             }
             if !batch.share.grow(message.size() + message.subject.len()) {

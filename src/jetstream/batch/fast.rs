@@ -9,8 +9,8 @@ use crate::account::{Message, OwnedMessage};
 use crate::jetstream::desk::{Desk, Due, InFast, Pending, Surroundings, Verdict};
 use crate::jetstream::error::ApiError;
 use crate::jetstream::headers;
+use crate::jetstream::level;
 use crate::jetstream::publish::bad;
-use crate::protocol;
 use crate::store::Record;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -231,9 +231,8 @@ impl Desk {
         out: &mut Due,
     ) -> Then {
         let open = self.batches.fast.len() + 1;
-        let level = protocol::headers::get(message.headers, super::LEVEL).unwrap_or_default();
-        if super::requires_too_much(level) {
-            return Then::Over(Err(super::level_required()));
+        if level::requires_too_much(message.headers) {
+            return Then::Over(Err(level::required()));
         }
         let gap = |out: &mut Due, from: u64, to: u64| {
             say(out, message.reply, &json!({"type": "gap", "last_seq": from, "seq": to}));
@@ -280,7 +279,7 @@ impl Desk {
         if place.seq == 1 && !ends && !self.config.no_ack {
             batch.acknowledge(0, message.reply, &mut greeting);
         }
-        let headers = super::without_level(message.headers, level);
+        let headers = super::without_level(message.headers);
         let message = Message { headers: headers.as_deref().unwrap_or(message.headers), ..*message };
         match self.store_fast(id, batch, place, &message, around, out) {
             Ok(()) => {

@@ -11,9 +11,9 @@ use self::fast::FastBatch;
 pub(super) use self::fast::is_fast;
 pub(super) use self::inflight::Inflight;
 use super::desk::{Due, Verdict};
-use super::error::ApiError;
+use super::level::LEVEL;
 use super::stream::Stream;
-use crate::protocol::headers::HeadersBuilder;
+use crate::protocol::headers::{self, HeadersBuilder};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,21 +23,9 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest name of a batch, bytes.
 const MAX_ID: usize = 64;
 
-/// What requests may require (nats-server's `JSApiLevel`).
-const API_LEVEL: i64 = 5;
-const LEVEL: &str = "Nats-Required-Api-Level";
-
-/// Whether a message requires more than this server knows (`errorOnRequiredApiLevel`).
-fn requires_too_much(level: &str) -> bool {
-    !level.is_empty() && level.parse::<i64>().map_or(true, |level| level > API_LEVEL)
-}
-
-fn level_required() -> ApiError {
-    ApiError::new(412, 10185, "JetStream minimum api level required")
-}
-
 /// The headers without the level, if one was required.
-fn without_level(block: &[u8], level: &str) -> Option<Vec<u8>> {
+fn without_level(block: &[u8]) -> Option<Vec<u8>> {
+    let level = headers::get(block, LEVEL).unwrap_or_default();
     (!level.is_empty()).then(|| HeadersBuilder::new().copy(block, |name| name != LEVEL).build())
 }
 

@@ -42,10 +42,18 @@ pub struct Created {
 
 impl Consumers {
     /// Opens the consumers that the catalogue has for `stream`.
-    pub fn open(engine: Arc<Engine>, stream: &str, domain: Option<String>, log: Log, rules: StreamRules) -> Arc<Self> {
+    /// `identity` tells it from an earlier one of that name.
+    pub fn open(
+        engine: Arc<Engine>,
+        (stream, identity): (&str, &str),
+        domain: Option<String>,
+        log: Log,
+        rules: StreamRules,
+    ) -> Arc<Self> {
         let context = Arc::new(StreamContext {
             account: engine.account().clone(),
             stream: stream.into(),
+            identity: identity.into(),
             domain,
             store: engine.store().clone(),
             log,
@@ -148,6 +156,11 @@ impl Consumers {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.context.members.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Tells the stream from an earlier one of its name.
+    pub fn identity(&self) -> &str {
+        &self.context.identity
     }
 
     /// Resolves when all that the stream has taken in so far is on disk.

@@ -17,6 +17,8 @@ pub struct StreamContext {
     pub account: Arc<Account>,
     /// The stream's name.
     pub stream: Box<str>,
+    /// Tells the stream from an earlier one of its name.
+    pub identity: Box<str>,
     /// The JetStream domain.
     pub domain: Option<String>,
     /// Catalogue and delivery states.

@@ -68,7 +68,7 @@ impl Target for Inlet {
             Kind::Next => {
                 let name = message.subject.rsplit('.').next().unwrap_or_default();
                 match context.member(name) {
-                    Some(consumer) => consumer.request(message.payload, message.reply),
+                    Some(consumer) => consumer.request(message.headers, message.payload, message.reply),
                     // As if nobody had subscribed, which is how it is in nats-server.
                     None if !message.reply.is_empty() => {
                         let headers = format!("NATS/1.0 503\r\nNats-Subject: {}\r\n\r\n", message.subject);

@@ -14,6 +14,7 @@ use super::push::Push;
 use super::state::{Acked, Delivery, Exhausted, Rules, Ticks};
 use super::status::Status;
 use super::validate::Retention;
+use crate::jetstream::level::requires_too_much;
 use crate::protocol::headers;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -125,24 +126,40 @@ impl Consumer {
     }
 
     /// Takes a pull request; its messages and statuses go to `reply`.
-    pub fn request(self: &Arc<Self>, payload: &[u8], reply: &str) {
+    pub fn request(self: &Arc<Self>, headers: &[u8], payload: &[u8], reply: &str) {
         if reply.is_empty() {
             return;
         }
         let now = self.context.scheduler.now();
-        locked(&self.live, |live| {
+        let interest = |subject: &str| self.context.has_interest(subject);
+        let crowded = locked(&self.live, |live| {
             if live.closed || live.statuses.len() >= MAX_STATUSES {
-                return;
+                return None;
             }
             let refused = match (&mut live.mode, Ask::parse(payload, &live.config)) {
                 (Mode::Push(_), _) => Some(Status::PushBased),
+                (Mode::Pull(_), _) if requires_too_much(headers) => Some(Status::RequiredLevel),
                 (Mode::Pull(_), Err(status)) => Some(status),
-                (Mode::Pull(waiting), Ok(ask)) => {
-                    waiting.add(&ask, reply, now, &|subject| self.context.has_interest(subject))
-                }
+                (Mode::Pull(waiting), Ok(ask)) if ask.no_wait && !waiting.is_empty() => return Some(ask),
+                (Mode::Pull(waiting), Ok(ask)) => waiting.add(&ask, reply, now, &interest),
             };
             live.statuses.extend(refused.map(|status| (reply.into(), status)));
+            None
         });
+        if let Some(ask) = crowded {
+            // What is left is counted without the lock.
+            let left = self.info().num_pending;
+            locked(&self.live, |live| {
+                if let Mode::Pull(waiting) = &mut live.mode {
+                    let left = left + live.delivery.redeliveries() as u64;
+                    let refused = match left > 0 && left < waiting.wanted() {
+                        true => Some(Status::RequestsPending),
+                        false => waiting.add(&ask, reply, now, &interest),
+                    };
+                    live.statuses.extend(refused.map(|status| (reply.into(), status)));
+                }
+            });
+        }
         self.context.scheduler.schedule(self);
     }
 
@@ -224,7 +241,7 @@ impl Consumer {
         }
         self.tell_exhausted(&exhausted);
         match next {
-            Some(payload) => self.request(payload, reply),
+            Some(payload) => self.request(&[], payload, reply),
             None if wake => self.context.scheduler.schedule(self),
             None => {}
         }

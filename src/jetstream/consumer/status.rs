@@ -9,6 +9,8 @@ use std::io::Write;
 pub enum Status {
     /// The request cannot be understood.
     BadRequest(String),
+    /// The request requires a higher API level than this server has.
+    RequiredLevel,
     /// A pull request to a push consumer.
     PushBased,
     /// `batch` above `max_batch`.
@@ -19,6 +21,8 @@ pub enum Status {
     MaxRequestMaxBytes(i64),
     /// As many requests wait as may.
     MaxWaiting,
+    /// The request does not wait, and those before it want all there is.
+    RequestsPending,
     /// Nothing there, and the request does not wait.
     NoMessages,
     /// The request's time is over.
@@ -75,11 +79,13 @@ impl Status {
     pub fn write(&self, out: &mut Vec<u8>) {
         let line: &str = match self {
             Status::BadRequest(_) => "400 Bad Request - ",
+            Status::RequiredLevel => "412 Required Api Level",
             Status::PushBased => "409 Consumer is push based",
             Status::MaxRequestBatch(_) => "409 Exceeded MaxRequestBatch of ",
             Status::MaxRequestExpires(_) => "409 Exceeded MaxRequestExpires of ",
             Status::MaxRequestMaxBytes(_) => "409 Exceeded MaxRequestMaxBytes of ",
             Status::MaxWaiting => "409 Exceeded MaxWaiting",
+            Status::RequestsPending => "408 Requests Pending",
             Status::NoMessages => "404 No Messages",
             Status::Timeout { .. } => "408 Request Timeout",
             Status::TooLarge { .. } => "409 Message Size Exceeds MaxBytes",

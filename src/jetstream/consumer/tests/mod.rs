@@ -56,7 +56,7 @@ impl Bench {
     fn on(dir: Arc<tempfile::TempDir>, store: Store, log: Log, rules: StreamRules) -> Self {
         let account = Account::new("A");
         let engine = Engine::start(account.clone(), store.clone()).expect("threads");
-        let consumers = Consumers::open(engine.clone(), "S", None, log.clone(), rules);
+        let consumers = Consumers::open(engine.clone(), ("S", "one"), None, log.clone(), rules);
         log.observe(Arc::new(Waker(Arc::downgrade(&consumers))));
         Bench { client: LocalClient::new(account), engine, consumers, log, store, dir }
     }
