@@ -53,8 +53,13 @@ pub enum Command {
     },
     /// Have the running daemon read its configuration again.
     Reload,
-    /// Check a configuration, and change nothing.
-    Check,
+    /// Check a configuration, connect to its hubs and print what they accept of it, and change nothing; exit status 1 if anything
+    /// is wrong or refused.
+    Check {
+        /// Only read the files.
+        #[arg(long)]
+        offline: bool,
+    },
     /// Read configuration files.
     Config {
         /// What to do with them.
@@ -109,7 +114,7 @@ impl Args {
         let mut args = Args::from_arg_matches(&command.try_get_matches_from(line)?)?;
         args.nats_server = nats_server;
         match &args.command {
-            None | Some(Command::Run | Command::Check) => Ok(args),
+            None | Some(Command::Run | Command::Check { .. }) => Ok(args),
             // It would say nothing to the daemon that runs.
             Some(_) if args.settings != Settings::default() => Err(Args::command().error(
                 clap::error::ErrorKind::ArgumentConflict,

@@ -1,6 +1,7 @@
 //! The `leafd` program: one file per command.
 
 mod args;
+mod check;
 mod config;
 mod demo;
 mod flags;
@@ -23,7 +24,7 @@ pub fn main() -> ExitCode {
         None | Some(Command::Run) => run::run(&args),
         Some(Command::Status { json }) => status::status(&args, *json),
         Some(Command::Reload) => status::reload(&args),
-        Some(Command::Check) => run::check(&args),
+        Some(Command::Check { offline }) => check::check(&args, *offline),
         Some(Command::Config { command: ConfigCommand::Check { file } }) => config::check(file),
         Some(Command::Config { command: ConfigCommand::Convert { file } }) => config::convert(file),
         Some(Command::Fsck { dir }) => fsck::run(dir),

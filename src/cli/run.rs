@@ -1,4 +1,4 @@
-//! `leafd run` and `leafd check`.
+//! `leafd run`.
 
 use super::args::Args;
 use crate::daemon;
@@ -22,21 +22,4 @@ pub fn run(args: &Args) -> Result<(), String> {
         tracing::error!(target: logging::FATAL, "{error}");
         error.to_string()
     })
-}
-
-/// Says whether the configuration is right.
-pub fn check(args: &Args) -> Result<(), String> {
-    let config = args.load()?;
-    for warning in &config.warnings {
-        println!("Warning: {warning}");
-    }
-    println!(
-        "The configuration is right: {} with {} remotes, {} uplinks, {} adapters, data in {}.",
-        config.server_name,
-        config.leaf.remote.len(),
-        config.uplink.len(),
-        config.adapter.serial.len() + config.adapter.mqtt.len(),
-        config.data_dir.display()
-    );
-    Ok(())
 }

@@ -5,6 +5,7 @@ mod common;
 
 mod accounts;
 mod chain;
+mod check;
 mod compression;
 mod credentials;
 mod delivery;

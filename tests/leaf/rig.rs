@@ -131,3 +131,8 @@ pub async fn link_says(leafd: &Leafd, text: &str) {
 pub fn compresses(said: &Value, mode: &str, what: &str) {
     assert!(said.as_str().is_some_and(|said| said.starts_with(mode)), "{what}: {said} instead of {mode}");
 }
+
+/// Waits until the first link is up.
+pub async fn link_up(leafd: &Leafd) {
+    wait_for("the link is up", LIMIT, || async { (leafd.status()?["links"][0]["up"] == true).then_some(()) }).await;
+}
