@@ -40,7 +40,7 @@ pub enum StorageType {
     Memory,
 }
 
-/// Compression of stored messages; anything but `none` is refused for now.
+/// Compression of stored messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {

@@ -26,11 +26,6 @@ impl ApiError {
         Self::new(500, 10052, text)
     }
 
-    /// What nats-server does and leafd does not do yet.
-    pub fn not_supported(what: &str) -> Self {
-        Self::config(format!("{what} is not supported by leafd yet"))
-    }
-
     /// In pedantic mode: a value that would have been corrected.
     pub fn pedantic(text: &str) -> Self {
         Self::new(400, 10157, format!("pedantic mode: {text}"))

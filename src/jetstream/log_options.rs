@@ -1,7 +1,7 @@
 //! How the log of a stream is kept.
 
 use super::ageing;
-use super::config::{Discard, StorageType, StreamConfig, limit};
+use super::config::{Compression, Discard, StorageType, StreamConfig, limit};
 use crate::store::{Limits, LogOptions, Storage, Sync};
 use std::time::Duration;
 
@@ -11,7 +11,18 @@ pub(super) fn log_options(config: &StreamConfig) -> LogOptions {
         StorageType::File => Storage::File,
         StorageType::Memory => Storage::Memory,
     };
-    LogOptions { storage, sync: Sync::Durable, limits: limits(config), first_seq: config.first_seq.max(1) }
+    LogOptions {
+        storage,
+        sync: Sync::Durable,
+        limits: limits(config),
+        first_seq: config.first_seq.max(1),
+        compress: compresses(config),
+    }
+}
+
+/// Whether new messages are compressed; in memory none are, as in nats-server.
+pub(super) fn compresses(config: &StreamConfig) -> bool {
+    config.compression == Compression::S2 && config.storage == StorageType::File
 }
 
 /// Where new messages give way, the desk refuses them and the log must not drop old ones.

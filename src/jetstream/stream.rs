@@ -19,7 +19,7 @@ use super::desk::{Desk, Due, Surroundings, Verdict};
 use super::error::ApiError;
 use super::follow::Followers;
 use super::info::AccountLimits;
-use super::log_options::limits;
+use super::log_options::{compresses, limits};
 use super::schedule::Schedules;
 use super::upkeep::Upkeep;
 use super::usage::Usage;
@@ -199,6 +199,7 @@ impl Stream {
         let old = self.config();
         let moved = old.mirror != config.mirror || old.sources != config.sources;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config.clone();
+        self.log.set_compression(compresses(&config));
         self.log.set_limits(limits(&config));
         self.consumers.set_rules(rules(&config, &self.shared.limits));
         self.capture(&config.subjects);

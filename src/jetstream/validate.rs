@@ -1,7 +1,7 @@
 //! Defaults and checks of a stream's configuration, in nats-server's order and with its codes and texts
 //! (`server/stream.go`, `checkStreamCfg`, `configUpdateCheck`).
 
-use super::config::{Compression, Discard, PersistMode, Retention, StorageType, StreamConfig};
+use super::config::{Discard, PersistMode, Retention, StorageType, StreamConfig};
 use super::error::ApiError;
 use super::origin::{self, Find};
 use crate::subject::{self, Transform, TransformError};
@@ -34,7 +34,6 @@ pub fn check(config: &mut StreamConfig, pedantic: bool, find: Find<'_>) -> Resul
     if config.placement.as_ref().is_some_and(|placement| !placement.preferred.is_empty()) {
         return Err(ApiError::config("preferred server not permitted in placement"));
     }
-    check_supported(config)?;
     if config.num_replicas > 1 {
         return Err(ApiError::new(500, 10074, "replicas > 1 not supported in non-clustered mode"));
     }
@@ -231,16 +230,6 @@ fn check_times(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiError
     Ok(())
 }
 
-/// What nats-server does and leafd does not do yet is refused by name rather than ignored.
-fn check_supported(config: &StreamConfig) -> Result<(), ApiError> {
-    for (wanted, what) in [(config.compression != Compression::None, "compression s2")] {
-        if wanted {
-            return Err(ApiError::not_supported(what));
-        }
-    }
-    Ok(())
-}
-
 fn check_subjects(config: &mut StreamConfig) -> Result<(), ApiError> {
     if config.subjects.is_empty() {
         if config.mirror.is_none() && config.sources.is_empty() {
@@ -361,7 +350,6 @@ mod tests {
                 10034,
                 "stream mirrors can not contain subjects",
             ),
-            (StreamConfig { compression: Compression::S2, ..base() }, 10052, "compression s2 is not"),
             (StreamConfig { discard_new_per_subject: true, ..base() }, 10052, "discard new per subject requires"),
         ] {
             let found = refusal(config).expect(text);

@@ -4,7 +4,7 @@
 //! It is a hint, as the index files are: without it everything is counted again from those.
 //! Layout: magic, version (u32), a frame with the numbers, frames of subjects, and one that says that this is all.
 
-use super::frame::{self, Parsed, u32_at};
+use super::frame::{self, Parsed, UNSALTED, u32_at};
 use super::index;
 use super::io::Place;
 use super::log::State;
@@ -146,7 +146,7 @@ fn encode(state: &State) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(state.subjects.len() * 24 + 1024);
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
-    frame::push(&mut out, |out| numbers.encode(out));
+    frame::push(&mut out, UNSALTED, |out| numbers.encode(out));
     let mut subjects = state.subjects.iter().filter_map(|(subject, info)| match staged.get(subject) {
         None => Some((subject, info)),
         Some((Some(before), n)) if info.count > *n => {
@@ -155,7 +155,7 @@ fn encode(state: &State) -> Option<Vec<u8>> {
         Some(_) => None,
     });
     while let Some(next) = subjects.next() {
-        frame::push(&mut out, |out| {
+        frame::push(&mut out, UNSALTED, |out| {
             let end = out.len() + PIECE;
             let (mut next, mut before) = (Some(next), "");
             while let Some((subject, info)) = next {
@@ -168,7 +168,7 @@ fn encode(state: &State) -> Option<Vec<u8>> {
             }
         });
     }
-    frame::push(&mut out, |out| out.extend_from_slice(END));
+    frame::push(&mut out, UNSALTED, |out| out.extend_from_slice(END));
     Some(out)
 }
 
@@ -190,12 +190,12 @@ pub(super) fn read(place: &Place) -> Option<(Checkpoint, Subjects, Due)> {
     if bytes.get(..8)? != MAGIC || u32_at(&bytes, 8)? != VERSION {
         return None;
     }
-    let Parsed::Whole(body, used) = frame::parse(&bytes[HEADER..]) else { return None };
+    let Parsed::Whole(body, used) = frame::parse(&bytes[HEADER..], UNSALTED) else { return None };
     let numbers = Checkpoint::decode(body)?;
     let mut subjects = Subjects::default();
     let mut at = HEADER + used;
     loop {
-        let Parsed::Whole(body, used) = frame::parse(&bytes[at..]) else { return None };
+        let Parsed::Whole(body, used) = frame::parse(&bytes[at..], UNSALTED) else { return None };
         at += used;
         if body == END {
             return Some((numbers, subjects, Due { size: bytes.len() as u64, ..Due::default() }));

@@ -12,8 +12,10 @@ use super::commit::Shared;
 use super::index;
 use super::io::DiskFile;
 use super::log::{Inner, Log, State, Storage};
-use super::record::{Part, Record};
-use super::segment::{self, HEADER, Item, Scanner, Segment};
+use super::record::{Part, View};
+use super::scanner::{Item, Scanner};
+use super::segment::{self, Segment};
+use super::writer::Writer;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
@@ -25,7 +27,7 @@ const BUDGET: u64 = 4 << 20;
 const QUEUE: usize = 256;
 /// Most sequences of a segment that is made of several.
 const SPAN: u64 = 1 << 20;
-/// Bytes written at a time, and read ahead.
+/// Bytes read ahead.
 const PIECE: usize = 256 * 1024;
 /// Waits are interrupted this often to see whether the store ends.
 const SLICE: Duration = Duration::from_millis(50);
@@ -84,13 +86,7 @@ fn run(logs: &Receiver<Option<Weak<Inner>>>) {
 struct Source {
     base: u64,
     file: Arc<dyn DiskFile>,
-    len: u64,
-}
-
-impl Source {
-    fn scan(&self) -> Scanner {
-        Scanner::new(self.file.clone(), HEADER, self.len, self.base - 1, PIECE)
-    }
+    scanner: Scanner,
 }
 
 /// Writes some segments anew; how many bytes that took, 0 if there is nothing to gain.
@@ -98,11 +94,11 @@ fn compact(shared: &Shared, log: &Log) -> Result<u64, StoreError> {
     if shared.is_closed() {
         return Ok(0);
     }
-    let sources = choose(&log.0.state(), shared.segment_bytes);
+    let mut sources = choose(&log.0.state(), shared.segment_bytes);
     let Some(base) = sources.first().map(|s| s.base) else { return Ok(0) };
     let place = &log.0.place;
     let mut new = Segment::create_at(place, place.dir.join(NEW), base)?;
-    let Some(kept) = copy(log, &sources, &mut new)? else { return Ok(0) };
+    let Some(kept) = copy(log, &mut sources, &mut new)? else { return Ok(0) };
     let written = new.len;
     shared.count_compacted(written);
     let failed = |e| StoreError::io("compact in", &place.dir, e);
@@ -121,12 +117,11 @@ fn compact(shared: &Shared, log: &Log) -> Result<u64, StoreError> {
 }
 
 /// Copies what is live, durably; its sequences, or `None` if not all can be read.
-fn copy(log: &Log, sources: &[Source], new: &mut Segment) -> Result<Option<Vec<u64>>, StoreError> {
+fn copy(log: &Log, sources: &mut [Source], new: &mut Segment) -> Result<Option<Vec<u64>>, StoreError> {
     let failed = |e| StoreError::io("compact in", &log.0.place.dir, e);
-    let (mut bytes, mut at, mut kept) = (Vec::with_capacity(PIECE), HEADER, Vec::new());
+    let mut writer = Writer::new(log.0.state().compress);
     for source in sources {
-        let mut scanner = source.scan();
-        while let Some(item) = scanner.next().map_err(failed)? {
+        while let Some(item) = source.scanner.next().map_err(failed)? {
             let view = match item {
                 Item::Record(view, _) => view,
                 Item::Removals(_) => continue,
@@ -140,21 +135,14 @@ fn copy(log: &Log, sources: &[Source], new: &mut Segment) -> Result<Option<Vec<u
             if !log.0.state().is_live(view.seq) {
                 continue;
             }
-            let record = Record { subject: view.subject, headers: view.headers, payload: view.payload };
-            let offset = at + bytes.len() as u64;
             // Parts of a batch may be gone: it is no batch any more.
-            record.push(&mut bytes, view.seq, view.time, Part::default());
-            new.note(view.seq, view.time, offset, view.used);
-            kept.push(view.seq);
-            if bytes.len() >= PIECE {
-                new.file.write_at(&bytes, at).map_err(failed)?;
-                at += bytes.len() as u64;
-                bytes.clear();
-            }
+            writer.push(&View { part: Part::default(), ..view }, new).map_err(failed)?;
         }
+        // What two segments hold is in no unit together: opening may have to leave out what came of the second.
+        writer.flush(new).map_err(failed)?;
     }
-    new.file.write_at(&bytes, at).and_then(|()| new.file.sync()).map_err(failed)?;
-    Ok(Some(kept))
+    new.file.sync().map_err(failed)?;
+    Ok(Some(writer.kept))
 }
 
 /// Puts the new segment in the place of the others, if these are still there; gives back those whose files are to be deleted.
@@ -204,7 +192,8 @@ fn choose(state: &State, segment_bytes: u64) -> Vec<Source> {
             break;
         }
         base = if chosen.is_empty() { segment.base } else { base };
-        chosen.push(Source { base: segment.base, file: segment.file.clone(), len: segment.len });
+        let (file, scanner) = (segment.file.clone(), segment.scan_from(segment.start, PIECE));
+        chosen.push(Source { base: segment.base, file, scanner });
     }
     chosen
 }

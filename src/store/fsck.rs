@@ -6,7 +6,9 @@ use super::frame;
 use super::index;
 use super::io::{Disk, Place, ReadOnlyDisk};
 use super::removed::Removed;
-use super::segment::{CHUNK, HEADER, Item, Scanner, Segment};
+use super::salt;
+use super::scanner::Item;
+use super::segment::{CHUNK, Segment};
 use super::state_log;
 use super::table::Builder;
 use super::tombstones::{Removals, Tombstones};
@@ -34,7 +36,7 @@ pub struct LogReport {
     pub segments: usize,
     /// Records that can be read and have not been removed.
     pub records: u64,
-    /// Bytes they take.
+    /// Bytes they take, uncompressed.
     pub bytes: u64,
     /// The first sequence that can be read, and the last.
     pub sequences: Option<RangeInclusive<u64>>,
@@ -68,12 +70,13 @@ pub fn examine(dir: &Path) -> Result<Report, StoreError> {
     let _lock = dir::hold(dir)?;
     let disk: Arc<dyn Disk> = Arc::new(ReadOnlyDisk);
     let mut report = Report::default();
-    let state = Place { disk: disk.clone(), dir: dir.to_owned() };
+    let state = Place { disk: disk.clone(), dir: dir.to_owned(), salt: 0 };
+    let state = Place { salt: salt::read(&state).unwrap_or_default(), ..state };
     let (values, walk) = state_log::read(&state)?;
     report.state_keys = values.len();
     report.damage.extend(damaged_bytes(state_log::path(&state), &walk));
     for id in ids(&state)? {
-        let place = Place { disk: disk.clone(), dir: dir.join("streams").join(&id) };
+        let place = Place { dir: dir.join("streams").join(&id), ..state.clone() };
         report.logs.push(log(&place, id)?);
     }
     Ok(report)
@@ -140,7 +143,7 @@ fn segment(
         report.damage.push(Damage { path: path.clone(), what: "its header is damaged".into(), lost: None });
     }
     let len = segment.file.size().map_err(failed)?;
-    let mut scanner = Scanner::new(segment.file.clone(), HEADER, len, base - 1, CHUNK);
+    let mut scanner = segment.scan_file(len, CHUNK);
     let (mut last, mut open) = (base - 1, None);
     let (mut table, before) = (Builder::default(), report.damage.len());
     let mut found = |from: u64, to: u64, lost: RangeInclusive<u64>| {
@@ -150,16 +153,16 @@ fn segment(
     while let Some(item) = scanner.next().map_err(failed)? {
         match item {
             // What a failed write left, and was given again.
-            Item::Record(view, _) if next.is_some_and(|next| view.seq >= next) => break,
-            Item::Record(view, offset) => {
+            Item::Record(_, extent) if next.is_some_and(|next| extent.last >= next) => break,
+            Item::Record(view, extent) => {
                 if let Some(from) = open.take() {
-                    found(from, offset, last + 1..=view.seq - 1);
+                    found(from, extent.from, last + 1..=view.seq - 1);
                 }
                 last = view.seq;
-                table.push(view.seq, view.subject, view.used);
+                table.push(view.seq, view.subject, view.size());
                 if !gone.contains(view.seq) {
                     report.records += 1;
-                    report.bytes += view.used as u64;
+                    report.bytes += view.size() as u64;
                     let first = report.sequences.as_ref().map_or(view.seq, |known| *known.start());
                     report.sequences = Some(first..=view.seq);
                 }
@@ -168,7 +171,7 @@ fn segment(
             // The end of the last segment may be an unfinished write, which opening cuts off.
             Item::Damage { at_end: true, .. } if next.is_none() => {}
             Item::Damage { from, at_end: true } if segment.is_blank(from).map_err(failed)? => {}
-            Item::Damage { from, .. } => open = Some(from),
+            Item::Damage { from, .. } => drop(open.get_or_insert(from)),
         }
     }
     if let (Some(from), Some(next)) = (open, next) {
@@ -229,11 +232,11 @@ mod tests {
         assert!(report.is_sound(), "{report:?}");
         let log = &report.logs[0];
         assert_eq!((log.records, log.sequences.clone(), report.state_keys), (198, Some(1..=200), 1));
-        let place = Place { disk: Arc::new(ReadOnlyDisk), dir: dir.join("streams/s") };
+        let place = Place { disk: Arc::new(ReadOnlyDisk), dir: dir.join("streams/s"), salt: 0 };
         let bases = bases(&place).expect("listed");
         assert!(bases.len() > 2);
         // A record in the middle, the last one of a segment, and a header.
-        flip(&place.dir.join(crate::store::segment::file_name(bases[0])), 24 + 45 * 10 + 20);
+        flip(&place.dir.join(crate::store::segment::file_name(bases[0])), 36 + 45 * 10 + 20);
         let second = place.dir.join(crate::store::segment::file_name(bases[1]));
         let len = fs::metadata(&second).expect("there").len() as usize;
         flip(&second, len - 3);

@@ -4,11 +4,14 @@
 //! records, frames with a right checksum around anything, and raw bytes.
 
 use super::clock::Clock;
-use super::frame::{self, Parsed};
+use super::coding::Coding;
+use super::frame::{self, Parsed, UNSALTED};
 use super::io::{Disk, DiskFile};
-use super::record::{self, Record};
-use super::segment::file_name;
+use super::log::Staged;
+use super::record::{self, Part, Record};
+use super::segment::{self, file_name};
 use super::sim::SimDisk;
+use super::unit::{self, Packer};
 use super::{Log, LogOptions, Store, StoreOptions};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,32 +23,44 @@ const LOG: &str = "/data/streams/s";
 /// Sequences and payloads.
 type Records = Vec<(u64, Vec<u8>)>;
 
-/// Frames and records: no input makes them read beyond it, and what is taken for a record is written as it was read.
+/// Frames, records and units: no input makes them read beyond it, and what is taken for a record is written as it was read.
 pub fn records(data: &[u8]) {
     let mut ends = 0;
     let walk = frame::each(data, Path::new("fuzz"), |_, body| ends += body.len());
     assert!(ends <= walk.end && walk.end <= data.len());
     let mut framed = Vec::new();
-    frame::push(&mut framed, |out| out.extend_from_slice(data));
-    assert!(data.is_empty() || matches!(frame::parse(&framed), Parsed::Whole(body, _) if body == data));
+    frame::push(&mut framed, UNSALTED, |out| out.extend_from_slice(data));
+    assert!(data.is_empty() || matches!(frame::parse(&framed, UNSALTED), Parsed::Whole(body, _) if body == data));
     for bytes in [data, &framed] {
-        if let Some(at) = record::find(bytes, 0) {
-            assert!(record::parse(&bytes[at..]).is_some_and(|view| view.seq > 0));
+        if let Some(at) = record::find(bytes, UNSALTED, 0) {
+            assert!(matches!(frame::parse(&bytes[at..], UNSALTED), Parsed::Whole(..)));
         }
-        if let Some(view) = record::parse(bytes) {
+        if let Parsed::Whole(body, used) = frame::parse(bytes, UNSALTED)
+            && let Some(view) = record::view(body)
+        {
             let mut again = Vec::new();
             let record = Record { subject: view.subject, headers: view.headers, payload: view.payload };
-            record.push(&mut again, view.seq, view.time, view.part);
-            assert_eq!(again, bytes[..view.used]);
+            record.push(&mut again, UNSALTED, view.seq, view.time, view.part);
+            assert_eq!(again, bytes[..used]);
             assert_eq!(record::subject_of(bytes), Some(view.subject));
         }
+    }
+    let mut unpacked = Vec::new();
+    if let Some(head) = unit::unpack(data, &mut unpacked) {
+        let (mut at, mut last) = (0, head.first - u64::from(head.first > 0));
+        while let Some((view, used)) = unit::next(&unpacked[at..]) {
+            assert!(last <= view.seq, "sequences ascend");
+            (at, last) = (at + used, view.seq);
+        }
+        assert_eq!((at, last), (unpacked.len(), head.last));
     }
 }
 
 /// A store whose files `data` describes: it opens or says why not, gives only records that were written, takes another,
 /// and has the same when it is opened again.
 pub fn recovery(data: &[u8]) {
-    let mut script = Script { data, disk: SimDisk::default(), seq: 0, written: BTreeMap::new(), forged: false };
+    let (disk, written) = (SimDisk::default(), BTreeMap::new());
+    let mut script = Script { data, disk, seq: 0, salt: UNSALTED, written, forged: false };
     script.run();
     let Script { disk, written, forged, .. } = script;
     let Some((before, next)) = open(&disk, true) else { return };
@@ -93,6 +108,8 @@ struct Script<'a> {
     disk: SimDisk,
     /// Of the last record.
     seq: u64,
+    /// Of the segment that is written.
+    salt: u32,
     written: BTreeMap<u64, Vec<u8>>,
     /// Something that is not from us has a right checksum.
     forged: bool,
@@ -107,12 +124,19 @@ impl<'a> Script<'a> {
                     self.seq += 1 + u64::from(step / 64);
                     let (time, length) = (i64::from(self.byte().unwrap_or(0)), self.byte().unwrap_or(0));
                     let payload = vec![length; usize::from(length)];
-                    let mut out = Vec::new();
-                    let record =
-                        Record { subject: ["a", "b.c"][usize::from(step / 8 % 2)], headers: b"", payload: &payload };
-                    record.push(&mut out, self.seq, time, record::Part::default());
-                    append(&segment, &out);
-                    self.written.insert(self.seq, payload);
+                    let subject = ["a", "b.c"][usize::from(step / 8 % 2)];
+                    let record = Record { subject, headers: b"", payload: &payload };
+                    let mut staged = Staged::default();
+                    for n in 0..1 + u64::from(step % 8) {
+                        staged.push(&record, self.seq + n, time, Part::default(), None, self.salt);
+                        self.written.insert(self.seq + n, payload.clone());
+                    }
+                    self.seq += u64::from(step % 8);
+                    staged.finish(Vec::new(), self.salt);
+                    match self.salt {
+                        UNSALTED => append(&segment, &staged.buffer),
+                        salt => append(&segment, &Packer::default().pack(&staged, &Coding { salt }).buffer),
+                    }
                 }
                 3 if step < 128 => {
                     let bytes = self.take();
@@ -122,29 +146,32 @@ impl<'a> Script<'a> {
                     let from = u64::from(self.byte().unwrap_or(0));
                     let to = (from + u64::from(self.byte().unwrap_or(0) % 16)).min(self.seq + 8);
                     let mut out = Vec::new();
-                    frame::push(&mut out, |out| out.extend([from, to].iter().flat_map(|seq| seq.to_le_bytes())));
+                    frame::push(&mut out, UNSALTED, |out| {
+                        out.extend([from, to].iter().flat_map(|seq| seq.to_le_bytes()))
+                    });
                     append(&self.file(&format!("{LOG}/tombstones")), &out);
                 }
                 4 => {
                     let bytes = self.take();
                     let mut out = Vec::new();
-                    frame::push(&mut out, |out| out.extend_from_slice(bytes));
+                    frame::push(&mut out, UNSALTED, |out| out.extend_from_slice(bytes));
                     append(&self.file(&format!("{DIR}/state.log")), if step < 128 { bytes } else { &out });
                 }
                 5 => {
                     let bytes = self.take();
-                    self.forged |= record::find(bytes, 0).is_some();
+                    self.forged |= record::find(bytes, self.salt, 0).is_some();
                     append(&segment, bytes);
                 }
                 6 => {
                     let bytes = self.take();
                     // No log comes so far; a jump beyond this is not looked for behind damage.
-                    if record::view(bytes, 0).is_some_and(|view| view.seq >> 32 > 0) {
+                    let far = record::view(bytes).is_some_and(|view| view.seq >> 32 > 0);
+                    if far || unit::head(bytes).is_some_and(|head| head.last >> 32 > 0) {
                         continue;
                     }
                     self.forged = true;
                     let mut out = Vec::new();
-                    frame::push(&mut out, |out| out.extend_from_slice(bytes));
+                    frame::push(&mut out, self.salt, |out| out.extend_from_slice(bytes));
                     append(&segment, &out);
                 }
                 _ if step < 128 => {
@@ -160,12 +187,16 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// A segment that begins at `base`, with a right header.
+    /// A segment that begins at `base`, with a right header of the first version or of the present one.
     fn segment(&mut self, base: u64) -> Arc<dyn DiskFile> {
         let file = self.file(&format!("{LOG}/{}", file_name(base)));
         let mut header = b"leafdseg\x01\0\0\0".to_vec();
         header.extend_from_slice(&base.to_le_bytes());
         header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
+        self.salt = if base % 2 == 0 { 9 } else { UNSALTED };
+        if base % 2 == 0 {
+            header = segment::header(base, &Coding { salt: 9 });
+        }
         file.write_at(&header, 0).expect("in memory");
         file
     }

@@ -8,6 +8,7 @@ use super::io::{Disk, MemoryDisk, Place, RealDisk};
 use super::log::{Inner, Log, LogOptions, Storage};
 use super::recovery::{self, Opened};
 use super::reserve::Reserve;
+use super::salt;
 use super::{StateLog, StoreError};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,7 +57,8 @@ impl Store {
         lock: Option<Lock>,
         clock: Clock,
     ) -> Result<Store, StoreError> {
-        let place = Place { disk, dir: dir.to_owned() };
+        let place = Place { disk, dir: dir.to_owned(), salt: 0 };
+        let place = Place { salt: salt::take(&place), ..place };
         let streams = dir.join("streams");
         place.disk.create_dir(&streams).map_err(|e| StoreError::io("create", &streams, e))?;
         let shared = Arc::new(Shared::new(options.segment_bytes, clock, Reserve::new(place.clone())));
@@ -122,8 +124,8 @@ impl Store {
     fn place_of(&self, id: &str, storage: Storage) -> Place {
         let dir = self.0.place.dir.join("streams").join(id);
         match storage {
-            Storage::File => Place { disk: self.0.place.disk.clone(), dir },
-            Storage::Memory => Place { disk: Arc::new(MemoryDisk), dir },
+            Storage::File => Place { dir, ..self.0.place.clone() },
+            Storage::Memory => Place { disk: Arc::new(MemoryDisk), dir, ..self.0.place.clone() },
         }
     }
 

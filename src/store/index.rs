@@ -5,7 +5,7 @@
 //! Layout: magic, version (u32), then two frames: the summary and the table, in the numbers of [`super::varint`].
 
 use super::StoreError;
-use super::frame::{self, Parsed, u32_at};
+use super::frame::{self, Parsed, UNSALTED, u32_at};
 use super::io::Place;
 use super::segment::CHUNK;
 use super::table::Table;
@@ -49,8 +49,8 @@ pub(super) fn write(place: &Place, summary: &Summary, table: &Table) -> Result<u
     let mut out = Vec::with_capacity(table.rows.len() * 4 + 1024);
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
-    frame::push(&mut out, |out| summary.encode(out));
-    frame::push(&mut out, |out| table.encode(summary.base, out));
+    frame::push(&mut out, UNSALTED, |out| summary.encode(out));
+    frame::push(&mut out, UNSALTED, |out| table.encode(summary.base, out));
     let path = path(place, summary.base);
     let failed = |e| StoreError::io("write", &path, e);
     // Nothing of an earlier one must be left in it, should the power go.
@@ -66,11 +66,11 @@ pub(super) fn summary(place: &Place, base: u64) -> Option<Summary> {
     let mut bytes = vec![0; CHUNK / 4];
     let read = file.read_full(&mut bytes, 0).ok()?;
     bytes.truncate(read);
-    if let Parsed::Short(wanted) = frame::parse(body(&bytes)?) {
+    if let Parsed::Short(wanted) = frame::parse(body(&bytes)?, UNSALTED) {
         bytes.resize((HEADER + wanted).min(usize::try_from(file.size().ok()?).ok()?), 0);
         file.read_full(&mut bytes, 0).ok()?;
     }
-    match frame::parse(body(&bytes)?) {
+    match frame::parse(body(&bytes)?, UNSALTED) {
         Parsed::Whole(body, _) => Summary::decode(body).filter(|summary| summary.base == base),
         Parsed::Short(_) | Parsed::Bad => None,
     }
@@ -79,8 +79,8 @@ pub(super) fn summary(place: &Place, base: u64) -> Option<Summary> {
 /// The table of the segment that begins at `base`; `None` if there is none to be believed.
 pub(super) fn table(place: &Place, base: u64) -> Option<Table> {
     let bytes = place.disk.open(&path(place, base), false).ok()?.read_all().ok()?;
-    let Parsed::Whole(_, used) = frame::parse(body(&bytes)?) else { return None };
-    match frame::parse(&body(&bytes)?[used..]) {
+    let Parsed::Whole(_, used) = frame::parse(body(&bytes)?, UNSALTED) else { return None };
+    match frame::parse(&body(&bytes)?[used..], UNSALTED) {
         Parsed::Whole(body, _) => Table::decode(base, body),
         Parsed::Short(_) | Parsed::Bad => None,
     }

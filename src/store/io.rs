@@ -253,4 +253,6 @@ impl DiskFile for MemoryFile {
 pub(super) struct Place {
     pub disk: Arc<dyn Disk>,
     pub dir: PathBuf,
+    /// With which the checksums of new segments begin.
+    pub salt: u32,
 }

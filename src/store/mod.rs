@@ -13,6 +13,7 @@ mod batch;
 mod bits;
 mod checkpoint;
 mod clock;
+mod coding;
 mod commit;
 mod compaction;
 mod dir;
@@ -31,7 +32,9 @@ mod record;
 mod recovery;
 mod removed;
 mod reserve;
+mod salt;
 mod salvage;
+mod scanner;
 mod segment;
 #[cfg(any(test, fuzzing))]
 mod sim;
@@ -42,7 +45,9 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod tombstones;
+mod unit;
 mod varint;
+mod writer;
 
 pub use commit::{Commit, StoreStats};
 pub use error::StoreError;

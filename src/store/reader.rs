@@ -2,7 +2,8 @@
 
 use super::io::DiskFile;
 use super::log::Inner;
-use super::segment::{CHUNK, Item, Scanner};
+use super::scanner::{Item, Scanner};
+use super::segment::CHUNK;
 use super::{StoreError, Stored};
 use std::sync::Arc;
 

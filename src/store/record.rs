@@ -3,6 +3,7 @@
 
 use super::StoreError;
 use super::frame::{self, Parsed, u16_at, u32_at, u64_at};
+use super::unit;
 use bytes::Bytes;
 
 const KIND: u8 = 1;
@@ -59,12 +60,10 @@ pub(super) struct View<'a> {
     pub headers: &'a [u8],
     pub payload: &'a [u8],
     pub part: Part,
-    /// Length on disk.
-    pub used: usize,
 }
 
 impl Record<'_> {
-    /// Length on disk.
+    /// Length as a frame by itself, by which it is counted wherever it lies.
     pub(super) fn size(&self) -> usize {
         OVERHEAD + self.subject.len() + self.headers.len() + self.payload.len()
     }
@@ -78,8 +77,8 @@ impl Record<'_> {
     }
 
     /// Appends the frame.
-    pub(super) fn push(&self, out: &mut Vec<u8>, seq: u64, time: i64, part: Part) {
-        frame::push(out, |out| {
+    pub(super) fn push(&self, out: &mut Vec<u8>, salt: u32, seq: u64, time: i64, part: Part) {
+        frame::push(out, salt, |out| {
             let mut fixed = [0; FIXED];
             fixed[0] = KIND | if part.joins { JOINS } else { 0 } | if part.goes_on { GOES_ON } else { 0 };
             fixed[1..3].copy_from_slice(&(self.subject.len() as u16).to_le_bytes());
@@ -95,6 +94,11 @@ impl Record<'_> {
 }
 
 impl View<'_> {
+    /// As [`Record::size`].
+    pub fn size(&self) -> usize {
+        OVERHEAD + self.subject.len() + self.headers.len() + self.payload.len()
+    }
+
     pub fn to_stored(self) -> Stored {
         let mut both = Vec::with_capacity(self.headers.len() + self.payload.len());
         both.extend_from_slice(self.headers);
@@ -105,16 +109,14 @@ impl View<'_> {
     }
 }
 
-/// The record that begins at `bytes`, if it is whole and undamaged.
-pub(super) fn parse(bytes: &[u8]) -> Option<View<'_>> {
-    match frame::parse(bytes) {
-        Parsed::Whole(body, used) => view(body, used),
-        Parsed::Short(_) | Parsed::Bad => None,
-    }
+/// The record whose frame begins at `bytes`, in memory: its checksum is of no interest.
+pub(super) fn staged(bytes: &[u8]) -> Option<View<'_>> {
+    let len = u32_at(bytes, 0)? as usize;
+    view(bytes.get(frame::PREFIX..frame::PREFIX + len)?)
 }
 
-/// The record in the body of a frame that takes `used` bytes.
-pub(super) fn view(body: &[u8], used: usize) -> Option<View<'_>> {
+/// The record in the body of a frame.
+pub(super) fn view(body: &[u8]) -> Option<View<'_>> {
     let kind = *body.first()?;
     if !is_kind(kind) {
         return None;
@@ -127,24 +129,25 @@ pub(super) fn view(body: &[u8], used: usize) -> Option<View<'_>> {
     let subject = std::str::from_utf8(body.get(FIXED..FIXED + subject_len)?).ok()?;
     let rest = &body[FIXED + subject_len..];
     let (headers, payload) = rest.split_at_checked(headers_len)?;
-    Some(View { seq, time, subject, headers, payload, part, used })
+    Some(View { seq, time, subject, headers, payload, part })
 }
 
 fn is_kind(byte: u8) -> bool {
     byte & !(JOINS | GOES_ON) == KIND
 }
 
-/// Searches behind damage: the offset of the first whole record in `bytes` whose sequence is above `after`.
+/// Searches behind damage: the offset of the first whole record, or [unit](unit) of records, in `bytes` whose sequence is above
+/// `after`.
 ///
 /// One that is 2^32 or more ahead is not believed, and lost with what was damaged before it: only a mirror of a stream with such a
-/// gap has one, while what lies behind a torn header may be a payload that is made to look like a record, and must not be
-/// able to use up the sequences.
-pub(super) fn find(bytes: &[u8], after: u64) -> Option<usize> {
+/// gap has one, while what lies behind a torn header may, in a segment of before there was a salt, be a payload that is made to
+/// look like a record, and must not be able to use up the sequences.
+pub(super) fn find(bytes: &[u8], salt: u32, after: u64) -> Option<usize> {
     (0..bytes.len().saturating_sub(OVERHEAD)).find(|&at| {
         // The cheap tests first, as nearly every offset fails them.
-        is_kind(bytes[at + frame::PREFIX])
+        (is_kind(bytes[at + frame::PREFIX]) || bytes[at + frame::PREFIX] == unit::KIND)
             && u64_at(bytes, at + frame::PREFIX + 7).is_some_and(|seq| seq > after && seq - after < 1 << 32)
-            && parse(&bytes[at..]).is_some()
+            && matches!(frame::parse(&bytes[at..], salt), Parsed::Whole(body, _) if view(body).is_some() || unit::head(body).is_some())
     })
 }
 

@@ -9,9 +9,9 @@ use super::compaction;
 use super::index;
 use super::io::Place;
 use super::log::{LogOptions, State};
-use super::record::OVERHEAD;
 use super::removed::{Change, Removed};
-use super::segment::{CHUNK, HEADER, Item, Scanner, Segment, file_name};
+use super::scanner::Item;
+use super::segment::{CHUNK, Segment, file_name};
 use super::subjects::{Left, Subjects};
 use super::table::{Builder, Table};
 use super::tombstones::{self, Removals, Tomb, Tombstones};
@@ -38,7 +38,7 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions, now: Reading) 
         let _ = place.disk.remove(&place.dir.join(compaction::NEW));
     }
     let (tombstones, removals) = Tombstones::open(place)?;
-    let (state, mend, damaged) = (State::new(options), Vec::new(), Vec::new());
+    let (state, mend, damaged) = (State::new(options, place.salt), Vec::new(), Vec::new());
     let mut opening = Opening { place, id, state, mend, damaged, tombs: Vec::new(), broken: Vec::new() };
     let mut segments = opening.segments(&bases(|name| name.strip_suffix(".seg")?.parse().ok()))?;
     // First of all, as it says what was removed since the one before was sealed.
@@ -266,7 +266,7 @@ impl Opening<'_> {
         let path = segment.path.clone();
         let failed = |e| StoreError::io("read", &path, e);
         let len = segment.file.size().map_err(failed)?;
-        let mut scanner = Scanner::new(segment.file.clone(), HEADER, len, segment.base - 1, CHUNK);
+        let mut scanner = segment.scan_file(len, CHUNK);
         let mut table = Builder::default();
         let mut batches = Batches::default();
         let (mut cut, mut damage) = (None, false);
@@ -286,18 +286,18 @@ impl Opening<'_> {
                     segment.len = scanner.position();
                 }
                 Item::Damage { .. } => damage = true,
-                Item::Record(view, offset) if view.seq >= next => {
-                    cut = Some(offset);
+                // All of a unit was refused, or none of it.
+                Item::Record(_, extent) if extent.last >= next => {
+                    cut = Some(extent.from);
                     break;
                 }
-                Item::Record(view, offset) => {
+                Item::Record(view, extent) => {
                     if std::mem::take(&mut damage) {
                         self.damaged.push((segment.last + 1, view.seq - 1));
                     }
-                    segment.note(view.seq, view.time, offset, view.used);
-                    batches.record(view.seq, view.part, offset);
-                    let size = OVERHEAD + view.subject.len() + view.headers.len() + view.payload.len();
-                    table.push(view.seq, view.subject, size);
+                    segment.note(view.seq, view.time, extent);
+                    batches.record(view.seq, view.part, extent.from);
+                    table.push(view.seq, view.subject, view.size());
                 }
             }
         }
@@ -330,7 +330,7 @@ impl Opening<'_> {
 fn holds_records(segment: &Segment) -> Result<bool, StoreError> {
     let failed = |e| StoreError::io("read", &segment.path, e);
     let len = segment.file.size().map_err(failed)?;
-    let mut scanner = Scanner::new(segment.file.clone(), HEADER, len, segment.base - 1, 4096);
+    let mut scanner = segment.scan_file(len, 4096);
     Ok(match scanner.next().map_err(failed)? {
         None | Some(Item::Damage { at_end: true, .. }) => false,
         Some(Item::Record(..) | Item::Removals(_) | Item::Damage { at_end: false, .. }) => true,

@@ -2,14 +2,13 @@
 
 use super::fsck::{self, Report};
 use super::io::{Disk, Place, ReadOnlyDisk, RealDisk};
-use super::segment::{CHUNK, HEADER, Item, Scanner, Segment};
+use super::scanner::Item;
+use super::segment::{CHUNK, Segment};
 use super::tombstones::{Tomb, Tombstones};
-use super::{Change, Record, Store, StoreError, StoreOptions, dir, state_log};
+use super::writer::Writer;
+use super::{Change, Store, StoreError, StoreOptions, dir, salt, state_log};
 use std::path::Path;
 use std::sync::Arc;
-
-/// Written to the new file in pieces of about so many bytes.
-const PIECE: usize = 1 << 20;
 
 /// Writes all that can be read in `from` to the new directory `to`: records with their sequences, times and removals, and the
 /// state. Returns what was found in `from`, as [`super::examine`] does.
@@ -23,14 +22,17 @@ pub fn salvage(from: &Path, to: &Path) -> Result<Report, StoreError> {
     if !store.log_ids()?.is_empty() || !store.state().scan("").is_empty() {
         return Err(StoreError::Foreign { path: to.to_owned(), found: "a store that is not empty".into() });
     }
-    let place = |disk: &Arc<dyn Disk>, dir: &Path| Place { disk: disk.clone(), dir: dir.to_owned() };
-    let (old, new): (Arc<dyn Disk>, Arc<dyn Disk>) = (Arc::new(ReadOnlyDisk), Arc::new(RealDisk));
-    let (values, _) = state_log::read(&place(&old, from))?;
+    let place = |disk: Arc<dyn Disk>, dir: &Path| {
+        let place = Place { disk, dir: dir.to_owned(), salt: 0 };
+        Place { salt: salt::read(&place).unwrap_or_default(), ..place }
+    };
+    let (old, new) = (place(Arc::new(ReadOnlyDisk), from), place(Arc::new(RealDisk), to));
+    let (values, _) = state_log::read(&old)?;
     let changes = values.into_iter().map(|(key, value)| Change::Put(key, value)).collect();
     store.state().write(changes).wait()?;
     for log in &report.logs {
         let folder = Path::new("streams").join(&log.id);
-        copy(&place(&old, &from.join(&folder)), &place(&new, &to.join(&folder)))?;
+        copy(&Place { dir: from.join(&folder), ..old.clone() }, &Place { dir: to.join(&folder), ..new.clone() })?;
     }
     store.close();
     Ok(report)
@@ -54,24 +56,23 @@ fn copy(from: &Place, to: &Place) -> Result<(), StoreError> {
 
 fn copy_segment(from: &Place, to: &Place, base: u64, next: Option<u64>) -> Result<(), StoreError> {
     let Some(old) = Segment::open(from, base)? else { return Ok(()) };
-    let new = Segment::create(to, base)?;
-    let read = |e| StoreError::io("read", &old.path, e);
-    let write = |e| StoreError::io("write", &new.path, e);
+    let mut new = Segment::create(to, base)?;
+    let (old_path, new_path) = (old.path.clone(), new.path.clone());
+    let read = |e| StoreError::io("read", &old_path, e);
+    let write = |e| StoreError::io("write", &new_path, e);
     let len = old.file.size().map_err(read)?;
-    let mut scanner = Scanner::new(old.file.clone(), HEADER, len, base - 1, CHUNK);
-    let (mut bytes, mut at) = (Vec::new(), HEADER);
+    let mut scanner = old.scan_file(len, CHUNK);
+    let mut writer = Writer::new(false);
     while let Some(item) = scanner.next().map_err(read)? {
-        let Item::Record(view, _) = item else { continue };
-        if next.is_some_and(|next| view.seq >= next) {
+        let Item::Record(view, extent) = item else { continue };
+        if next.is_some_and(|next| extent.last >= next) {
             break;
         }
-        let record = Record { subject: view.subject, headers: view.headers, payload: view.payload };
-        record.push(&mut bytes, view.seq, view.time, view.part);
-        if bytes.len() >= PIECE {
-            new.file.write_at(&bytes, at).map_err(write)?;
-            at += bytes.len() as u64;
-            bytes.clear();
+        if writer.compress != extent.compressed {
+            writer.flush(&mut new).map_err(write)?;
+            writer.compress = extent.compressed;
         }
+        writer.push(&view, &mut new).map_err(write)?;
     }
-    new.file.write_at(&bytes, at).and_then(|()| new.file.sync()).map_err(write)
+    writer.flush(&mut new).and_then(|()| new.file.sync()).map_err(write)
 }

@@ -1,15 +1,17 @@
-//! One segment file: a header, then records in sequence order, and removals among them. While it is written to, zeros may
-//! follow: space prepared for what comes next.
+//! One segment file: a header, then records in sequence order, by themselves or in [units](super::unit), and removals among
+//! them. While it is written to, zeros may follow: space prepared for what comes next.
 //!
 //! In memory a segment is a summary: where it begins and ends, every so often an offset to begin a search from, and which
 //! of its sequences were removed.
 
 use super::StoreError;
 use super::bits::Bits;
-use super::frame::{self, Parsed, u32_at, u64_at};
+use super::coding::Coding;
+use super::frame::{u32_at, u64_at};
 use super::index::{self, Summary};
 use super::io::{DiskFile, Place};
-use super::record::{self, View};
+use super::record;
+use super::scanner::{Extent, Item, Scanner};
 use super::table::Table;
 use super::tombstones::{self, Tomb};
 use std::io;
@@ -18,10 +20,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes before the first record.
-pub(super) const HEADER: u64 = 24;
+const HEADER: u64 = 36;
+/// The same before version 3.
+const HEADER_2: u64 = 24;
 const MAGIC: &[u8; 8] = b"leafdseg";
-/// Of the format; 1 had no removals among the records, and no zeros behind them.
-const VERSION: u32 = 2;
+/// Of the format; 1 had no removals among the records, and no zeros behind them; 2 no salt, and no units.
+const VERSION: u32 = 3;
 /// One search point for about so many bytes.
 const STRIDE: u64 = 8 * 1024;
 /// Of a segment that reaches over more sequences it is not noted which of them it does not have.
@@ -40,6 +44,10 @@ pub(super) struct Segment {
     pub last: u64,
     /// Time of the last record.
     pub last_time: i64,
+    /// Where its records begin.
+    pub start: u64,
+    /// How its frames are made.
+    pub coding: Arc<Coding>,
     /// Committed length of the file.
     pub len: u64,
     /// Records in the file, removed ones included.
@@ -73,14 +81,32 @@ pub(super) fn file_name(base: u64) -> String {
     format!("{base:020}.seg")
 }
 
-/// What a segment that begins at `base` begins with.
-pub(super) fn header(base: u64) -> Vec<u8> {
+/// What a segment that begins at `base` begins with: magic, version (u32), base (u64), CRC-32 of these, by which any version sees
+/// that it is a newer one; then salt and flags (u32 each, no flags so far), and the CRC-32 of these.
+pub(super) fn header(base: u64, coding: &Coding) -> Vec<u8> {
     let mut header = Vec::with_capacity(HEADER as usize);
     header.extend_from_slice(MAGIC);
     header.extend_from_slice(&VERSION.to_le_bytes());
     header.extend_from_slice(&base.to_le_bytes());
     header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
+    header.extend_from_slice(&coding.salt.to_le_bytes());
+    header.extend_from_slice(&0u32.to_le_bytes());
+    header.extend_from_slice(&crc32fast::hash(&header[HEADER_2 as usize..]).to_le_bytes());
     header
+}
+
+/// What a header says: where the records begin, and how they are made, or that it is of a newer version; `None` if it is damaged.
+fn read_header(header: &[u8], base: u64) -> Option<Result<(u64, Coding), u32>> {
+    let (common, rest) = header.split_at_checked(HEADER_2 as usize)?;
+    let sound = common[..8] == *MAGIC && u32_at(common, 20) == Some(crc32fast::hash(&common[..20]));
+    match u32_at(common, 8).filter(|_| sound && u64_at(common, 12) == Some(base))? {
+        1 | 2 => Some(Ok((HEADER_2, Coding::default()))),
+        VERSION => {
+            let salt = u32_at(rest, 0).filter(|_| u32_at(rest, 8) == rest.get(..8).map(crc32fast::hash))?;
+            Some(Ok((HEADER, Coding { salt })))
+        }
+        newer => Some(Err(newer)),
+    }
 }
 
 impl Segment {
@@ -96,8 +122,9 @@ impl Segment {
         let failed = |error| StoreError::io("create", &path, error);
         let file = place.disk.open(&path, true).map_err(failed)?;
         file.truncate(0).map_err(failed)?;
-        file.write_at(&header(base), 0).map_err(failed)?;
-        Ok(Segment::new(base, file, path))
+        let coding = Coding { salt: place.salt };
+        file.write_at(&header(base, &coding), 0).map_err(failed)?;
+        Ok(Segment::new(base, file, path, HEADER, coding))
     }
 
     /// Opens an existing file, and checks its header. `None` if the header was never whole: nothing was committed to it.
@@ -107,29 +134,28 @@ impl Segment {
         let file = place.disk.open(&path, false).map_err(failed)?;
         let mut header = [0; HEADER as usize];
         let read = file.read_full(&mut header, 0).map_err(failed)?;
-        let crc = crc32fast::hash(&header[..20]);
-        if read < header.len() || header[..8] != *MAGIC || u32_at(&header, 20) != Some(crc) {
-            // Without records it is an unfinished creation; with them, only the header is damaged, and the name says enough.
-            let bytes = file.read_all().map_err(failed)?;
-            if record::find(&bytes, base - 1).is_none() {
-                return Ok(None);
-            }
-            tracing::error!("{}: the header is damaged; the records are kept", path.display());
-            return Ok(Some(Segment { sound: false, ..Segment::new(base, file, path) }));
+        match read_header(&header[..read], base) {
+            Some(Ok((start, coding))) => return Ok(Some(Segment::new(base, file, path, start, coding))),
+            Some(Err(found)) => return Err(StoreError::Newer { path, found, known: VERSION }),
+            None => {}
         }
-        match u32_at(&header, 8) {
-            Some(1..=VERSION) if u64_at(&header, 12) == Some(base) => Ok(Some(Segment::new(base, file, path))),
-            Some(found) => Err(StoreError::Newer { path, found, known: VERSION }),
-            None => Ok(None),
-        }
+        // Without records it is an unfinished creation; with them, only the header is damaged, and the rest says enough.
+        let bytes = file.read_all().map_err(failed)?;
+        let guesses = [(HEADER, Coding { salt: place.salt }), (HEADER_2, Coding::default())];
+        let found = guesses.into_iter().find(|(_, coding)| record::find(&bytes, coding.salt, base - 1).is_some());
+        let Some((start, coding)) = found else { return Ok(None) };
+        tracing::error!("{}: the header is damaged; the records are kept", path.display());
+        Ok(Some(Segment { sound: false, ..Segment::new(base, file, path, start, coding) }))
     }
 
-    fn new(base: u64, file: Arc<dyn DiskFile>, path: PathBuf) -> Segment {
+    fn new(base: u64, file: Arc<dyn DiskFile>, path: PathBuf, start: u64, coding: Coding) -> Segment {
         Segment {
             base,
             last: base - 1,
             last_time: i64::MIN,
-            len: HEADER,
+            start,
+            coding: Arc::new(coding),
+            len: start,
             records: 0,
             lost: 0,
             removed: Bits::default(),
@@ -139,7 +165,7 @@ impl Segment {
             times: Vec::new(),
             sound: true,
             indexed: false,
-            filled: HEADER,
+            filled: start,
             clean: true,
             named: true,
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
@@ -152,12 +178,14 @@ impl Segment {
         let path = place.dir.join(file_name(base));
         let file =
             place.disk.open(&path, false).ok().filter(|file| file.size().is_ok_and(|size| size == summary.len))?;
+        let mut header = [0; HEADER as usize];
+        let read = file.read_full(&mut header, 0).ok()?;
+        let (start, coding) = read_header(&header[..read], base)?.ok()?;
         let Summary { last, records, len, last_time, points, .. } = summary;
         let times = points.iter().map(|point| point.2).collect();
         let points = points.into_iter().map(|point| (point.0, point.1)).collect();
-        let known =
-            Segment { last, last_time, len, records, points, times, indexed: true, ..Segment::new(base, file, path) };
-        Some(known)
+        let new = Segment::new(base, file, path, start, coding);
+        Some(Segment { last, last_time, len, records, points, times, indexed: true, ..new })
     }
 
     /// What its index is to say.
@@ -169,7 +197,7 @@ impl Segment {
 
     /// Forgets what was said of its records; they are to be [noted](Segment::note) anew.
     pub fn forget(&mut self) {
-        (self.last, self.last_time, self.len, self.records) = (self.base - 1, i64::MIN, HEADER, 0);
+        (self.last, self.last_time, self.len, self.records) = (self.base - 1, i64::MIN, self.start, 0);
         self.points.clear();
         self.times.clear();
     }
@@ -181,20 +209,20 @@ impl Segment {
 
     /// The way to what it holds, which can be gone without the segment.
     pub fn contents(&self) -> Contents {
-        let scanner = self.scan_from(HEADER, CHUNK);
+        let scanner = self.scan_from(self.start, CHUNK);
         Contents { base: self.base, indexed: self.indexed, scanner, path: self.path.clone() }
     }
 
-    /// Counts a record in that was written at `offset`.
-    pub fn note(&mut self, seq: u64, time: i64, offset: u64, used: usize) {
-        if self.points.last().is_none_or(|(_, at)| offset - at >= STRIDE) {
-            self.points.push((seq, offset));
+    /// Counts a record in that was written there.
+    pub fn note(&mut self, seq: u64, time: i64, extent: Extent) {
+        if self.points.last().is_none_or(|(_, at)| extent.from - at >= STRIDE) {
+            self.points.push((seq, extent.from));
             self.times.push(time);
         }
         self.last = seq;
         self.last_time = time;
         self.records += 1;
-        self.len = offset + used as u64;
+        self.len = extent.to;
     }
 
     /// Takes note that `seq`, which is in the file, was removed; whether that is the one by which two thirds are.
@@ -226,7 +254,7 @@ impl Segment {
     /// Offset from which a search for `seq` begins.
     pub fn offset_of(&self, seq: u64) -> u64 {
         match self.points.partition_point(|(s, _)| *s <= seq) {
-            0 => HEADER,
+            0 => self.start,
             n => self.points[n - 1].1,
         }
     }
@@ -262,7 +290,7 @@ impl Segment {
 
     /// The removals among its records, as far as the file goes.
     pub fn removals(&self) -> io::Result<Vec<Tomb>> {
-        let mut scanner = Scanner::new(self.file.clone(), HEADER, self.file.size()?, self.base - 1, CHUNK);
+        let mut scanner = self.scan_file(self.file.size()?, CHUNK);
         let mut tombs = Vec::new();
         while let Some(item) = scanner.next()? {
             if let Item::Removals(body) = item {
@@ -281,12 +309,17 @@ impl Segment {
 
     /// A scan of the committed records from the one at `offset` on.
     pub fn scan_from(&self, offset: u64, chunk: usize) -> Scanner {
-        Scanner::new(self.file.clone(), offset.max(HEADER), self.len, self.base - 1, chunk)
+        Scanner::new(self.file.clone(), self.coding.clone(), offset.max(self.start)..self.len, self.base - 1, chunk)
+    }
+
+    /// A scan of what there is up to `end`, committed or not.
+    pub fn scan_file(&self, end: u64, chunk: usize) -> Scanner {
+        Scanner::new(self.file.clone(), self.coding.clone(), self.start..end, self.base - 1, chunk)
     }
 
     /// A scan of the committed records from about `seq` on.
     pub fn scan(&self, seq: u64, chunk: usize) -> Scanner {
-        Scanner::new(self.file.clone(), self.offset_of(seq), self.len, self.base - 1, chunk)
+        self.scan_from(self.offset_of(seq), chunk)
     }
 }
 
@@ -307,115 +340,5 @@ impl Contents {
             return Ok(table);
         }
         Table::scan(self.scanner).map_err(|e| StoreError::io("read", &self.path, e))
-    }
-}
-
-/// Walks over the records of a segment file.
-pub(super) struct Scanner {
-    file: Arc<dyn DiskFile>,
-    /// Offset of `buffer[0]`.
-    offset: u64,
-    buffer: Vec<u8>,
-    at: usize,
-    end: u64,
-    after: u64,
-    chunk: usize,
-}
-
-/// What a scan comes across.
-pub(super) enum Item<'a> {
-    /// A record and its offset.
-    Record(View<'a>, u64),
-    /// The body of a frame of [removals](tombstones::in_frame).
-    Removals(&'a [u8]),
-    /// Bytes that are no record, from this offset to where the next record begins, or to the end.
-    Damage { from: u64, at_end: bool },
-}
-
-enum Step {
-    /// Length and sequence of a record.
-    Whole(usize, u64),
-    /// Length of a frame of removals.
-    Removals(usize),
-    Bad,
-}
-
-impl Scanner {
-    pub fn new(file: Arc<dyn DiskFile>, offset: u64, end: u64, after: u64, chunk: usize) -> Scanner {
-        Scanner { file, offset, buffer: Vec::new(), at: 0, end, after, chunk }
-    }
-
-    /// Offset behind the last item.
-    pub fn position(&self) -> u64 {
-        self.offset + self.at as u64
-    }
-
-    /// The records may now be read up to `end`.
-    pub fn extend(&mut self, end: u64) {
-        self.end = end;
-    }
-
-    /// The next item; `None` at the end.
-    pub fn next(&mut self) -> io::Result<Option<Item<'_>>> {
-        let (position, step) = loop {
-            let position = self.offset + self.at as u64;
-            if position >= self.end {
-                return Ok(None);
-            }
-            let step = match frame::parse(&self.buffer[self.at..]) {
-                Parsed::Whole(body, used) => match record::view(body, used) {
-                    // Sequences ascend; what does not is left of an older write.
-                    Some(view) if view.seq > self.after && view.seq < u64::MAX => Step::Whole(used, view.seq),
-                    None if tombstones::in_frame(body).is_some() => Step::Removals(used),
-                    _ => Step::Bad,
-                },
-                Parsed::Short(wanted) if position + wanted as u64 <= self.end => {
-                    self.fill(wanted)?;
-                    continue;
-                }
-                _ => Step::Bad,
-            };
-            break (position, step);
-        };
-        match step {
-            Step::Whole(used, seq) => {
-                let body = &self.buffer[self.at + frame::PREFIX..self.at + used];
-                self.at += used;
-                self.after = seq;
-                return Ok(record::view(body, used).map(|view| Item::Record(view, position)));
-            }
-            Step::Removals(used) => {
-                let body = &self.buffer[self.at + frame::PREFIX..self.at + used];
-                self.at += used;
-                return Ok(Some(Item::Removals(body)));
-            }
-            Step::Bad => {}
-        }
-        // Damage, or a length that cannot be true: look for the next record in all that follows.
-        self.fill((self.end - position) as usize)?;
-        let found = record::find(&self.buffer[self.at..], self.after);
-        self.at = found.map_or(self.buffer.len(), |n| self.at + n);
-        if found.is_none() {
-            self.end = self.offset + self.at as u64;
-        }
-        Ok(Some(Item::Damage { from: position, at_end: found.is_none() }))
-    }
-
-    /// Has at least `wanted` bytes from the position on in the buffer, or all there are.
-    fn fill(&mut self, wanted: usize) -> io::Result<()> {
-        self.buffer.drain(..self.at);
-        self.offset += self.at as u64;
-        self.at = 0;
-        let have = self.buffer.len();
-        let left = ((self.end - self.offset) as usize).saturating_sub(have);
-        let more = wanted.saturating_sub(have).max(self.chunk).min(left);
-        self.buffer.resize(have + more, 0);
-        let read = self.file.read_full(&mut self.buffer[have..], self.offset + have as u64)?;
-        self.buffer.truncate(have + read);
-        if read == 0 {
-            // The file is shorter than it should be: what is missing counts as damage.
-            self.end = self.offset + have as u64;
-        }
-        Ok(())
     }
 }

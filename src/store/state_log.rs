@@ -4,7 +4,7 @@
 //! there as a whole or not at all. The file holds all frames ever written; when most of it is out of date, a new one with the present values takes its place.
 
 use super::commit::{Commit, Shared};
-use super::frame::{self, u32_at};
+use super::frame::{self, UNSALTED, u32_at};
 use super::io::{DiskFile, Place};
 use super::{StoreError, commit};
 use bytes::Bytes;
@@ -132,7 +132,9 @@ impl StateLog {
             }
             let taken = std::mem::take(&mut inner.staged);
             let mut staged = Vec::new();
-            frame::push(&mut staged, |out| taken.iter().for_each(|(key, value)| encode(out, key, value.as_ref())));
+            frame::push(&mut staged, UNSALTED, |out| {
+                taken.iter().for_each(|(key, value)| encode(out, key, value.as_ref()))
+            });
             let grown = inner.len + staged.len() as u64;
             let snapshot = (grown > COMPACT_ABOVE && grown > 4 * inner.live).then(|| inner.snapshot());
             (taken, staged, std::mem::take(&mut inner.waiting), inner.file.clone(), inner.len, snapshot)
@@ -205,7 +207,7 @@ impl Inner {
     fn snapshot(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.live as usize + 64);
         for (key, value) in &self.values {
-            frame::push(&mut out, |out| encode(out, key, Some(value)));
+            frame::push(&mut out, UNSALTED, |out| encode(out, key, Some(value)));
         }
         out
     }

@@ -3,7 +3,7 @@
 
 use super::SubjectInfo;
 use super::record::OVERHEAD;
-use super::segment::{Item, Scanner};
+use super::scanner::{Item, Scanner};
 use super::varint::{self, Cursor};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -164,7 +164,7 @@ impl Builder {
     pub fn scan(&mut self, mut scanner: Scanner) -> io::Result<()> {
         while let Some(item) = scanner.next()? {
             if let Item::Record(view, _) = item {
-                self.push(view.seq, view.subject, view.used);
+                self.push(view.seq, view.subject, view.size());
             }
         }
         Ok(())

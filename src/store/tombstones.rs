@@ -3,7 +3,7 @@
 //! and the last segment say all, and a removal costs no flush of its own.
 
 use super::StoreError;
-use super::frame::{self, u64_at};
+use super::frame::{self, UNSALTED, u64_at};
 use super::io::{DiskFile, Place};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,8 +45,8 @@ impl Tomb {
 pub(super) const KIND: u8 = 2;
 
 /// Appends a frame of removals, as it stands in a segment.
-pub(super) fn push_frame(out: &mut Vec<u8>, tombs: &[Tomb]) {
-    frame::push(out, |out| {
+pub(super) fn push_frame(out: &mut Vec<u8>, salt: u32, tombs: &[Tomb]) {
+    frame::push(out, salt, |out| {
         out.push(KIND);
         encode(out, tombs);
     });
@@ -134,9 +134,9 @@ impl Tombstones {
         let mut out = Vec::new();
         let generation = if self.len == 0 { fastrand::u64(1..) } else { self.generation };
         if self.len == 0 {
-            frame::push(&mut out, |out| out.extend_from_slice(&generation.to_le_bytes()));
+            frame::push(&mut out, UNSALTED, |out| out.extend_from_slice(&generation.to_le_bytes()));
         }
-        frame::push(&mut out, |out| encode(out, tombs));
+        frame::push(&mut out, UNSALTED, |out| encode(out, tombs));
         // What a failed write may have left behind must not be taken for removals.
         let written = file.truncate(self.len).and_then(|()| file.write_at(&out, self.len));
         written.map_err(|e| StoreError::io("write", &path, e))?;

@@ -27,12 +27,6 @@ impl Known {
 /// All of them.
 pub const KNOWN: &[Known] = &[
     Known {
-        request: "",
-        path: "",
-        ours: "is not supported by leafd yet",
-        reason: "a field that leafd does not obey is refused rather than ignored",
-    },
-    Known {
         request: "$JS.API.",
         path: "",
         ours: "\"no responders\"",

@@ -18,6 +18,7 @@ pub(super) use ticket::{Ticket, ticket};
 
 use super::StateLog;
 use super::log::Log;
+use super::unit::Packer;
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_secs(1);
 
 pub(super) fn run(shared: &Shared, state: &StateLog) {
-    let mut ticked = Instant::now();
+    let (mut ticked, mut packer) = (Instant::now(), Packer::default());
     loop {
         let logs: Vec<Log> = shared.logs().values().filter_map(Weak::upgrade).map(Log).collect();
         let ticking = logs.iter().any(|log| {
@@ -35,7 +36,7 @@ pub(super) fn run(shared: &Shared, state: &StateLog) {
         drop(logs);
         let work = shared.next(ticking);
         if let Some(mut work) = work {
-            let result = round::commit(shared, state, std::mem::take(&mut work.logs));
+            let result = round::commit(shared, state, std::mem::take(&mut work.logs), &mut packer);
             if let Err(error) = &result {
                 shared.failed(error);
             }
@@ -43,7 +44,7 @@ pub(super) fn run(shared: &Shared, state: &StateLog) {
             if work.stop {
                 // What the last round gave rise to, such as removals by limits, goes along.
                 while let Some(rest) = shared.rest() {
-                    let _ = round::commit(shared, state, rest);
+                    let _ = round::commit(shared, state, rest, &mut packer);
                 }
                 interval::sync(shared, Duration::ZERO);
                 shared.finish();

@@ -258,10 +258,11 @@ mod tests {
 
     #[test]
     fn a_log_that_is_staged_and_retried_is_in_a_round_once() {
-        let place = Place { disk: Arc::new(MemoryDisk), dir: "/data".into() };
+        let place = Place { disk: Arc::new(MemoryDisk), dir: "/data".into(), salt: 7 };
         let clock = Clock::of_the_machine();
         let shared = Arc::new(Shared::new(1 << 20, clock, Reserve::new(place.clone())));
-        let log = |id| Inner::new(id, place.clone(), Storage::File, shared.clone(), State::new(&LogOptions::default()));
+        let log =
+            |id| Inner::new(id, place.clone(), Storage::File, shared.clone(), State::new(&LogOptions::default(), 7));
         let (both, failed) = (log("both"), log("failed"));
         for log in [&both, &failed, &both] {
             shared.retry(log.clone());
@@ -274,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_barrier_asked_for_during_a_round_that_fails_says_so() {
-        let place = Place { disk: Arc::new(MemoryDisk), dir: "/data".into() };
+        let place = Place { disk: Arc::new(MemoryDisk), dir: "/data".into(), salt: 7 };
         let shared = Shared::new(1 << 20, Clock::of_the_machine(), Reserve::new(place));
         let during = shared.barrier();
         shared.failed(&StoreError::Missing("space".into()));

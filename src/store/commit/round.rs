@@ -4,6 +4,7 @@ use super::write::{Round, write};
 use super::{Shared, removals, seal};
 use crate::store::log::{Inner, Log, Storage, Sync};
 use crate::store::record;
+use crate::store::unit::Packer;
 use crate::store::{StateLog, StoreError};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,12 +18,17 @@ const SYNCS: usize = 4;
 const KEEP_CAPACITY: usize = 4 << 20;
 
 /// Commits everything that `logs` and the state log have staged.
-pub(super) fn commit(shared: &Shared, state: &StateLog, logs: Vec<Arc<Inner>>) -> Result<(), StoreError> {
+pub(super) fn commit(
+    shared: &Shared,
+    state: &StateLog,
+    logs: Vec<Arc<Inner>>,
+    packer: &mut Packer,
+) -> Result<(), StoreError> {
     let mut outcome = Ok(());
     let mut rounds = Vec::with_capacity(logs.len());
     let mut wrote = false;
     for inner in logs {
-        let Some((round, result)) = write(shared, &Log(inner)) else { continue };
+        let Some((round, result)) = write(shared, &Log(inner), packer) else { continue };
         wrote = true;
         rounds.extend(round);
         outcome = result.and(outcome);
@@ -96,8 +102,8 @@ fn sync(shared: &Shared, round: &Round) -> Result<(), StoreError> {
 
 /// Takes what was written over into the books and tells the observer.
 fn finish(shared: &Shared, round: Round) {
-    let Round { log, staged, .. } = round;
-    let last = staged.entries.last().map(|e| e.seq);
+    let last = round.staged.entries.last().map(|e| e.seq);
+    let (log, staged) = (round.log.clone(), &round.staged);
     let (gone, superseded, mut over, max) = {
         let mut guard = log.0.state();
         let state = &mut *guard;
@@ -105,8 +111,8 @@ fn finish(shared: &Shared, round: Round) {
         let max = state.limits.max_msgs_per_subject;
         if let Some(segment) = state.segments.back_mut() {
             let offset = segment.len;
-            for entry in &staged.entries {
-                segment.note(entry.seq, entry.time, offset + entry.at as u64, entry.used);
+            for (n, entry) in staged.entries.iter().enumerate() {
+                segment.note(entry.seq, entry.time, round.extent(n, offset));
                 match max {
                     Some(1) => superseded.extend(entry.before),
                     Some(max) => {
@@ -119,8 +125,8 @@ fn finish(shared: &Shared, round: Round) {
                     None => {}
                 }
             }
-            segment.len = offset + staged.used as u64;
-            segment.filled = segment.filled.max(offset + staged.buffer.len() as u64);
+            segment.len = offset + round.used();
+            segment.filled = segment.filled.max(offset + round.written());
             segment.clean = true;
         }
         state.committed = last.unwrap_or(state.committed);
@@ -129,9 +135,9 @@ fn finish(shared: &Shared, round: Round) {
         (state.settle(), superseded, over, max)
     };
     shared.commits.fetch_add(1, Ordering::Relaxed);
-    shared.bytes_written.fetch_add(staged.buffer.len() as u64, Ordering::Relaxed);
+    shared.bytes_written.fetch_add(round.written(), Ordering::Relaxed);
     shared.records.fetch_add(staged.entries.len() as u64, Ordering::Relaxed);
-    if let Ok(mut spare) = Arc::try_unwrap(staged) {
+    if let Ok(mut spare) = Arc::try_unwrap(round.staged) {
         spare.clear();
         if spare.buffer.capacity() <= KEEP_CAPACITY {
             log.0.state().spare = spare;

@@ -2,10 +2,13 @@
 
 use super::{Shared, removals, round, seal};
 use crate::store::StoreError;
+use crate::store::coding::Coding;
 use crate::store::io::DiskFile;
 use crate::store::log::{Log, Staged, State, Storage, Sync};
-use crate::store::segment::{self, HEADER, Segment};
+use crate::store::scanner::Extent;
+use crate::store::segment::{self, Segment};
 use crate::store::tombstones::Tomb;
+use crate::store::unit::{Packed, Packer};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +26,27 @@ pub(super) struct Round {
     pub log: Log,
     pub staged: Arc<Staged>,
     pub file: Arc<dyn DiskFile>,
+    /// What was written, if that is not what is staged.
+    packed: Option<Packed>,
+}
+
+impl Round {
+    /// Bytes of records and removals on disk.
+    pub fn used(&self) -> u64 {
+        self.packed.as_ref().map_or(self.staged.used, |packed| packed.used) as u64
+    }
+
+    /// Bytes written, with the zeros behind them.
+    pub fn written(&self) -> u64 {
+        self.packed.as_ref().map_or(self.staged.buffer.len(), |packed| packed.buffer.len()) as u64
+    }
+
+    /// Where the entry with this number lies, if what was written begins at `offset`.
+    pub fn extent(&self, number: usize, offset: u64) -> Extent {
+        let entry = &self.staged.entries[number];
+        let (from, length) = self.packed.as_ref().map_or((entry.at, entry.used), |packed| packed.spans[number]);
+        Extent::at(offset + from as u64, length, entry.seq)
+    }
 }
 
 /// What a round has to write of a log.
@@ -38,7 +62,10 @@ struct Taken {
 struct Spot {
     file: Arc<dyn DiskFile>,
     path: PathBuf,
+    coding: Arc<Coding>,
     offset: u64,
+    /// Length of the file once it is cut, if it is.
+    filled: u64,
     /// What follows is to be cut off first.
     cut: bool,
     /// Nothing was ever committed to the segment that begins here, and its header may have gone with a sync that failed.
@@ -47,18 +74,22 @@ struct Spot {
 
 /// Writes what a log has staged, none of it durable yet, and what is to be synced; `None` if nothing was staged. Should the
 /// disk not take it the records are refused, and removals tried once more by themselves.
-pub(super) fn write(shared: &Shared, log: &Log) -> Option<(Option<Round>, Result<(), StoreError>)> {
+pub(super) fn write(
+    shared: &Shared,
+    log: &Log,
+    packer: &mut Packer,
+) -> Option<(Option<Round>, Result<(), StoreError>)> {
     let Taken { staged, spot, aside } = take(shared, log)?;
     let mut outcome = removals::write_aside(shared, log, aside);
     if staged.used == 0 {
         return Some((None, outcome));
     }
-    let error = match put(shared, log, &staged, spot) {
+    let error = match put(shared, log, &staged, spot, packer) {
         Ok(round) => return Some((Some(round), outcome)),
         Err(error) => error,
     };
     let mut alone = Staged::default();
-    alone.finish(staged.tombs.clone());
+    alone.finish(staged.tombs.clone(), salt_alone(&log.0.state()));
     if !staged.entries.is_empty() {
         drop(staged);
         round::fail(log, &error);
@@ -74,7 +105,7 @@ pub(super) fn write(shared: &Shared, log: &Log) -> Option<(Option<Round>, Result
         state.writing = Some(alone.clone());
         find_spot(&mut state, &alone, u64::MAX)
     };
-    match put(shared, log, &alone, spot) {
+    match put(shared, log, &alone, spot, packer) {
         Ok(round) => Some((Some(round), outcome)),
         Err(error) => {
             log.0.state().writing = None;
@@ -104,17 +135,31 @@ fn take(shared: &Shared, log: &Log) -> Option<Taken> {
     if tombs.len() > MANY || alone && room(state, shared.segment_bytes) < tombs.len() as u64 * 16 {
         std::mem::swap(&mut tombs, &mut aside);
     }
-    staged.finish(tombs);
+    staged.finish(tombs, if alone { salt_alone(state) } else { state.salt });
     let limit = if alone { u64::MAX } else { shared.segment_bytes };
     let spot = find_spot(state, &staged, limit);
-    if let Some(spot) = spot.as_ref().filter(|_| log.0.storage == Storage::File && state.sync == Sync::Durable) {
-        let filled = state.segments.back().map_or(0, |s| s.filled);
-        let ahead = prepare(spot.offset, staged.used as u64, filled);
-        staged.buffer.resize(staged.used + ahead as usize, 0);
+    let packs = packs(state, &staged);
+    if let Some(spot) = spot.as_ref().filter(|_| !packs && prepares(log, state)) {
+        prepare(spot, staged.used, &mut staged.buffer);
     }
     let staged = Arc::new(staged);
     state.writing = (staged.used > 0).then(|| staged.clone());
     Some(Taken { staged, spot, aside })
+}
+
+/// With what the checksum of removals begins that are written without a record: they begin no segment if there is one.
+fn salt_alone(state: &State) -> u32 {
+    state.segments.back().map_or(state.salt, |segment| segment.coding.salt)
+}
+
+/// Whether it is not written as it is staged.
+fn packs(state: &State, staged: &Staged) -> bool {
+    state.compress && !staged.entries.is_empty()
+}
+
+/// Whether space is prepared for what comes next.
+fn prepares(log: &Log, state: &State) -> bool {
+    log.0.storage == Storage::File && state.sync == Sync::Durable
 }
 
 /// Room in the last segment, bytes.
@@ -126,7 +171,9 @@ fn room(state: &State, segment_bytes: u64) -> u64 {
 /// until the round has worked.
 fn find_spot(state: &mut State, staged: &Staged, segment_bytes: u64) -> Option<Spot> {
     let room = segment_bytes.saturating_sub(staged.used as u64);
-    let rotate = state.rotate && !staged.entries.is_empty();
+    // Records begin a new segment where the last one is of an older format, or not of this data directory.
+    let foreign = state.segments.back().is_some_and(|segment| segment.coding.salt != state.salt);
+    let rotate = (state.rotate || foreign) && !staged.entries.is_empty();
     let segment = state.segments.back_mut().filter(|s| !rotate && (s.len <= room || s.records == 0))?;
     // What is longer than a block may reach the disk in any order: it is appended, as a file system lets no file grow before
     // its content is there.
@@ -135,61 +182,81 @@ fn find_spot(state: &mut State, staged: &Staged, segment_bytes: u64) -> Option<S
     if cut {
         segment.filled = segment.len;
     }
-    let anew = Some(segment.base).filter(|_| cut && segment.len == HEADER);
-    Some(Spot { file: segment.file.clone(), path: segment.path.clone(), offset: segment.len, cut, anew })
+    let anew = Some(segment.base).filter(|_| cut && segment.len == segment.start);
+    let Segment { len: offset, filled, .. } = *segment;
+    let (file, path, coding) = (segment.file.clone(), segment.path.clone(), segment.coding.clone());
+    Some(Spot { file, path, coding, offset, filled, cut, anew })
 }
 
-/// How many zeros to write behind `used` bytes at `offset` of a file with `filled` bytes: as many as there are bytes in it, up to
-/// a limit.
-fn prepare(offset: u64, used: u64, filled: u64) -> u64 {
-    let end = offset + used;
-    if used > BLOCK || end <= filled {
-        return 0;
+/// Appends zeros to the `used` bytes that are to be written: as many as there are bytes in the file, up to a limit.
+fn prepare(spot: &Spot, used: usize, buffer: &mut Vec<u8>) {
+    let end = spot.offset + used as u64;
+    if used as u64 <= BLOCK && end > spot.filled {
+        let ahead = (end + spot.offset.min(PREPARED)).next_multiple_of(BLOCK) - end;
+        buffer.resize(used + ahead as usize, 0);
     }
-    (end + offset.min(PREPARED)).next_multiple_of(BLOCK) - end
 }
 
-fn put(shared: &Shared, log: &Log, staged: &Arc<Staged>, spot: Option<Spot>) -> Result<Round, StoreError> {
+fn put(
+    shared: &Shared,
+    log: &Log,
+    staged: &Arc<Staged>,
+    spot: Option<Spot>,
+    packer: &mut Packer,
+) -> Result<Round, StoreError> {
     if log.0.storage == Storage::File && !staged.entries.is_empty() {
         shared.reserve.take()?;
     }
+    let begun = spot.is_none();
     let spot = match (spot, staged.entries.first()) {
         (Some(spot), _) => spot,
         (None, first) => begin_segment(shared, log, first.map(|e| e.seq))?,
     };
-    let Spot { file, path, offset, cut, anew } = spot;
+    let packed = {
+        let state = log.0.state();
+        packs(&state, staged).then(|| prepares(log, &state))
+    };
+    let packed = packed.map(|prepares| {
+        let mut packed = packer.pack(staged, &spot.coding);
+        if prepares && !begun {
+            prepare(&spot, packed.used, &mut packed.buffer);
+        }
+        packed
+    });
+    let (bytes, used) = packed.as_ref().map_or((&staged.buffer, staged.used), |packed| (&packed.buffer, packed.used));
+    let Spot { file, path, coding, offset, cut, anew, .. } = spot;
     let failed = |e| StoreError::io("write", &path, e);
     if cut {
         // What a failed write left behind would be read as records after the next power cut.
         file.truncate(offset).map_err(|e| StoreError::io("cut", &path, e))?;
     }
     if let Some(base) = anew {
-        file.write_at(&segment::header(base), 0).map_err(failed)?;
+        file.write_at(&segment::header(base, &coding), 0).map_err(failed)?;
     }
-    let mut written = write_blocks(&*file, staged, offset).map_err(failed);
+    let mut written = write_blocks(&*file, bytes, used, offset).map_err(failed);
     if let Err(error) = &written {
         // What there was room for is of no use, and in the way of others.
         let _ = file.truncate(offset);
-        if error.is_full() && staged.buffer.len() > staged.used {
-            written = file.write_at(&staged.buffer[..staged.used], offset).map_err(failed);
+        if error.is_full() && bytes.len() > used {
+            written = file.write_at(&bytes[..used], offset).map_err(failed);
             if written.is_err() {
                 let _ = file.truncate(offset);
             }
         }
     }
     written?;
-    Ok(Round { log: log.clone(), staged: staged.clone(), file })
+    Ok(Round { log: log.clone(), staged: staged.clone(), file, packed })
 }
 
 /// Writes records and removals at once, and the zeros behind them block by block: as one write they would share pages so large that
 /// the system counts all of it as written with each later commit.
-fn write_blocks(file: &dyn DiskFile, staged: &Staged, offset: u64) -> io::Result<()> {
-    let end = offset + staged.buffer.len() as u64;
+fn write_blocks(file: &dyn DiskFile, bytes: &[u8], used: usize, offset: u64) -> io::Result<()> {
+    let end = offset + bytes.len() as u64;
     let mut at = offset;
     while at < end {
-        let used = offset + staged.used as u64;
+        let used = offset + used as u64;
         let next = used.max(at + 1).next_multiple_of(BLOCK).min(end);
-        file.write_at(&staged.buffer[(at - offset) as usize..(next - offset) as usize], at)?;
+        file.write_at(&bytes[(at - offset) as usize..(next - offset) as usize], at)?;
         at = next;
     }
     Ok(())
@@ -211,9 +278,14 @@ fn begin_segment(shared: &Shared, log: &Log, base: Option<u64>) -> Result<Spot, 
     removals::write_journaled(shared, log)?;
     let mut segment = Segment::create(place, base)?;
     segment.clean = false;
-    let spot = Spot { file: segment.file.clone(), path: segment.path.clone(), offset: HEADER, cut: false, anew: None };
+    let (offset, file, path) = (segment.start, segment.file.clone(), segment.path.clone());
+    let spot = Spot { file, path, coding: segment.coding.clone(), offset, filled: offset, cut: false, anew: None };
     let mut state = log.0.state();
     seal::note(log, &mut state);
+    // An empty one of an older format has given its name to the new one.
+    if state.segments.back().is_some_and(|last| last.base == base) {
+        state.segments.pop_back();
+    }
     state.segments.push_back(segment);
     state.rotate = false;
     Ok(spot)

@@ -2,7 +2,7 @@
 
 use super::Log;
 use crate::store::StoreError;
-use crate::store::segment::Item;
+use crate::store::scanner::Item;
 
 /// Records are taken out of the books in pieces, so that nobody waits for long.
 const PIECE: usize = 4096;
@@ -95,7 +95,7 @@ impl Log {
             if !state.is_live(view.seq) {
                 continue;
             }
-            let size = view.used as u64;
+            let size = view.size() as u64;
             if !(rule.accept)(&Candidate { seq: view.seq, size, time: view.time }) {
                 return Ok((count, false));
             }

@@ -5,6 +5,11 @@ use super::front::Rule;
 use super::options::Limits;
 
 impl Log {
+    /// From now on records are compressed, or not; those there are stay as they are.
+    pub fn set_compression(&self, compress: bool) {
+        self.0.state().compress = compress;
+    }
+
     /// Changes the limits; they are applied with the next commit.
     pub fn set_limits(&self, limits: Limits) {
         let mut state = self.0.state();

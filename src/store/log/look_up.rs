@@ -2,7 +2,7 @@
 
 use super::Log;
 use super::options::LogState;
-use crate::store::segment::{Item, Scanner};
+use crate::store::scanner::{Item, Scanner};
 use crate::store::{StoreError, Stored, SubjectInfo};
 use crate::subject;
 use std::ops::{ControlFlow, Range};

@@ -45,11 +45,19 @@ pub struct LogOptions {
     pub limits: Limits,
     /// First sequence of a new log.
     pub first_seq: u64,
+    /// Records that come together are compressed together (S2); only in files.
+    pub compress: bool,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
-        LogOptions { storage: Storage::File, sync: Sync::Durable, limits: Limits::default(), first_seq: 1 }
+        LogOptions {
+            storage: Storage::File,
+            sync: Sync::Durable,
+            limits: Limits::default(),
+            first_seq: 1,
+            compress: false,
+        }
     }
 }
 

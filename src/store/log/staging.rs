@@ -30,15 +30,22 @@ pub(in crate::store) struct Entry {
 }
 
 impl Staged {
+    /// Appends a record.
+    pub fn push(&mut self, record: &Record<'_>, seq: u64, time: i64, part: Part, before: Option<u64>, salt: u32) {
+        let at = self.buffer.len();
+        record.push(&mut self.buffer, salt, seq, time, part);
+        self.entries.push(Entry { seq, time, at, used: record.size(), before });
+    }
+
     /// Bytes of the records.
     pub fn bytes(&self) -> usize {
         self.entries.last().map_or(0, |entry| entry.at + entry.used)
     }
 
     /// Puts removals behind the records; there is nothing to be added afterwards.
-    pub fn finish(&mut self, tombs: Vec<Tomb>) {
+    pub fn finish(&mut self, tombs: Vec<Tomb>, salt: u32) {
         if !tombs.is_empty() {
-            tombstones::push_frame(&mut self.buffer, &tombs);
+            tombstones::push_frame(&mut self.buffer, salt, &tombs);
         }
         self.tombs = tombs;
         self.used = self.buffer.len();
@@ -53,7 +60,7 @@ impl Staged {
 
     pub(super) fn find(&self, seq: u64) -> Option<Stored> {
         let at = self.entries.binary_search_by_key(&seq, |e| e.seq).ok()?;
-        record::parse(&self.buffer[self.entries[at].at..]).map(View::to_stored)
+        record::staged(&self.buffer[self.entries[at].at..]).map(View::to_stored)
     }
 }
 
@@ -65,7 +72,7 @@ impl Inner {
         let staged = std::mem::take(&mut state.staged);
         for part in [Some(&staged), writing.as_deref()].into_iter().flatten() {
             for entry in part.entries.iter().rev() {
-                let Some(view) = record::parse(&part.buffer[entry.at..]) else { continue };
+                let Some(view) = record::staged(&part.buffer[entry.at..]) else { continue };
                 state.subjects.undo(view.subject, entry.before);
                 state.msgs -= 1;
                 state.bytes = state.bytes.saturating_sub(entry.used as u64);
@@ -153,8 +160,6 @@ impl State {
         self.msgs += 1;
         self.bytes += record.size() as u64;
         let before = self.subjects.append(record.subject, seq).map(|info| info.last);
-        let at = self.staged.buffer.len();
-        record.push(&mut self.staged.buffer, seq, time, part);
-        self.staged.entries.push(Entry { seq, time, at, used: record.size(), before });
+        self.staged.push(record, seq, time, part, before, self.salt);
     }
 }

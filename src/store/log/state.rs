@@ -16,6 +16,10 @@ use std::time::Instant;
 pub(in crate::store) struct State {
     pub limits: Limits,
     pub sync: Sync,
+    /// Records are compressed where they are many.
+    pub compress: bool,
+    /// With which the checksums of new segments begin.
+    pub salt: u32,
     /// Ascending; records are appended to the last one. Empty until the first commit.
     pub segments: VecDeque<Segment>,
     pub subjects: Subjects,
@@ -54,12 +58,14 @@ pub(in crate::store) struct State {
 }
 
 impl State {
-    /// Of a log without records.
-    pub fn new(options: &LogOptions) -> State {
+    /// Of a log without records, whose segments begin their checksums with `salt`.
+    pub fn new(options: &LogOptions, salt: u32) -> State {
         let next = options.first_seq.max(1);
         State {
             limits: options.limits,
             sync: options.sync,
+            compress: options.compress,
+            salt,
             segments: VecDeque::new(),
             subjects: Subjects::default(),
             first: next,

@@ -2,6 +2,7 @@
 
 mod batches;
 mod compaction;
+mod compression;
 mod faults;
 mod logs;
 mod simulation;
@@ -24,7 +25,10 @@ fn open(disk: &SimDisk) -> Store {
 }
 
 fn log(store: &Store, limits: Limits) -> Log {
-    let options = LogOptions { limits, ..LogOptions::default() };
+    log_of(store, LogOptions { limits, ..LogOptions::default() })
+}
+
+fn log_of(store: &Store, options: LogOptions) -> Log {
     match store.log_ids().expect("lists").is_empty() {
         true => store.create_log("s", options).expect("creates"),
         false => store.open_log("s", options).expect("opens"),

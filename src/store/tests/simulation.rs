@@ -1,6 +1,6 @@
 //! Random work with random faults, seeded: a seed that fails is replayed by `LEAFD_SEED`.
 
-use super::{all, heal, log, open, put};
+use super::{all, heal, log_of, open, put};
 use crate::store::sim::SimDisk;
 use crate::store::*;
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ pub fn audit(log: &Log, context: &str) {
 }
 
 /// Random work under limits, with restarts, power cuts, and lost hints: whatever is there is counted right.
-fn count(seed: u64) {
+fn count(seed: u64, compress: bool) {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut disk = SimDisk::default();
     let most = |random: &mut fastrand::Rng, n: u64| random.bool().then(|| random.u64(1..n));
@@ -53,9 +53,9 @@ fn count(seed: u64) {
     };
     for life in 0..5 {
         let store = open(&disk);
-        let log = log(&store, limits);
+        let log = log_of(&store, LogOptions { limits, compress, ..LogOptions::default() });
         store.barrier().wait().expect("commits");
-        audit(&log, &format!("seed {seed}, life {life}, opened"));
+        audit(&log, &format!("seed {seed}, compress {compress}, life {life}, opened"));
         for _ in 0..random.u32(1..80) {
             let last = log.state().last_seq;
             match random.u8(..14) {
@@ -86,7 +86,7 @@ fn count(seed: u64) {
             disk = disk.cut(&mut fastrand::Rng::with_seed(0));
         }
         for (path, len) in disk.files() {
-            let hint = path.extension().is_some_and(|e| e == "idx") || path.ends_with("checkpoint");
+            let hint = path.extension().is_some_and(|e| e == "idx" || e == "salt") || path.ends_with("checkpoint");
             match random.u8(..20) {
                 0 if hint => disk.forget(&path),
                 1 if hint && len > 0 => disk.flip(&path, random.usize(..len)),
@@ -99,12 +99,13 @@ fn count(seed: u64) {
 #[test]
 fn the_books_are_right_after_every_opening() {
     for seed in seeds() {
-        count(seed);
+        count(seed, false);
+        count(seed, true);
     }
 }
 
 /// Random work with random power cuts, against a model of what was acknowledged.
-fn survive(seed: u64) {
+fn survive(seed: u64, compress: bool) {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut disk = SimDisk::default();
     let mut acked: BTreeMap<u64, String> = BTreeMap::new();
@@ -112,7 +113,7 @@ fn survive(seed: u64) {
     let mut removed = Vec::new();
     for life in 0..4 {
         let store = open(&disk);
-        let log = log(&store, Limits::default());
+        let log = log_of(&store, LogOptions { compress, ..LogOptions::default() });
         let there: BTreeMap<u64, String> = all(&log).into_iter().collect();
         for (seq, payload) in &acked {
             assert_eq!(there.get(seq), Some(payload), "seed {seed} life {life}: acknowledged {seq} is lost or changed");
@@ -195,6 +196,7 @@ fn survive(seed: u64) {
 #[test]
 fn power_cuts_lose_nothing_acknowledged() {
     for seed in seeds() {
-        survive(seed);
+        survive(seed, false);
+        survive(seed, true);
     }
 }

@@ -1,0 +1,191 @@
+//! Walking over the records of a segment file, whatever is between them.
+
+use super::coding::Coding;
+use super::frame::{self, Parsed};
+use super::io::DiskFile;
+use super::record::{self, View};
+use super::{tombstones, unit};
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Walks over the records of a segment file.
+pub(super) struct Scanner {
+    file: Arc<dyn DiskFile>,
+    coding: Arc<Coding>,
+    /// Offset of `buffer[0]`.
+    offset: u64,
+    buffer: Vec<u8>,
+    at: usize,
+    end: u64,
+    after: u64,
+    chunk: usize,
+    /// The records of a unit, unpacked, and how far they have been walked over.
+    unpacked: Vec<u8>,
+    within: usize,
+    /// Where that unit lies.
+    unit: Extent,
+}
+
+/// Where a record lies: its frame, or that of the unit it is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// Offset of the frame,
+    pub from: u64,
+    /// and of what follows it.
+    pub to: u64,
+    /// Last sequence in the frame.
+    pub last: u64,
+    /// It was compressed.
+    pub compressed: bool,
+}
+
+impl Extent {
+    /// Of a frame at `from` of so many bytes, by itself or compressed.
+    pub fn at(from: u64, length: usize, last: u64) -> Extent {
+        Extent { from, to: from + length as u64, last, compressed: false }
+    }
+}
+
+/// What a scan comes across.
+pub(super) enum Item<'a> {
+    /// A record, and where it lies.
+    Record(View<'a>, Extent),
+    /// The body of a frame of [removals](tombstones::in_frame).
+    Removals(&'a [u8]),
+    /// Bytes that are no record, from this offset to where the next record begins, or to the end.
+    Damage { from: u64, at_end: bool },
+}
+
+enum Step {
+    /// Length and sequence of a record.
+    Whole(usize, u64),
+    /// Length of a unit, which is unpacked.
+    Unit(usize, unit::Head),
+    /// Length of a frame of removals.
+    Removals(usize),
+    Bad,
+}
+
+impl Scanner {
+    /// Of the frames at these `offsets`, whose sequences are above `after`.
+    pub fn new(file: Arc<dyn DiskFile>, coding: Arc<Coding>, offsets: Range<u64>, after: u64, chunk: usize) -> Scanner {
+        Scanner {
+            file,
+            coding,
+            offset: offsets.start,
+            buffer: Vec::new(),
+            at: 0,
+            end: offsets.end,
+            after,
+            chunk,
+            unpacked: Vec::new(),
+            within: 0,
+            unit: Extent::default(),
+        }
+    }
+
+    /// Offset behind the frame of the last item.
+    pub fn position(&self) -> u64 {
+        self.offset + self.at as u64
+    }
+
+    /// The records may now be read up to `end`.
+    pub fn extend(&mut self, end: u64) {
+        self.end = end;
+    }
+
+    /// The next item; `None` at the end.
+    pub fn next(&mut self) -> io::Result<Option<Item<'_>>> {
+        let (position, step) = loop {
+            let position = self.offset + self.at as u64;
+            if self.within < self.unpacked.len() {
+                return Ok(self.next_of_unit());
+            }
+            if position >= self.end {
+                return Ok(None);
+            }
+            let step = match frame::parse(&self.buffer[self.at..], self.coding.salt) {
+                Parsed::Whole(body, used) => step(body, used, self.after, &mut self.unpacked),
+                Parsed::Short(wanted) if position + wanted as u64 <= self.end => {
+                    self.fill(wanted)?;
+                    continue;
+                }
+                _ => Step::Bad,
+            };
+            break (position, step);
+        };
+        match step {
+            Step::Whole(used, seq) => {
+                let body = &self.buffer[self.at + frame::PREFIX..self.at + used];
+                self.at += used;
+                self.after = seq;
+                let extent = Extent::at(position, used, seq);
+                return Ok(record::view(body).map(|view| Item::Record(view, extent)));
+            }
+            Step::Unit(used, head) => {
+                let (to, compressed) = (position + used as u64, head.is_compressed());
+                self.unit = Extent { from: position, to, last: head.last, compressed };
+                (self.within, self.after) = (0, head.last);
+                self.at += used;
+                return Ok(self.next_of_unit());
+            }
+            Step::Removals(used) => {
+                let body = &self.buffer[self.at + frame::PREFIX..self.at + used];
+                self.at += used;
+                return Ok(Some(Item::Removals(body)));
+            }
+            Step::Bad => {}
+        }
+        // Damage, or a length that cannot be true: look for the next record in all that follows.
+        self.fill((self.end - position) as usize)?;
+        // Not at the position, where there is none.
+        let rest = self.buffer.get(self.at + 1..).unwrap_or_default();
+        let found = record::find(rest, self.coding.salt, self.after);
+        self.at = found.map_or(self.buffer.len(), |n| self.at + 1 + n);
+        if found.is_none() {
+            self.end = self.offset + self.at as u64;
+        }
+        Ok(Some(Item::Damage { from: position, at_end: found.is_none() }))
+    }
+
+    fn next_of_unit(&mut self) -> Option<Item<'_>> {
+        let (view, used) = unit::next(&self.unpacked[self.within..])?;
+        self.within += used;
+        Some(Item::Record(view, self.unit))
+    }
+    /// Has at least `wanted` bytes from the position on in the buffer, or all there are.
+    fn fill(&mut self, wanted: usize) -> io::Result<()> {
+        self.buffer.drain(..self.at);
+        self.offset += self.at as u64;
+        self.at = 0;
+        let have = self.buffer.len();
+        let left = ((self.end - self.offset) as usize).saturating_sub(have);
+        let more = wanted.saturating_sub(have).max(self.chunk).min(left);
+        self.buffer.resize(have + more, 0);
+        let read = self.file.read_full(&mut self.buffer[have..], self.offset + have as u64)?;
+        self.buffer.truncate(have + read);
+        if read == 0 {
+            // The file is shorter than it should be: what is missing counts as damage.
+            self.end = self.offset + have as u64;
+        }
+        Ok(())
+    }
+}
+
+/// What the frame with this `body` is; a unit is unpacked. Sequences ascend; what does not is left of an older write.
+fn step(body: &[u8], used: usize, after: u64, unpacked: &mut Vec<u8>) -> Step {
+    if let Some(view) = record::view(body) {
+        return if view.seq > after && view.seq < u64::MAX { Step::Whole(used, view.seq) } else { Step::Bad };
+    }
+    if let Some(head) = unit::head(body) {
+        return match head.first > after && head.last < u64::MAX && unit::unpack(body, unpacked).is_some() {
+            true => Step::Unit(used, head),
+            false => {
+                unpacked.clear();
+                Step::Bad
+            }
+        };
+    }
+    if tombstones::in_frame(body).is_some() { Step::Removals(used) } else { Step::Bad }
+}
