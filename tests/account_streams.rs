@@ -52,3 +52,36 @@ async fn each_account_has_its_own_streams_also_after_a_restart() {
         assert_eq!(&message.payload[..], format!("{user}0").as_bytes());
     }
 }
+
+#[tokio::test]
+async fn a_reload_gives_streams_and_takes_them() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), CONFIG);
+    leafd.start();
+    let config = || jetstream::stream::Config { name: "S".into(), subjects: vec!["s.>".into()], ..Default::default() };
+    let (a, b, c) = (context(&leafd, "a").await, context(&leafd, "b").await, context(&leafd, "c").await);
+    for context in [&a, &b] {
+        context.create_stream(config()).await.expect("a stream");
+    }
+    a.publish("s.x", "kept".into()).await.expect("sent").await.expect("stored");
+    let reload = |config: &str| {
+        let from = leafd.log().len();
+        leafd.configure(config);
+        leafd.hup();
+        leafd.wait_log("configuration", from);
+        leafd.log().split_off(from)
+    };
+    let a_loses = CONFIG.replacen("jetstream = true", "jetstream = false", 1).replace("1KB", "10KB");
+    let log = reload(&a_loses.replace("[accounts.C]", "[accounts.C]\njetstream = true"));
+    assert!(log.contains("configuration read again"), "{log}");
+    c.create_stream(config()).await.expect("C has streams by now");
+    b.publish("s.x", vec![b'x'; 2000].into()).await.expect("sent").await.expect("B may store more by now");
+    let refused = a.query_account().await.expect_err("A has no streams any more").to_string();
+    assert!(refused.contains("JetStream not enabled for account"), "{refused}");
+
+    let log = reload(CONFIG);
+    assert!(log.contains("A had jetstream before, and can have it again with a restart"), "{log}");
+    leafd.restart();
+    let stream = context(&leafd, "a").await.get_stream("S").await.expect("it is there again");
+    assert_eq!(&stream.get_raw_message(1).await.expect("there").payload[..], b"kept");
+}

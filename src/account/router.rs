@@ -18,6 +18,8 @@ pub struct Account {
     pub(super) mappings: mapping::InForce,
     pub(super) sharing: Sharing,
     pub(super) clients: AtomicUsize,
+    /// That connect to us.
+    pub(super) leafs: AtomicUsize,
     this: Weak<Account>,
 }
 
@@ -105,6 +107,7 @@ impl Account {
             mappings: mapping::InForce::default(),
             sharing: Sharing::default(),
             clients: AtomicUsize::new(0),
+            leafs: AtomicUsize::new(0),
             this: this.clone(),
         })
     }
@@ -175,6 +178,11 @@ impl Account {
         self.mappings.for_each_interest(|sub| watcher.added(sub));
         self.sharing.for_each_interest(|sub| watcher.added(sub));
         self.watchers().push((id, watcher));
+    }
+
+    /// Whether a leaf connection belongs to it.
+    pub fn has_leafs(&self) -> bool {
+        !self.watchers().is_empty()
     }
 
     /// Calls `tell` with the watchers while interest does not change otherwise.

@@ -1,18 +1,30 @@
-//! Clients of an account, counted.
+//! Clients and leafs of an account, counted.
 
 use super::Account;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// One client's place in its account; given back when dropped.
-pub struct Seat(Arc<Account>);
+/// One connection's place in its account; given back when dropped.
+pub struct Seat {
+    account: Arc<Account>,
+    taken: fn(&Account) -> &AtomicUsize,
+}
 
 impl Account {
-    /// Takes a place; `None` if `limit` places are taken.
+    /// Takes a client's place; `None` if `limit` places are taken.
     pub fn enter(self: &Arc<Self>, limit: Option<usize>) -> Option<Seat> {
+        self.take(limit, |account| &account.clients)
+    }
+
+    /// Takes the place of a leaf that connects to us; `None` if `limit` places are taken.
+    pub fn enter_leaf(self: &Arc<Self>, limit: Option<usize>) -> Option<Seat> {
+        self.take(limit, |account| &account.leafs)
+    }
+
+    fn take(self: &Arc<Self>, limit: Option<usize>, taken: fn(&Account) -> &AtomicUsize) -> Option<Seat> {
         let free = |taken: usize| (taken < limit.unwrap_or(usize::MAX)).then_some(taken + 1);
-        let entered = self.clients.fetch_update(Ordering::AcqRel, Ordering::Acquire, free);
-        entered.is_ok().then(|| Seat(self.clone()))
+        let entered = taken(self).fetch_update(Ordering::AcqRel, Ordering::Acquire, free);
+        entered.is_ok().then(|| Seat { account: self.clone(), taken })
     }
 
     /// Clients now.
@@ -24,13 +36,13 @@ impl Account {
 impl Seat {
     /// Where it is.
     pub fn account(&self) -> &Arc<Account> {
-        &self.0
+        &self.account
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.clients.fetch_sub(1, Ordering::AcqRel);
+        (self.taken)(&self.account).fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -47,5 +59,9 @@ mod tests {
         drop(first);
         assert!(account.enter(Some(2)).is_some());
         assert!(Arc::ptr_eq(second.account(), &account) && account.clients() == 1);
+        let leaf = account.enter_leaf(Some(1)).expect("leafs are counted by themselves");
+        assert!(account.enter_leaf(Some(1)).is_none());
+        drop(leaf);
+        assert!(account.enter_leaf(Some(1)).is_some());
     }
 }

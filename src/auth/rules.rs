@@ -16,6 +16,7 @@ use crate::config::auth::{AuthorizationConfig, ConnectionType};
 use crate::config::tls::TlsConfig;
 use crate::protocol::Connect;
 use rustls::pki_types::CertificateDer;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -151,6 +152,8 @@ pub struct Rules {
     maps_browsers: bool,
     timeout: Duration,
     hashing: Hashing,
+    /// Of the accounts that are limited.
+    max_leafs: BTreeMap<String, usize>,
 }
 
 enum Single {
@@ -194,6 +197,10 @@ impl Rules {
         }
         let callout = authorization.and_then(|a| a.auth_callout.as_ref());
         let callout = callout.map(|callout| Configured::new(callout, accounts, &users, asker)).transpose()?;
+        let max_leafs = configured.iter().filter_map(|(name, account)| {
+            let most = usize::try_from(account.limits.max_leafnodes?).unwrap_or(usize::MAX);
+            Some((name.clone(), most))
+        });
         Ok(Rules {
             global: accounts.global().clone(),
             users,
@@ -205,6 +212,7 @@ impl Rules {
             maps_browsers: maps(config.websocket.as_ref().and_then(|websocket| websocket.tls.as_ref())),
             timeout,
             hashing: Hashing::default(),
+            max_leafs: max_leafs.collect(),
         })
     }
 
@@ -221,6 +229,7 @@ impl Rules {
             maps_browsers: false,
             timeout: TIMEOUT,
             hashing: Hashing::default(),
+            max_leafs: BTreeMap::new(),
         }
     }
 
@@ -242,6 +251,12 @@ impl Rules {
     /// What accounts by JWT share and map.
     pub fn shared_by_jwt(&self) -> SharedByJwt {
         self.trust.as_ref().map(|trust| trust.shared(SystemTime::now())).unwrap_or_default()
+    }
+
+    /// Leafs that may be connected to `account` at a time; `None`: any number.
+    pub fn max_leafs(&self, account: &str) -> Option<usize> {
+        let by_jwt = self.trust.as_ref().and_then(|trust| trust.max_leafs(account));
+        by_jwt.or_else(|| self.max_leafs.get(account).copied())
     }
 
     /// How long a client has to send CONNECT.

@@ -271,6 +271,11 @@ impl Trust {
         known.filter_map(|(key, limits)| Some((key.clone(), limits?.limits()))).collect()
     }
 
+    /// Leafs that may be connected to the account of that key; `None`: any number, or no such account.
+    pub fn max_leafs(&self, key: &str) -> Option<usize> {
+        least(self.accounts.get(key)?.jwt.claims.nats.limits.leaf, UNLIMITED)
+    }
+
     /// The account of that key, if it is one to be trusted now.
     fn account(&self, key: &str, now: SystemTime) -> Option<&KnownAccount> {
         let known = self.accounts.get(key)?;

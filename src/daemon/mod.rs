@@ -186,6 +186,10 @@ impl Daemon {
         if !fixed.is_empty() {
             return Err(format!("{} can only change with a restart", fixed.join(", ")));
         }
+        let refused = self.parts.refused_streams(&new);
+        if !refused.is_empty() {
+            return Err(format!("{} had jetstream before, and can have it again with a restart", refused.join(", ")));
+        }
         let door = new.leaf.listen.as_ref().map(Door::open).transpose().map_err(|error| error.to_string())?;
         self.parts.reload_tls(&new)?;
         self.parts.reload_users(&new)?;
@@ -251,10 +255,7 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<&'static str> {
     note("[http]", differs(&old.http, &new.http, |http| &mut http.tls));
     let system = |config: &Config| config.authorization.as_ref().and_then(crate::auth::system_account);
     note("[authorization] system_account", system(old) != system(new));
-    let streams = |config: &Config| -> Vec<_> {
-        config.accounts.iter().map(|(name, a)| (name.clone(), a.jetstream.clone())).filter(|a| a.1.enabled).collect()
-    };
-    note("[accounts] jetstream", streams(old) != streams(new));
+    note("[accounts] jetstream: whether $G has it", old.global_has_streams() != new.global_has_streams());
     note("[limits]", old.limits != new.limits);
     note("[jetstream]", old.jetstream != new.jetstream);
     note("[log]", old.log != new.log);

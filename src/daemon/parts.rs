@@ -1,6 +1,7 @@
 //! The parts of the daemon, in the order in which they are started and ended.
 
-use super::{StartError, streams};
+use super::StartError;
+use super::streams::Streams;
 use crate::account::Accounts;
 use crate::adapters::{AdapterContext, Adapters};
 use crate::auth::{Authenticator, Resolver, Rules, ServerKeys, system_account};
@@ -8,8 +9,7 @@ use crate::config::shares::Subjects;
 use crate::config::tls::{HandshakeFirst, TlsConfig};
 use crate::config::{Config, LimitsConfig};
 use crate::events::{self, Events};
-use crate::jetstream::api::Absent;
-use crate::jetstream::{self, JetStream};
+use crate::jetstream;
 use crate::leaf::{Door, House, Identity, LinkChanges, Links, Listener};
 use crate::monitor::{Counters, Http, Sources, SystemAccount};
 use crate::protocol::Limits;
@@ -31,10 +31,7 @@ use tokio::sync::{mpsc, watch};
 pub(super) struct Parts {
     pub store: Store,
     pub adapters: Adapters,
-    /// Of each account that has streams.
-    jetstreams: Vec<Arc<JetStream>>,
-    /// For the accounts without streams.
-    absent: Vec<Absent>,
+    streams: Streams,
     clients: Listening,
     accounts: Arc<Accounts>,
     authenticator: Arc<Authenticator>,
@@ -107,8 +104,8 @@ impl Parts {
             let leafs = config.leaf.listen.as_ref().map(|_| leaf_visits.clone());
             server.bind_websocket(websocket, tls, leafs).await?;
         }
-        let jetstreams = streams::start(config, &streams_by_jwt, &accounts, &store)?;
-        let absent = streams::absent(config, &accounts, &jetstreams);
+        let streams = Streams::start(config, &streams_by_jwt, &accounts, &store)?;
+        let jetstreams = streams.all().all();
         let withheld = config.uplink.iter().flat_map(|uplink| uplink.captured()).collect();
         let (remotes, until) = (&config.leaf.remote, ends.links.subscribe());
         let links = Arc::new(Links::start(remotes, accounts.clone(), identity.clone(), withheld, until));
@@ -133,6 +130,7 @@ impl Parts {
                 let house = House {
                     accounts: accounts.clone(),
                     authenticator: authenticator.clone(),
+                    events: events.clone(),
                     identity: identity.clone(),
                     max_payload: config.limits.max_payload.as_usize(),
                     visits: leaf_visitors,
@@ -155,7 +153,7 @@ impl Parts {
             since: Instant::now(),
             clients: clients.view(),
             registry: accounts.clone(),
-            jetstreams: jetstreams.clone(),
+            jetstreams: streams.all().clone(),
             leafs: leafs.clone(),
             links: links.clone(),
             resolver: resolver.clone(),
@@ -185,8 +183,7 @@ impl Parts {
         Ok(Parts {
             store,
             adapters,
-            jetstreams,
-            absent,
+            streams,
             clients,
             accounts,
             authenticator,
@@ -226,7 +223,12 @@ impl Parts {
         self.reload_subjects(config)
     }
 
-    /// Has the accounts share and map what `config` says, from now on.
+    /// The accounts that cannot have JetStream before a restart, though `config` gives it to them.
+    pub fn refused_streams<'c>(&self, config: &'c Config) -> Vec<&'c str> {
+        self.streams.refused(config)
+    }
+
+    /// Has the accounts share and map what `config` says, and have the streams that it gives them, from now on.
     ///
     /// # Errors
     /// That is not right; what was in force stays.
@@ -235,8 +237,8 @@ impl Parts {
         let by_jwt = self.authenticator.watch().borrow().shared_by_jwt();
         self.sharing_until = by_jwt.change.map(|left| Instant::now() + left);
         subjects.with(by_jwt).put_in_force(&self.accounts);
-        self.absent.clear();
-        self.absent = streams::absent(config, &self.accounts, &self.jetstreams);
+        let by_jwt = self.authenticator.watch().borrow().streams_by_jwt();
+        tokio::task::block_in_place(|| self.streams.reload(config, &by_jwt, &self.accounts));
         Ok(())
     }
 
@@ -282,7 +284,7 @@ impl Parts {
 
     /// Snapshots of everything. Reads from disk.
     pub fn status(&self) -> Value {
-        let streams: Vec<_> = self.jetstreams.iter().flat_map(|jetstream| jetstream.streams()).collect();
+        let streams: Vec<_> = self.streams.all().all().into_iter().flat_map(|jetstream| jetstream.streams()).collect();
         let streams: Vec<_> = streams.iter().map(|stream| stream_status(stream)).collect();
         json!({
             "clients": self.clients.status(),
@@ -334,7 +336,7 @@ impl Parts {
             http.stopped().await;
         }
         self.system.stopped().await;
-        let (jetstreams, store) = (self.jetstreams, self.store);
+        let (jetstreams, store) = (self.streams.all().all(), self.store);
         let _ = tokio::task::spawn_blocking(move || {
             jetstreams.iter().for_each(|jetstream| jetstream.shutdown());
             store.close();

@@ -1,44 +1,120 @@
 //! JetStream of each account that has it.
 
-use crate::account::{Account, Accounts, GLOBAL_ACCOUNT};
+use crate::account::{Accounts, GLOBAL_ACCOUNT};
 use crate::auth::StreamsByJwt;
 use crate::config::Config;
 use crate::config::accounts::JetStreamLimits;
 use crate::jetstream::api::Absent;
-use crate::jetstream::{AccountLimits, JetStream, JetStreamError, Options, Usage};
+use crate::jetstream::{AccountLimits, JetStream, JetStreamError, JetStreams, Options, Usage};
 use crate::store::Store;
 use crate::system;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// JetStream of the accounts that have it, `$G` first if it does. Their limits hold for each, the server's for all together.
-pub(super) fn start(
-    config: &Config,
-    by_jwt: &StreamsByJwt,
-    accounts: &Accounts,
-    store: &Store,
-) -> Result<Vec<Arc<JetStream>>, JetStreamError> {
-    if !config.jetstream.enabled {
-        return Ok(Vec::new());
-    }
-    let stored = system::size_of_dir(&config.data_dir.join("streams"));
-    let free = system::free_space(&config.data_dir).unwrap_or(0);
-    let max_file = config.jetstream.max_file.map_or((stored + free) / 4 * 3, |size| size.0);
-    let max_memory = config.jetstream.max_memory.0;
-    let all = Arc::new(Usage::new(max_file, max_memory, None));
-    let start = |(name, limits): (&str, AccountLimits)| {
-        let (domain, server_name) = (Some(config.domain()), config.server_name.clone());
-        let options = Options { domain, server_name, max_file, max_memory };
-        JetStream::start_within(Some(all.clone()), limits, accounts.get_or_create(name), store.clone(), options)
-    };
-    wanted(config, by_jwt).into_iter().map(start).collect()
+/// JetStream of the accounts that have it. Their limits hold for each, the server's for all together.
+pub(super) struct Streams {
+    all: Arc<JetStreams>,
+    room: Option<Room>,
+    /// Those that had JetStream and have it no longer: their logs may still be in use, and are not opened twice.
+    ended: BTreeSet<String>,
+    /// For the accounts without.
+    absent: Vec<Absent>,
+    store: Store,
 }
 
-/// What tells those who ask in an account without streams that there are none; the system's account has no need of it.
-pub(super) fn absent(config: &Config, accounts: &Accounts, jetstreams: &[Arc<JetStream>]) -> Vec<Absent> {
-    let has_streams = |account: &Arc<Account>| jetstreams.iter().any(|js| Arc::ptr_eq(js.account(), account));
-    let mut without = accounts.all();
-    without.retain(|account| config.jetstream.enabled && !Arc::ptr_eq(account, accounts.system()));
-    without.into_iter().filter(|account| !has_streams(account)).map(Absent::start).collect()
+/// What all accounts share.
+struct Room {
+    usage: Arc<Usage>,
+    options: Options,
+}
+
+impl Streams {
+    /// Of the accounts that `config` and their JWTs give it, `$G` first.
+    pub fn start(
+        config: &Config,
+        by_jwt: &StreamsByJwt,
+        accounts: &Accounts,
+        store: &Store,
+    ) -> Result<Streams, JetStreamError> {
+        let room = config.jetstream.enabled.then(|| Room::new(config));
+        let (all, ended) = (Arc::new(JetStreams::default()), BTreeSet::new());
+        let mut streams = Streams { all, room, ended, absent: Vec::new(), store: store.clone() };
+        for (name, limits) in wanted(config, by_jwt) {
+            streams.add(name, limits, accounts)?;
+        }
+        streams.tell_others(accounts);
+        Ok(streams)
+    }
+
+    /// Those of now.
+    pub fn all(&self) -> &Arc<JetStreams> {
+        &self.all
+    }
+
+    /// The accounts that cannot have JetStream before a restart, though `config` gives it to them.
+    pub fn refused<'c>(&self, config: &'c Config) -> Vec<&'c str> {
+        let wanted = config.accounts.iter().filter(|(_, account)| account.jetstream.enabled);
+        wanted.map(|(name, _)| &**name).filter(|name| self.ended.contains(*name)).collect()
+    }
+
+    /// JetStream and limits as `config` and JWTs give them by now. Blocks where an account loses it.
+    pub fn reload(&mut self, config: &Config, by_jwt: &StreamsByJwt, accounts: &Accounts) {
+        let wanted: BTreeMap<_, _> = wanted(config, by_jwt).into_iter().collect();
+        for jetstream in self.all.all() {
+            let name = jetstream.account().name();
+            match wanted.get(name) {
+                Some(limits) if *limits == jetstream.limits() => {}
+                Some(limits) => jetstream.set_limits(*limits),
+                None => {
+                    tracing::warn!("account {name} has JetStream no longer; its streams stay on disk");
+                    self.all.remove(name);
+                    self.ended.insert(name.to_owned());
+                    jetstream.switch_off();
+                }
+            }
+        }
+        for (name, limits) in wanted {
+            if self.ended.contains(name) {
+                tracing::error!("account {name} had JetStream before, and can have it again after a restart");
+            } else if self.all.of(name).is_none()
+                && let Err(error) = self.add(name, limits, accounts)
+            {
+                tracing::error!("account {name} gets no JetStream: {error}");
+            }
+        }
+        self.tell_others(accounts);
+    }
+
+    fn add(&self, name: &str, limits: AccountLimits, accounts: &Accounts) -> Result<(), JetStreamError> {
+        let Some(Room { usage, options }) = &self.room else { return Ok(()) };
+        let account = accounts.get_or_create(name);
+        let within = Some(usage.clone());
+        self.all.add(JetStream::start_within(within, limits, account, self.store.clone(), options.clone())?);
+        Ok(())
+    }
+
+    /// Those who ask in an account without streams are told that there are none; the system's account has no need of it.
+    fn tell_others(&mut self, accounts: &Accounts) {
+        let mut without = accounts.all();
+        without.retain(|account| self.room.is_some() && !Arc::ptr_eq(account, accounts.system()));
+        without.retain(|account| self.all.of(account.name()).is_none());
+        self.absent.retain(|absent| without.iter().any(|account| Arc::ptr_eq(absent.account(), account)));
+        without.retain(|account| !self.absent.iter().any(|absent| Arc::ptr_eq(absent.account(), account)));
+        let domain = self.room.as_ref().and_then(|room| room.options.domain.as_deref());
+        self.absent.extend(without.into_iter().map(|account| Absent::start(account, domain)));
+    }
+}
+
+impl Room {
+    fn new(config: &Config) -> Room {
+        let stored = system::size_of_dir(&config.data_dir.join("streams"));
+        let free = system::free_space(&config.data_dir).unwrap_or(0);
+        let max_file = config.jetstream.max_file.map_or((stored + free) / 4 * 3, |size| size.0);
+        let max_memory = config.jetstream.max_memory.0;
+        let (domain, server_name) = (Some(config.domain()), config.server_name.clone());
+        let options = Options { domain, server_name, max_file, max_memory };
+        Room { usage: Arc::new(Usage::new(max_file, max_memory, None)), options }
+    }
 }
 
 /// The accounts that have streams, and what they may have.

@@ -77,7 +77,7 @@ impl JetStream {
         let shared = Arc::new(Shared {
             engine: Engine::start(account.clone(), store.clone())?,
             usage: Arc::new(Usage::new(max_file, max_memory, within)),
-            limits,
+            limits: RwLock::new(limits),
             upkeep: Upkeep::start()?,
             domain: options.domain.clone(),
             account,
@@ -143,7 +143,7 @@ impl JetStream {
             return Err(ApiError::config("stream has no mirror but does have mirror direct"));
         }
         let _changing = self.changing();
-        let limits = self.shared.limits;
+        let limits = self.shared.limits();
         limits.check_new(&config, &self.taken(&config))?;
         validate::check(&mut config, pedantic, &|name| self.config_of(name))?;
         limits.check_max_bytes(&config)?;
@@ -191,7 +191,7 @@ impl JetStream {
         let stream = self.find(&config.name)?;
         let old = stream.config();
         validate::check_update(&old, &mut config)?;
-        let limits = self.shared.limits;
+        let limits = self.shared.limits();
         limits.check_max_bytes(&config)?;
         if *old == config {
             return Ok(stream);
@@ -239,7 +239,7 @@ impl JetStream {
             reserved_storage: self.reserved(StorageType::File, ""),
             streams: streams.len(),
             consumers: streams.iter().map(|stream| stream.consumers().count()).sum(),
-            limits: self.shared.limits,
+            limits: self.shared.limits(),
             domain: self.options.domain.clone(),
             api: ApiStats {
                 level: crate::protocol::JETSTREAM_API_LEVEL.into(),
@@ -260,6 +260,26 @@ impl JetStream {
         let streams = std::mem::take(&mut *self.streams.write().unwrap_or_else(PoisonError::into_inner));
         streams.values().for_each(|stream| stream.close(false));
         self.shared.engine.stop();
+    }
+
+    /// The account may have `limits` from now on. What its streams and consumers are stays; what they become is checked.
+    pub fn set_limits(&self, limits: AccountLimits) {
+        let (max_file, max_memory) = sizes(&limits, &self.options);
+        *self.shared.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+        self.shared.usage.set_most(max_file, max_memory);
+        self.streams().iter().for_each(|stream| stream.limits_changed());
+    }
+
+    /// What the account may have.
+    pub fn limits(&self) -> AccountLimits {
+        self.shared.limits()
+    }
+
+    /// As [`JetStream::shutdown`], for an account that has JetStream no longer: what it stored counts for nobody. Blocks.
+    pub fn switch_off(&self) {
+        let logs: Vec<_> = self.streams().iter().map(|stream| stream.entry().log.clone()).collect();
+        self.shutdown();
+        logs.iter().for_each(|log| self.shared.usage.forget(log));
     }
 
     /// Streams that cannot be read, and why.

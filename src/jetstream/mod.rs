@@ -28,6 +28,7 @@ mod manager;
 /// Where the messages of mirrors and of streams with sources come from.
 pub mod origin;
 mod publish;
+mod registry;
 mod republish;
 mod schedule;
 mod snapshot;
@@ -40,6 +41,7 @@ pub use config::StreamConfig;
 pub use error::{ApiError, JetStreamError};
 pub use info::{AccountInfo, AccountLimits, StreamInfo, StreamState};
 pub use manager::{JetStream, Options};
+pub use registry::JetStreams;
 pub use stream::Stream;
 pub use usage::{Short, Usage};
 

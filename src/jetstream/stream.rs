@@ -36,9 +36,16 @@ pub(super) struct Shared {
     pub engine: Arc<Engine>,
     pub usage: Arc<Usage>,
     /// What the account may have.
-    pub limits: AccountLimits,
+    pub limits: RwLock<AccountLimits>,
     pub upkeep: Upkeep,
     pub domain: Option<String>,
+}
+
+impl Shared {
+    /// What the account may have by now.
+    pub fn limits(&self) -> AccountLimits {
+        *self.limits.read().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A stream.
@@ -119,7 +126,7 @@ impl Stream {
             (&config.name, &entry.epoch),
             shared.domain.clone(),
             log.clone(),
-            rules(&config, &shared.limits),
+            rules(&config, &shared.limits()),
         );
         let stream = Arc::new_cyclic(|me| Stream {
             id: TargetId::next(),
@@ -201,7 +208,7 @@ impl Stream {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config.clone();
         self.log.set_compression(compresses(&config));
         self.log.set_limits(limits(&config));
-        self.consumers.set_rules(rules(&config, &self.shared.limits));
+        self.consumers.set_rules(rules(&config, &self.shared.limits()));
         self.capture(&config.subjects);
         self.look_after_age();
         self.look_after_schedules();
@@ -235,6 +242,11 @@ impl Stream {
             self.answer_all(&due, &ApiError::stream_not_found());
             self.shared.usage.forget(&self.entry().log);
         }
+    }
+
+    /// The account's limits have changed.
+    pub(super) fn limits_changed(&self) {
+        self.consumers.set_rules(rules(&self.config(), &self.shared.limits()));
     }
 
     fn capture(self: &Arc<Self>, subjects: &[String]) {

@@ -42,14 +42,14 @@ impl From<Short> for ApiError {
 }
 
 struct Meter {
-    most: u64,
+    most: AtomicU64,
     used: AtomicU64,
 }
 
 impl Usage {
     /// Limits in bytes; those of `within` hold too, for all who are within it together.
     pub fn new(max_file: u64, max_memory: u64, within: Option<Arc<Usage>>) -> Self {
-        let meter = |most| Meter { most, used: AtomicU64::new(0) };
+        let meter = |most| Meter { most: AtomicU64::new(most), used: AtomicU64::new(0) };
         let (file, memory) = (meter(max_file), meter(max_memory));
         let inflight = within.as_ref().map(|within| within.inflight.clone()).unwrap_or_default();
         Usage { file, memory, within, logs: Mutex::default(), counted: Mutex::default(), inflight }
@@ -70,7 +70,13 @@ impl Usage {
     /// The limit of all who share one.
     pub fn most(&self, storage: StorageType) -> u64 {
         let outermost = self.within.as_deref().unwrap_or(self);
-        outermost.meter(storage).most
+        outermost.meter(storage).most.load(Ordering::Relaxed)
+    }
+
+    /// Other limits from now on, in bytes.
+    pub fn set_most(&self, max_file: u64, max_memory: u64) {
+        self.file.most.store(max_file, Ordering::Relaxed);
+        self.memory.most.store(max_memory, Ordering::Relaxed);
     }
 
     /// Whether `size` more bytes may be stored.
@@ -88,7 +94,7 @@ impl Usage {
 
     fn has_room(&self, storage: StorageType, size: u64) -> bool {
         let meter = self.meter(storage);
-        let fits = || meter.used.load(Ordering::Relaxed).saturating_add(size) <= meter.most;
+        let fits = || meter.used.load(Ordering::Relaxed).saturating_add(size) <= meter.most.load(Ordering::Relaxed);
         if fits() {
             return true;
         }

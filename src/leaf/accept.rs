@@ -9,7 +9,9 @@ use super::listen::{Door, Leaf, Shared};
 use super::peer::{Counters, Peer, Rules, Side};
 use super::permissions::Filter;
 use super::session::{Control, Session};
+use super::visitor::Visitor;
 use super::wire::{self, Greeting, STEP_LIMIT, Socket, WireError};
+use crate::account::Seat;
 use crate::auth::SubjectPermission;
 use crate::config::auth::ConnectionType;
 use crate::config::compression::CompressionMode;
@@ -20,7 +22,7 @@ use crate::server::websocket::LeafVisit;
 use crate::system::tls;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -112,6 +114,11 @@ impl Shared {
                 return reason;
             }
         };
+        self.replace_stale(&connect, guest.account.name());
+        let Some(seat) = guest.account.enter_leaf(in_force.max_leafs(guest.account.name())) else {
+            let _ = socket.send(b"-ERR 'maximum account active connections exceeded'\r\n").await;
+            return format!("account {} has as many leaf connections as it may", guest.account.name());
+        };
         let answer = LeafInfo {
             connect_info: true,
             compression: String::new(),
@@ -125,7 +132,6 @@ impl Shared {
             return error.to_string();
         }
         let (reader, out, _writer) = socket.split();
-        self.replace_stale(&connect, guest.account.name());
         let counters = Arc::new(Counters::default());
         let side = Side { peer_is_hub: connect.hub, isolated: door.config.isolate || connect.isolate };
         let peer = Peer::new(guest.account.clone(), out.clone(), side, MAX_LIVE, counters.clone());
@@ -144,7 +150,11 @@ impl Shared {
             agreed: agreed.clone(),
             pin: tls.as_ref().and_then(pin),
         });
-        let guard = Connected { shared: self, id, peer: peer.clone() };
+        let guard = Connected { shared: self, id, peer: peer.clone(), _seat: seat };
+        let (account, user) = (guest.account.name().to_owned(), guest.user.clone());
+        let visitor = Visitor { peer: peer.clone(), connect: connect.clone(), account, user, address };
+        let came = SystemTime::now();
+        self.events.connected(guest.account.name(), || visitor.info(came));
         tracing::info!("leaf node {address}: connected ({} {})", connect.name, connect.version);
         let mut control = LeafControl { peer: peer.clone(), address, agreed };
         let session = Session {
@@ -184,7 +194,9 @@ impl Shared {
                 text.into()
             }
         };
+        let why = out.closed().unwrap_or(CloseReason::ClientClosed);
         drop(guard);
+        self.events.disconnected(guest.account.name(), || visitor.ended(came, &why));
         reason
     }
 
@@ -314,6 +326,7 @@ struct Connected<'a> {
     shared: &'a Shared,
     id: u64,
     peer: Arc<Peer>,
+    _seat: Seat,
 }
 
 impl Drop for Connected<'_> {

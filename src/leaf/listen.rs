@@ -13,6 +13,7 @@ use crate::auth::{Authenticator, Hashing};
 use crate::config::compression::CompressionMode;
 use crate::config::leaf::ListenConfig;
 use crate::config::secret::SecretError;
+use crate::events::Events;
 use crate::server::outbound::{CloseReason, Outbound};
 use crate::server::websocket::LeafVisit;
 use crate::system::tls::{self, ServerSide, TlsError, TlsFiles};
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     pub accounts: Arc<Accounts>,
     pub authenticator: Arc<Authenticator>,
     pub hashing: Hashing,
+    pub events: Arc<Events>,
     door: RwLock<Arc<Door>>,
     pub identity: Identity,
     pub address: SocketAddr,
@@ -120,6 +122,8 @@ pub struct House {
     pub accounts: Arc<Accounts>,
     /// Who is let in where `[leaf.listen]` has no users.
     pub authenticator: Arc<Authenticator>,
+    /// Who is told of leafs that come and go.
+    pub events: Arc<Events>,
     /// Who we are.
     pub identity: Identity,
     /// Largest message, told to leafs, bytes.
@@ -146,6 +150,7 @@ impl Listener {
             accounts: house.accounts,
             authenticator: house.authenticator,
             hashing: Hashing::default(),
+            events: house.events,
             identity: house.identity,
             address,
             max_payload: house.max_payload,
@@ -204,6 +209,14 @@ impl Listener {
             .iter()
             .map(|leaf| leaf.peer.connection(leaf.name.clone(), Some(leaf.address), None, leaf.agreed.name()))
             .collect()
+    }
+
+    /// Ends the connection `id`; whether there is one.
+    pub fn kick(&self, id: u64) -> bool {
+        let leafs = self.shared.leafs();
+        let leaf = leafs.iter().find(|leaf| leaf.peer.id.get() == id);
+        leaf.iter().for_each(|leaf| leaf.out.close(CloseReason::Kicked));
+        leaf.is_some()
     }
 
     /// Waits until the last leaf has ended, after shutdown.

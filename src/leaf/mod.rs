@@ -22,6 +22,7 @@ mod permissions;
 mod probe;
 mod session;
 mod status;
+mod visitor;
 mod wire;
 
 pub use dial::Identity;

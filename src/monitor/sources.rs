@@ -5,7 +5,7 @@ use super::text;
 use crate::account::{Account, Accounts};
 use crate::auth::Resolver;
 use crate::config::Config;
-use crate::jetstream::JetStream;
+use crate::jetstream::{JetStream, JetStreams};
 use crate::leaf::{LeafConnection, Links, Listener};
 use crate::server::View;
 use crate::store::Store;
@@ -31,7 +31,7 @@ pub struct Sources {
     /// All accounts.
     pub registry: Arc<Accounts>,
     /// Streams of the accounts that have them.
-    pub jetstreams: Vec<Arc<JetStream>>,
+    pub jetstreams: Arc<JetStreams>,
     /// Leafs that connect to us.
     pub leafs: Option<Arc<Listener>>,
     /// Links to hubs.
@@ -71,6 +71,11 @@ impl Sources {
     pub fn set_config(&self, config: &Config) {
         let now = (Arc::new(config.clone()), SystemTime::now());
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    /// JetStream of the accounts that have it.
+    pub(super) fn jetstreams(&self) -> Vec<Arc<JetStream>> {
+        self.jetstreams.all()
     }
 
     /// All accounts.

@@ -256,6 +256,51 @@ async fn accounts_in_memory_can_be_changed_until_the_next_reload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn streams_come_and_grow_with_the_jwt() {
+    let conf = "resolver: MEMORY\njetstream: { store_dir: DIR }";
+    let Some(world) = World::new("", conf, true).await else { return };
+    let systems = world.systems().await;
+    let mut users = Vec::new();
+    for address in world.both.addresses() {
+        users.push(client(address, &world.account).await.expect("let in"));
+    }
+    let update = format!("$SYS.REQ.ACCOUNT.{}.CLAIMS.UPDATE", world.account.public_key());
+    let stream = r#"{"name":"S","subjects":["s"],"storage":"file"}"#;
+    let mut seen = Vec::new();
+    for (id, streams) in [
+        ("none", json!({})),
+        ("some", json!({"disk_storage": 10_000})),
+        ("more", json!({"disk_storage": 20_000, "mem_storage": 500, "streams": 2})),
+    ] {
+        let token = world.token(json!({"jti": id, "nats": {"limits": streams}}));
+        assert_eq!(world.ask(&systems, &update, &token).await["data"]["code"], 200);
+        let mut said = Vec::new();
+        for user in &users {
+            let mut answers = Vec::new();
+            for (subject, payload) in [
+                ("$JS.API.INFO", ""),
+                ("$JS.API.STREAM.CREATE.S", stream),
+                ("$JS.API.STREAM.INFO.S", ""),
+                ("$JS.API.CONSUMER.LIST.S", ""),
+                ("$JS.API.STREAM.MSG.GET.S", "{\"seq\":1}"),
+            ] {
+                answers.push(match user.request(subject, payload.into()).await {
+                    Err(_) => Value::Null,
+                    Ok(answer) => {
+                        let answer: Value = serde_json::from_slice(&answer.payload).expect("JSON");
+                        json!([answer["type"], answer["error"], answer["limits"], answer["config"]["name"]])
+                    }
+                });
+            }
+            said.push(answers);
+        }
+        assert_eq!(said[0], said[1], "{id}; first ours, then nats-server's");
+        seen.push(said.remove(0));
+    }
+    assert_eq!((&seen[1][1][3], &seen[2][0][2]["max_storage"]), (&json!("S"), &json!(20_000)), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_pinned_accounts_are_let_in() {
     let other = KeyPair::new_account().public_key();
     let toml = format!("resolver_pinned_accounts = [\"{other}\"]");

@@ -6,5 +6,6 @@ mod common;
 
 mod connections;
 mod info;
+mod leafs;
 mod pair;
 mod requests;

@@ -49,10 +49,15 @@ pub struct Server {
 
 impl Pair {
     pub async fn start() -> Pair {
+        Pair::with(NATS_SERVER, LEAFD).await
+    }
+
+    /// With these configurations, `STORE` for a folder of nats-server's.
+    pub async fn with(theirs: &str, ours: &str) -> Pair {
         let dir = tempfile::tempdir().expect("a folder");
         let store = format!("{:?}", dir.path().join("nats"));
-        let nats_server = NatsServer::start(&NATS_SERVER.replace("STORE", &store)).await;
-        let mut leafd = Leafd::new(dir.path(), LEAFD);
+        let nats_server = NatsServer::start(&theirs.replace("STORE", &store)).await;
+        let mut leafd = Leafd::new(dir.path(), ours);
         leafd.start();
         Pair { dir, nats_server, leafd }
     }
@@ -61,6 +66,15 @@ impl Pair {
     pub async fn servers(&self) -> [Server; 2] {
         assert!(self.dir.path().exists());
         [Server::new(self.nats_server.clients.to_string()).await, Server::new(self.leafd.url()).await]
+    }
+
+    /// Where both listen for leafs, nats-server first.
+    pub fn leaf_ports(&self) -> [String; 2] {
+        let port = |log: String| {
+            let line = log.lines().find_map(|line| line.split_once("Listening for leafnode connections on "));
+            line.map(|(_, address)| address.trim().to_owned()).expect("it listens for leafs")
+        };
+        [port(self.nats_server.log()), port(self.leafd.log())]
     }
 
     /// leafd itself.

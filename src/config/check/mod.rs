@@ -47,13 +47,10 @@ pub(super) fn all(config: &Config) -> Vec<String> {
 
 /// What the configuration can say and leafd cannot do yet is refused: nobody shall believe a door locked that is open.
 fn not_built_yet(config: &Config, errors: &mut Vec<String>) {
-    for (set, what) in [
-        (
-            config.websocket.as_ref().is_some_and(|websocket| websocket.no_auth_user.is_some()),
-            "websocket.no_auth_user: a user for those without credentials",
-        ),
-        (config.accounts.values().any(|a| a.limits.max_leafnodes.is_some()), "[accounts] limits.max_leafnodes"),
-    ] {
+    for (set, what) in [(
+        config.websocket.as_ref().is_some_and(|websocket| websocket.no_auth_user.is_some()),
+        "websocket.no_auth_user: a user for those without credentials",
+    )] {
         if set {
             errors.push(format!("{what} is not built yet; take it out of the configuration"));
         }

@@ -1,31 +1,58 @@
-//! Accounts without JetStream on a server that has it: they are told so when they ask about it, and nothing else is served there
-//! (nats-server `accounts.go`, `enableJetStreamInfoServiceImportOnly`).
+//! Accounts without JetStream on a server that has it: they are told so, whatever they ask of it (nats-server
+//! `jetstream.go`, `configJetStream`; `accounts.go`, `enableAllJetStreamServiceImportsAndMappings`). An account that leaf
+//! connections belong to is told nothing: the answer is that of the server at their other end.
 
-use super::json;
+use super::{SUBJECTS, json};
 use crate::account::{Account, Batch, Message, Origin, RouteCache, Subscription, Target, TargetId, TargetKind};
 use crate::jetstream::error::ApiError;
 use std::sync::Arc;
 
-/// Answers `$JS.API.INFO` in an account without JetStream until it is dropped.
+/// Answers `$JS.API` in an account without JetStream until it is dropped.
 pub struct Absent {
     account: Arc<Account>,
-    sub: Arc<Subscription>,
+    subs: Vec<Arc<Subscription>>,
 }
 
 impl Absent {
-    /// Answers in `account` from now on.
-    pub fn start(account: Arc<Account>) -> Absent {
+    /// Answers in `account` from now on, also what is asked of `domain`.
+    pub fn start(account: Arc<Account>, domain: Option<&str>) -> Absent {
         let desk: Arc<dyn Target> = Arc::new(Desk { id: TargetId::next(), account: account.clone() });
-        let sub = Arc::new(Subscription::new("$JS.API.INFO", None, "", desk));
-        account.subscribe(sub.clone());
-        Absent { account, sub }
+        let prefixes = ["$JS.API.".to_owned()].into_iter().chain(domain.map(|domain| format!("$JS.{domain}.API.")));
+        let mut subs = Vec::new();
+        for prefix in prefixes {
+            for subject in SUBJECTS {
+                let sub = Arc::new(Subscription::new(&format!("{prefix}{subject}"), None, "", desk.clone()));
+                account.subscribe(sub.clone());
+                subs.push(sub);
+            }
+        }
+        Absent { account, subs }
+    }
+
+    /// Where it answers.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
     }
 }
 
 impl Drop for Absent {
     fn drop(&mut self) {
-        self.account.unsubscribe(&self.sub);
+        self.subs.iter().for_each(|sub| self.account.unsubscribe(sub));
     }
+}
+
+/// The type of an answer to what stands behind `$JS.API.`.
+fn kind(request: &str) -> Option<String> {
+    let mut tokens = request.split('.');
+    Some(match (tokens.next()?, tokens.next(), tokens.next()) {
+        ("INFO", ..) => "account_info_response".to_owned(),
+        ("STREAM", Some("MSG"), Some(verb)) => format!("stream_msg_{}_response", verb.to_ascii_lowercase()),
+        ("CONSUMER", Some("DURABLE"), _) => "consumer_create_response".to_owned(),
+        // Of clusters.
+        (_, Some("LEADER" | "PEER"), _) => return None,
+        (what, Some(verb), _) => format!("{what}_{verb}_response").to_ascii_lowercase(),
+        _ => return None,
+    })
 }
 
 struct Desk {
@@ -43,13 +70,36 @@ impl Target for Desk {
     }
 
     fn deliver(&self, _: &Arc<dyn Target>, _: &Subscription, _: &[&str], message: &Message<'_>, batch: &mut Batch) {
-        if message.reply.is_empty() {
+        if message.reply.is_empty() || self.account.has_leafs() {
             return;
         }
+        let request = message.subject.split_once(".API.").map(|(_, request)| request);
+        let Some(kind) = request.and_then(kind) else { return };
         let error = ApiError::new(503, 10039, "JetStream not enabled for account");
-        let payload = json::envelope::<()>("account_info_response", Err(error));
+        let payload = json::envelope::<()>(&kind, Err(error));
         let answer = Message { subject: message.reply, reply: "", headers: &[], payload: &payload };
         let origin = Origin { id: self.id, echo: true };
         self.account.route(origin, &answer, &mut RouteCache::default(), batch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_request_has_its_own_type_of_answer() {
+        for (request, expected) in [
+            ("INFO", "account_info_response"),
+            ("STREAM.CREATE.S", "stream_create_response"),
+            ("STREAM.NAMES", "stream_names_response"),
+            ("STREAM.MSG.GET.S", "stream_msg_get_response"),
+            ("CONSUMER.CREATE.S.C.a.b", "consumer_create_response"),
+            ("CONSUMER.DURABLE.CREATE.S.C", "consumer_create_response"),
+            ("CONSUMER.INFO.S.C", "consumer_info_response"),
+        ] {
+            assert_eq!(kind(request).as_deref(), Some(expected), "{request}");
+        }
+        assert_eq!(kind("STREAM.LEADER.STEPDOWN.S"), None);
     }
 }

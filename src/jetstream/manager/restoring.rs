@@ -20,7 +20,7 @@ impl JetStream {
     /// Checks the configuration of a stream to be restored, and fills in its defaults.
     pub(in crate::jetstream) fn may_restore(&self, config: &mut StreamConfig) -> Result<(), ApiError> {
         validate::check(config, false, &|name| self.config_of(name))?;
-        let limits = self.shared.limits;
+        let limits = self.shared.limits();
         limits.check_max_bytes(config)?;
         limits.check_new(config, &self.taken(config))?;
         if self.stream(&config.name).is_some() {

@@ -89,7 +89,7 @@ pub(in crate::monitor) fn detail(name: &str, sources: &Sources) -> Result<Accoun
         is_system: sources.system_account() == name,
         expired: false,
         complete: true,
-        jetstream_enabled: sources.jetstreams.iter().any(|jetstream| jetstream.account().name() == name),
+        jetstream_enabled: sources.jetstreams.of(name).is_some(),
         leafnode_connections: sources.leaf_connections().iter().filter(|leaf| leaf.account == name).count(),
         client_connections: sources.clients.accounts().get(name).map_or(0, |clients| clients.connections),
         subscriptions: account.subscriptions(),

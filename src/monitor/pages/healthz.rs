@@ -78,7 +78,7 @@ pub(in crate::monitor) fn page(options: &Options, sources: &Sources) -> Health {
             return answer(400, "error", vec![trouble], options.details);
         }
     }
-    let no_streams = sources.jetstreams.is_empty();
+    let no_streams = sources.jetstreams().is_empty();
     if options.js_server_only || no_streams || options.js_enabled_only || options.js_enabled {
         return answer(200, "ok", Vec::new(), options.details);
     }
@@ -97,7 +97,7 @@ fn missing(options: &Options, sources: &Sources) -> Option<Trouble> {
         return None;
     }
     let mut trouble = Trouble { account: Some(account.clone()), ..Trouble::default() };
-    let Some(jetstream) = sources.jetstreams.iter().find(|jetstream| jetstream.account().name() == account) else {
+    let Some(jetstream) = sources.jetstreams.of(account) else {
         let error = format!("JetStream account {account:?} not found");
         return Some(Trouble { kind: "ACCOUNT", error, ..trouble });
     };
@@ -123,8 +123,8 @@ fn troubles(options: &Options, sources: &Sources) -> Vec<Trouble> {
         troubles.push(Trouble { kind: "JETSTREAM", error, ..Trouble::default() });
     }
     let asked = |name: &str, wanted: &str| wanted.is_empty() || wanted == name;
-    let of = |jetstream: &&Arc<JetStream>| asked(jetstream.account().name(), &options.account);
-    for jetstream in sources.jetstreams.iter().filter(of) {
+    let of = |jetstream: &Arc<JetStream>| asked(jetstream.account().name(), &options.account);
+    for jetstream in sources.jetstreams().into_iter().filter(of) {
         let account = jetstream.account().name();
         for stream in jetstream.offline().keys().filter(|stream| asked(stream, &options.stream)) {
             troubles.push(Trouble {

@@ -141,10 +141,10 @@ impl Options {
 
 /// Streams and consumers. Reads from disk.
 pub(in crate::monitor) fn page(options: &Options, sources: &Sources) -> Result<Jsz, BadQuery> {
-    if sources.jetstreams.is_empty() && options.leader_only {
+    if sources.jetstreams().is_empty() && options.leader_only {
         return Err(BadQuery("filtered response: not leader".into()));
     }
-    if sources.jetstreams.is_empty() {
+    if sources.jetstreams().is_empty() {
         return Ok(Jsz {
             stats: JetStreamStats::default(),
             server_id: sources.server_id.clone(),
@@ -164,12 +164,12 @@ pub(in crate::monitor) fn page(options: &Options, sources: &Sources) -> Result<J
     }
     // Asking for consumers asks for streams, and that for accounts unless one is named.
     let options = &Options { streams: options.streams || options.consumer, ..options.clone() };
-    let named = sources.jetstreams.iter().find(|jetstream| jetstream.account().name() == options.account);
+    let named = sources.jetstreams.of(&options.account);
     let all = options.accounts || options.streams && options.account.is_empty();
     let listed = match named {
-        Some(jetstream) => vec![jetstream.clone()],
+        Some(jetstream) => vec![jetstream],
         None if all => {
-            let mut all = sources.jetstreams.clone();
+            let mut all = sources.jetstreams();
             all.sort_by(|a, b| a.account().name().cmp(b.account().name()));
             match options.limit {
                 ..0 => all,
@@ -178,7 +178,7 @@ pub(in crate::monitor) fn page(options: &Options, sources: &Sources) -> Result<J
         }
         None => Vec::new(),
     };
-    let streams: Vec<_> = sources.jetstreams.iter().flat_map(|jetstream| jetstream.streams()).collect();
+    let streams: Vec<_> = sources.jetstreams().into_iter().flat_map(|jetstream| jetstream.streams()).collect();
     let states: Vec<_> = streams.iter().map(|stream| stream.log().state()).collect();
     let consumers = streams.iter().map(|stream| stream.consumers().count()).sum();
     let led = |count: usize| Some(count).filter(|count| options.raft && *count > 0);
@@ -197,14 +197,14 @@ pub(in crate::monitor) fn page(options: &Options, sources: &Sources) -> Result<J
         messages: states.iter().map(|state| state.msgs).sum(),
         bytes: states.iter().map(|state| state.bytes).sum(),
         account_details: Some(details).filter(|details| !details.is_empty()),
-        total: sources.jetstreams.len(),
+        total: sources.jetstreams().len(),
     })
 }
 
 /// Of all accounts. Reads from disk.
 pub(super) fn stats(sources: &Sources) -> JetStreamStats {
-    let mut all = JetStreamStats { accounts: sources.jetstreams.len(), ..JetStreamStats::default() };
-    for one in sources.jetstreams.iter().map(|jetstream| account_stats(jetstream)) {
+    let mut all = JetStreamStats { accounts: sources.jetstreams().len(), ..JetStreamStats::default() };
+    for one in sources.jetstreams().into_iter().map(|jetstream| account_stats(&jetstream)) {
         all.memory += one.memory;
         all.storage += one.storage;
         all.reserved_memory += one.reserved_memory;
@@ -232,7 +232,8 @@ fn account_stats(jetstream: &JetStream) -> JetStreamStats {
 /// As configured.
 pub(super) fn config(sources: &Sources) -> JetStreamConfig {
     // No account may have more than the server, and the first has all of it unless it is limited.
-    let options = || sources.jetstreams.iter().map(|jetstream| jetstream.options());
+    let all = sources.jetstreams();
+    let options = || all.iter().map(|jetstream| jetstream.options());
     JetStreamConfig {
         max_memory: options().map(|options| options.max_memory).max().unwrap_or(0),
         max_storage: options().map(|options| options.max_file).max().unwrap_or(0),
@@ -257,15 +258,15 @@ pub(super) fn varz(sources: &Sources, config: JetStreamConfig) -> varz::JetStrea
 /// JetStream of the account that `options` name.
 pub(in crate::monitor) fn account(options: &Options, sources: &Sources) -> Result<AccountDetail, BadQuery> {
     let name = &options.account;
-    if sources.jetstreams.is_empty() {
+    if sources.jetstreams().is_empty() {
         return Err(BadQuery("jetstream not enabled".into()));
     }
     if sources.registry.get(name).is_none() {
         return Err(BadQuery(format!("account {name:?} not found")));
     }
-    let jetstream = sources.jetstreams.iter().find(|jetstream| jetstream.account().name() == name);
+    let jetstream = sources.jetstreams.of(name);
     let jetstream = jetstream.ok_or_else(|| BadQuery(format!("account {name:?} not jetstream enabled")))?;
-    Ok(account_detail(jetstream, options, sources))
+    Ok(account_detail(&jetstream, options, sources))
 }
 
 fn account_detail(jetstream: &JetStream, options: &Options, sources: &Sources) -> AccountDetail {

@@ -139,7 +139,7 @@ fn server(out: &mut String, sources: &Sources) {
 
 fn streams(out: &mut String, sources: &Sources) {
     let (mut streams, mut consumers) = (Vec::new(), Vec::new());
-    for stream in sources.jetstreams.iter().flat_map(|jetstream| jetstream.streams()) {
+    for stream in sources.jetstreams().into_iter().flat_map(|jetstream| jetstream.streams()) {
         let account = ("account", stream.account().name());
         let state = stream.log().state();
         let list = stream.consumers().list();

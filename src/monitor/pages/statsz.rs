@@ -56,7 +56,7 @@ pub(in crate::monitor) fn page(sources: &Sources, server: ServerInfo) -> Statsz 
     let (totals, crossed) = (sources.clients.totals(), sources.crossed());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let traffic = |msgs, bytes| DataStats::from(MsgBytes { msgs, bytes });
-    let jetstream = (!sources.jetstreams.is_empty()).then(|| jsz::varz(sources, jsz::config_without_folder(sources)));
+    let jetstream = (!sources.jetstreams().is_empty()).then(|| jsz::varz(sources, jsz::config_without_folder(sources)));
     let statsz = ServerStats {
         start: text::time(sources.started),
         mem: process::rss().unwrap_or(0),

@@ -298,7 +298,7 @@ fn websocket(config: &Config, sources: &Sources) -> WebSocket {
 }
 
 fn jetstream(sources: &Sources) -> JetStream {
-    if sources.jetstreams.is_empty() {
+    if sources.jetstreams().is_empty() {
         return JetStream::default();
     }
     jsz::varz(sources, jsz::config(sources))

@@ -100,9 +100,12 @@ impl Site {
             }
             Service::Raftz => self.page(message, |_: Nothing| Ok(json!({}))),
             Service::Profilez => self.page(message, |profile: Profile| Ok(no_profile(&profile.name))),
-            Service::Kick => self.order(message, |connection: Connection| match sources.clients.kick(connection.cid) {
-                true => Ok(()),
-                false => Err("no such client or leafnode id".into()),
+            Service::Kick => self.order(message, |Connection { cid }| {
+                let is_leaf = || sources.leafs.as_ref().is_some_and(|leafs| leafs.kick(cid));
+                match sources.clients.kick(cid) || is_leaf() {
+                    true => Ok(()),
+                    false => Err("no such client or leafnode id".into()),
+                }
             }),
             Service::LameDuck => {
                 self.order(message, |connection: Connection| match sources.clients.lame_duck(connection.cid) {
