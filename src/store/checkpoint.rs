@@ -16,6 +16,7 @@ use super::tombstones::{Mark, Tomb};
 use super::varint::{self, Cursor};
 use super::{StoreError, SubjectInfo};
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 const MAGIC: &[u8; 8] = b"leafdcpt";
@@ -119,7 +120,7 @@ pub(super) fn take(state: &mut State) {
     state.checkpoint.taken = Some(Taken { bytes, gone });
 }
 
-fn encode(state: &State) -> Option<Vec<u8>> {
+fn encode(state: &mut State) -> Option<Vec<u8>> {
     let last = state.segments.back()?.last;
     // What is staged is in the books already, and must be left out.
     let mut staged: HashMap<&str, (Option<u64>, u64)> = HashMap::new();
@@ -143,30 +144,30 @@ fn encode(state: &State) -> Option<Vec<u8>> {
         segments: state.segments.iter().map(Counted::of).collect(),
         last,
     };
-    let mut out = Vec::with_capacity(state.subjects.len() * 24 + 1024);
+    let mut out = Vec::with_capacity(state.subjects.len() * 16 + 1024);
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
     frame::push(&mut out, UNSALTED, |out| numbers.encode(out));
-    let mut subjects = state.subjects.iter().filter_map(|(subject, info)| match staged.get(subject) {
-        None => Some((subject, info)),
-        Some((Some(before), n)) if info.count > *n => {
-            Some((subject, SubjectInfo { last: *before, count: info.count - n, ..info }))
+    let (mut piece, mut before) = (Vec::new(), String::new());
+    state.subjects.each::<()>(">", |subject, mut info| {
+        if let Some((last, n)) = staged.get(subject) {
+            let Some(last) = last.filter(|_| info.count > *n) else { return ControlFlow::Continue(()) };
+            (info.last, info.count) = (last, info.count - n);
         }
-        Some(_) => None,
+        varint::put_name(&mut piece, &before, subject);
+        varint::put(&mut piece, info.first);
+        varint::put(&mut piece, info.last.wrapping_sub(info.first));
+        varint::put(&mut piece, info.count);
+        before.clear();
+        if piece.len() >= PIECE {
+            frame::push(&mut out, UNSALTED, |out| out.append(&mut piece));
+        } else {
+            before.push_str(subject);
+        }
+        ControlFlow::Continue(())
     });
-    while let Some(next) = subjects.next() {
-        frame::push(&mut out, UNSALTED, |out| {
-            let end = out.len() + PIECE;
-            let (mut next, mut before) = (Some(next), "");
-            while let Some((subject, info)) = next {
-                varint::put_name(out, before, subject);
-                varint::put(out, info.first);
-                varint::put(out, info.last.wrapping_sub(info.first));
-                varint::put(out, info.count);
-                before = subject;
-                next = if out.len() < end { subjects.next() } else { None };
-            }
-        });
+    if !piece.is_empty() {
+        frame::push(&mut out, UNSALTED, |out| out.append(&mut piece));
     }
     frame::push(&mut out, UNSALTED, |out| out.extend_from_slice(END));
     Some(out)

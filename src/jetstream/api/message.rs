@@ -73,8 +73,9 @@ impl GetRequest {
 
 /// The first message at or after `from` on a subject, wildcards allowed.
 pub(super) fn next(log: &Log, from: u64, filter: &str) -> Result<Option<Stored>, StoreError> {
+    let Some(from) = log.not_before(filter, from.max(1)) else { return Ok(None) };
     let mut reader = log.reader();
-    reader.seek(from.max(1));
+    reader.seek(from);
     reader.next(&|subject| subject::matches(filter, subject))
 }
 

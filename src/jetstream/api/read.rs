@@ -9,6 +9,7 @@ use crate::protocol::headers::HeadersBuilder;
 use crate::store::{Log, StoreError, Stored};
 use crate::subject;
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 /// Bytes of one answer when the request sets no limit (nats-server's `max_pending`).
 const MAX_BYTES: usize = 64 << 20;
@@ -155,20 +156,21 @@ fn last_of_several(stream: &Stream, request: &GetRequest, send: Send<'_>) -> Res
 
 /// The last sequence of each subject that is not above `upto`, ascending; at most one more than may be answered.
 fn select(log: &Log, request: &GetRequest, upto: u64) -> Result<Vec<u64>, StoreError> {
-    let (mut seqs, mut earlier) = (HashMap::new(), HashMap::new());
+    let (mut seqs, mut earlier) = (HashMap::<Box<str>, u64>::new(), HashMap::<Box<str>, u64>::new());
     let mut first = u64::MAX;
     for filter in &request.multi_last {
-        for (subject, info) in log.subjects(filter) {
+        log.each_subject(filter, |subject, info| {
             if seqs.len() + earlier.len() > MAX_SUBJECTS {
-                break;
+                return ControlFlow::Break(());
             }
             if info.last <= upto {
-                seqs.insert(subject, info.last);
+                seqs.insert(Box::from(subject), info.last);
             } else if info.first <= upto {
                 first = first.min(info.first);
-                earlier.insert(subject, 0);
+                earlier.insert(Box::from(subject), 0);
             }
-        }
+            ControlFlow::Continue(())
+        });
     }
     if !earlier.is_empty() {
         let mut reader = log.reader();

@@ -10,6 +10,7 @@ use crate::subject;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 const MAX_NAMES: usize = 1024;
 const MAX_LISTED: usize = 256;
@@ -121,15 +122,18 @@ fn info(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<Page<Stream
     if request.subjects_filter.is_empty() {
         return Ok(Page { total: 0, offset: 0, limit: 0, body: info });
     }
-    let mut subjects = stream.log().subjects(&request.subjects_filter);
-    let total = subjects.len();
+    let offset = usize::try_from(request.offset).unwrap_or(0);
+    let (mut total, mut page) = (0, BTreeMap::new());
+    stream.log().each_subject::<()>(&request.subjects_filter, |subject, info| {
+        if total >= offset && page.len() < MAX_SUBJECTS {
+            page.insert(Box::<str>::from(subject), info.count);
+        }
+        total += 1;
+        ControlFlow::Continue(())
+    });
     if total == 0 {
         return Ok(Page { total: 0, offset: 0, limit: 0, body: info });
     }
-    subjects.sort_by(|a, b| a.0.cmp(&b.0));
-    let offset = usize::try_from(request.offset).unwrap_or(0);
-    let page: BTreeMap<_, _> =
-        subjects.into_iter().skip(offset).take(MAX_SUBJECTS).map(|(subject, info)| (subject, info.count)).collect();
     info.state.subjects = Some(page).filter(|page| !page.is_empty());
     Ok(Page { total, offset, limit: MAX_SUBJECTS, body: info })
 }

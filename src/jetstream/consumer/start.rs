@@ -5,6 +5,7 @@ use super::context::Filter;
 use super::state::{Delivery, Rules};
 use crate::store::Log;
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 
 /// The delivery state of a new consumer of `log`.
 pub fn select(config: &ConsumerConfig, filter: &Filter, log: &Log) -> Delivery {
@@ -41,13 +42,13 @@ pub fn select(config: &ConsumerConfig, filter: &Filter, log: &Log) -> Delivery {
 /// The last message of each subject that passes `filter`, as far as it lies between `from` and `upto`, in the order of
 /// the stream.
 pub fn last_per_subject(filter: &Filter, log: &Log, from: u64, upto: u64) -> VecDeque<u64> {
-    let mut picks: Vec<u64> = filter
-        .patterns()
-        .into_iter()
-        .flat_map(|pattern| log.subjects(pattern))
-        .map(|(_, info)| info.last)
-        .filter(|seq| (from..=upto).contains(seq))
-        .collect();
+    let mut picks = Vec::new();
+    for pattern in filter.patterns() {
+        log.each_subject::<()>(pattern, |_, info| {
+            picks.extend((from..=upto).contains(&info.last).then_some(info.last));
+            ControlFlow::Continue(())
+        });
+    }
     picks.sort_unstable();
     picks.into()
 }

@@ -3,6 +3,7 @@
 use super::Log;
 use super::front::Rule;
 use super::options::Limits;
+use std::ops::ControlFlow;
 
 impl Log {
     /// From now on records are compressed, or not; those there are stay as they are.
@@ -68,8 +69,12 @@ impl Log {
 
     /// Subjects with more than `max` records.
     pub(in crate::store) fn subjects_above(&self, max: u64) -> Vec<Box<str>> {
-        let state = self.0.state();
-        state.subjects.iter().filter(|(_, info)| info.count > max).map(|(subject, _)| subject.into()).collect()
+        let mut above = Vec::new();
+        self.each_subject::<()>(">", |subject, info| {
+            above.extend((info.count > max).then(|| Box::from(subject)));
+            ControlFlow::Continue(())
+        });
+        above
     }
 
     /// Removes the oldest of each just committed subject that has more than `max_msgs_per_subject`.

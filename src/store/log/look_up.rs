@@ -101,38 +101,66 @@ impl Log {
         if subject::is_literal(filter) {
             return self.subject_info(filter).map(|info| info.last);
         }
-        let state = self.0.state();
-        state.subjects.iter().filter(|(s, _)| subject::matches(filter, s)).map(|(_, info)| info.last).max()
+        let mut last = None;
+        self.each_subject::<()>(filter, |_, info| {
+            last = last.max(Some(info.last));
+            ControlFlow::Continue(())
+        });
+        last
     }
 
     /// First and last sequence and count of one subject.
     pub fn subject_info(&self, subject: &str) -> Option<SubjectInfo> {
+        let known = {
+            let state = self.0.state();
+            let info = state.subjects.get(subject)?;
+            let there = |seq: u64| seq > state.committed || state.is_live(seq);
+            (there(info.first) && there(info.last)).then_some(info)
+        };
+        if known.is_some() {
+            return known;
+        }
         self.mend_first(subject);
         // A commit that failed leads back to a record that may have been removed meanwhile.
         self.mend_last(subject);
         self.0.state().subjects.get(subject)
     }
 
-    /// All subjects that `filter` selects. Their `first` may lag behind removals.
-    pub fn subjects(&self, filter: &str) -> Vec<(Box<str>, SubjectInfo)> {
-        let state = self.0.state();
-        let chosen = state.subjects.iter().filter(|(s, _)| subject::matches(filter, s));
-        chosen.map(|(s, info)| (s.into(), info)).collect()
+    /// Passes all subjects that `filter` selects to `visit`, in their order, until it breaks off. Their `first` may lag behind
+    /// removals. Under the log's lock: `visit` must neither ask the log nor take long.
+    pub fn each_subject<B>(&self, filter: &str, visit: impl FnMut(&str, SubjectInfo) -> ControlFlow<B>) -> Option<B> {
+        self.0.state().subjects.each(filter, visit)
+    }
+
+    /// A sequence before which no record at or after `from` is on a subject that `filter` selects; `None` if there is no such
+    /// record at all.
+    pub fn not_before(&self, filter: &str, from: u64) -> Option<u64> {
+        let mut least = None;
+        self.each_subject(filter, |_, info| {
+            if info.last >= from {
+                let first = info.first.max(from);
+                least = Some(least.map_or(first, |least: u64| least.min(first)));
+            }
+            if least == Some(from) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        least
     }
 
     /// Committed records from `from_seq` on whose subject `filter` selects; staged ones too, for `>` and where `from_seq` is not
     /// above the first.
     pub fn count_from(&self, from_seq: u64, filter: &str) -> u64 {
-        let state = self.0.state();
+        let mut guard = self.0.state();
+        let state = &mut *guard;
         if from_seq <= state.first && filter == ">" {
             return state.msgs;
         }
         if from_seq <= state.first {
-            let chosen = state.subjects.iter().filter(|(s, _)| subject::matches(filter, s));
-            return match subject::is_literal(filter) {
-                true => state.subjects.get(filter).map_or(0, |info| info.count),
-                false => chosen.map(|(_, info)| info.count).sum(),
-            };
+            let mut count = 0;
+            state.subjects.each::<()>(filter, |_, info| {
+                count += info.count;
+                ControlFlow::Continue(())
+            });
+            return count;
         }
         if filter == ">" {
             // All but what lies before; whole segments by their counts.
@@ -151,17 +179,26 @@ impl Log {
                     break;
                 }
             }
-            drop(state);
+            drop(guard);
             return count + rest.map_or(0, |range| self.count_live(range, ">").unwrap_or(0));
         }
-        if subject::is_literal(filter) {
-            match state.subjects.get(filter) {
-                Some(info) if info.last >= from_seq => {}
-                Some(_) | None => return 0,
-            }
+        if from_seq > state.committed {
+            return 0;
         }
-        drop(state);
-        self.count_live(from_seq..u64::MAX, filter).unwrap_or(0)
+        // Of subjects that are all before `from_seq`, or all behind it, nothing has to be looked up.
+        let (mut count, committed) = (0, state.committed);
+        let parted = state.subjects.each(filter, |_, info| {
+            if info.last > committed || info.first < from_seq && from_seq <= info.last {
+                return ControlFlow::Break(());
+            }
+            count += if info.first >= from_seq { info.count } else { 0 };
+            ControlFlow::Continue(())
+        });
+        drop(guard);
+        match parted {
+            None => count,
+            Some(()) => self.count_live(from_seq..u64::MAX, filter).unwrap_or(0),
+        }
     }
 
     /// Live committed records within `range` whose subject `filter` selects, counted by the tables.

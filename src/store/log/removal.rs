@@ -6,7 +6,7 @@ use super::options::Purge;
 use crate::store::StoreError;
 use crate::store::tombstones::Tomb;
 use crate::subject;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 
 impl Log {
     /// Removes committed records; returns how many there were. Durable with the next commit ([`super::Store::barrier`]).
@@ -105,13 +105,20 @@ impl Log {
         }
         let filter = filter.unwrap_or(">");
         let keep = purge.keep.unwrap_or(0);
+        let range = match self.ends_of(filter) {
+            None => return Ok(0),
+            Some((_, Some(seqs))) if keep == 0 => {
+                return self.remove(&seqs.into_iter().filter(|seq| *seq < below).collect::<Vec<_>>());
+            }
+            Some((range, _)) => *range.start()..below.min(range.end().saturating_add(1)),
+        };
         let most = match keep {
             0 => u64::MAX,
-            keep => self.count_live(0..below, filter)?.saturating_sub(keep),
+            keep => self.count_live(range.clone(), filter)?.saturating_sub(keep),
         };
         let mut mend = Vec::new();
         let mut count = 0;
-        let stopped = self.each_table(0..below, |table, rows| {
+        let stopped = self.each_table(range, |table, rows| {
             let chosen = table.select(|subject| subject::matches(filter, subject));
             let mut state = self.0.state();
             for row in rows.iter().filter(|row| chosen[row.subject as usize]) {
@@ -127,6 +134,25 @@ impl Log {
         });
         self.settle(mend, count > 0);
         stopped.map(|_| count)
+    }
+
+    /// Between which sequences all records are on subjects that `filter` selects; and these records, if the index knows them all,
+    /// as it does where there are one or two of each subject. `None`: there are none.
+    fn ends_of(&self, filter: &str) -> Option<(RangeInclusive<u64>, Option<Vec<u64>>)> {
+        let mut guard = self.0.state();
+        let state = &mut *guard;
+        let (mut range, mut seqs) = (None::<(u64, u64)>, Some(Vec::new()));
+        state.subjects.each::<()>(filter, |_, info| {
+            let (first, last) = range.unwrap_or((u64::MAX, 0));
+            range = Some((first.min(info.first), last.max(info.last)));
+            match &mut seqs {
+                Some(seqs) if info.count <= 2 => seqs.extend([info.first, info.last]),
+                _ => seqs = None,
+            }
+            ControlFlow::Continue(())
+        });
+        let (first, last) = range?;
+        Some((first..=last, seqs.filter(|seqs| seqs.iter().all(|seq| *seq <= state.committed && state.is_live(*seq)))))
     }
 
     /// The sequence of the record with `keep - 1` records after it.

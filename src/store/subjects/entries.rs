@@ -1,0 +1,66 @@
+//! What is known of each subject, in one piece of memory, behind each other; called by where it begins.
+//!
+//! An entry is: first sequence (u64), last (u64), count (u32), length of the name (u16), the name.
+
+use super::SubjectInfo;
+use crate::store::frame::{u16_at, u32_at, u64_at};
+
+/// Bytes before the name.
+const FIXED: usize = 22;
+
+/// The subjects.
+#[derive(Default)]
+pub(super) struct Entries(Vec<u8>);
+
+impl Entries {
+    /// Bytes of memory they take.
+    #[cfg(test)]
+    pub fn memory(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn add(&mut self, name: &[u8], info: SubjectInfo) -> u32 {
+        let at = self.0.len() as u32;
+        self.0.extend_from_slice(&[0; FIXED - 2]);
+        // Records have no longer subjects.
+        self.0.extend_from_slice(&(name.len() as u16).to_le_bytes());
+        self.0.extend_from_slice(name);
+        self.set(at, info);
+        at
+    }
+
+    pub fn name(&self, at: u32) -> &[u8] {
+        let at = at as usize;
+        let len = u16_at(&self.0, at + FIXED - 2).unwrap_or(0);
+        &self.0[at + FIXED..at + FIXED + usize::from(len)]
+    }
+
+    pub fn is_live(&self, at: u32) -> bool {
+        u32_at(&self.0, at as usize + 16).is_some_and(|count| count > 0)
+    }
+
+    pub fn info(&self, at: u32) -> SubjectInfo {
+        let entry = &self.0[at as usize..at as usize + FIXED];
+        let sequence = |at| u64_at(entry, at).unwrap_or(0);
+        SubjectInfo { first: sequence(0), last: sequence(8), count: u32_at(entry, 16).unwrap_or(0).into() }
+    }
+
+    /// Sets what is known; without a count the subject is no more.
+    pub fn set(&mut self, at: u32, info: SubjectInfo) {
+        let entry = &mut self.0[at as usize..at as usize + FIXED];
+        entry[..8].copy_from_slice(&info.first.to_le_bytes());
+        entry[8..16].copy_from_slice(&info.last.to_le_bytes());
+        entry[16..20].copy_from_slice(&u32::try_from(info.count).unwrap_or(u32::MAX).to_le_bytes());
+    }
+
+    /// Where each begins.
+    pub fn all(&self) -> impl Iterator<Item = u32> {
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let at = next;
+            let len = u16_at(&self.0, at + FIXED - 2)?;
+            next += FIXED + usize::from(len);
+            Some(at as u32)
+        })
+    }
+}
