@@ -231,6 +231,30 @@ async fn a_mirror_that_has_caught_up_helps_an_origin_beside_it_and_one_that_has_
 }
 
 #[tokio::test]
+async fn a_source_goes_on_where_it_was_when_none_of_its_messages_is_left() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "");
+    leafd.start();
+    let client = leafd.client().await;
+    api(&client, "STREAM.CREATE.O", json!({"name": "O", "subjects": ["o.*"]})).await;
+    publish(&client, "o.a", 1, 10).await;
+    api(&client, "STREAM.CREATE.S", json!({"name": "S", "sources": [{"name": "O"}]})).await;
+    contents(&client, "S", 10).await;
+    api(&client, "STREAM.PURGE.S", json!({})).await;
+    leafd.restart();
+    let client = leafd.client().await;
+    publish(&client, "o.a", 11, 12).await;
+    let rows = |seqs: [u64; 2]| seqs.map(|seq| ("o.a".to_owned(), seq, seq.to_string())).to_vec();
+    assert_eq!(contents(&client, "S", 2).await, rows([11, 12]));
+    // Another stream of that name is read from its start.
+    api(&client, "STREAM.DELETE.O", json!({})).await;
+    api(&client, "STREAM.CREATE.O", json!({"name": "O", "subjects": ["o.*"]})).await;
+    publish(&client, "o.a", 13, 14).await;
+    let all = contents(&client, "S", 4).await;
+    assert_eq!(all[2..], rows([13, 14]));
+}
+
+#[tokio::test]
 async fn a_work_queue_is_read_through_its_consumer_and_acknowledged_when_it_is_on_disk_here() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut leafd = Leafd::new(dir.path(), "");

@@ -39,9 +39,11 @@ pub(super) fn put(store: &Store, account: &str, entry: &Entry) -> Result<Commit,
     Ok(store.state().write(vec![Change::Put(key(account, &entry.config.name), Bytes::from(json))]))
 }
 
-/// Removes an entry.
-pub(super) fn remove(store: &Store, account: &str, stream: &str) -> Commit {
-    store.state().write(vec![Change::Delete(key(account, stream))])
+/// Removes an entry, and with it what is kept of the stream's sources.
+pub(super) fn remove(store: &Store, account: &str, entry: &Entry) -> Commit {
+    let mut changes = super::follow::forget(store, &entry.log);
+    changes.push(Change::Delete(key(account, &entry.config.name)));
+    store.state().write(changes)
 }
 
 /// All entries of an account by stream name; those that cannot be read with the reason.

@@ -220,7 +220,7 @@ impl JetStream {
         if let Some(api) = &*self.api() {
             api.end_direct(name);
         }
-        drop(catalogue::remove(&self.store, self.shared.account.name(), name));
+        drop(catalogue::remove(&self.store, self.shared.account.name(), &stream.entry()));
         stream.close(true);
         let removed = self.store.remove_log(&stream.entry().log);
         removed.map_err(|error| ApiError::new(500, 10050, error.to_string()))?;

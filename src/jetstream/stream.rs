@@ -25,7 +25,7 @@ use super::upkeep::Upkeep;
 use super::usage::Usage;
 use crate::account::{Account, Batch, Message, Origin, RouteCache, Subscription, Target, TargetId, TargetKind};
 use crate::protocol::headers;
-use crate::store::{CommitObserver, Log, Purge, StoreError};
+use crate::store::{CommitObserver, Log, Purge, Store, StoreError};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Instant;
 use tokio::sync::watch;
@@ -219,6 +219,7 @@ impl Stream {
 
     /// Purges; returns how many messages went.
     pub fn purge(&self, purge: &Purge) -> Result<u64, StoreError> {
+        self.keep_positions()?;
         let purged = self.log.purge(purge)?;
         self.consumers.on_purged(self.log.state().first_seq);
         Ok(purged)
@@ -234,7 +235,7 @@ impl Stream {
     /// Ends the stream. With `deleted` it is gone for good, and those who wait for a commit are told so.
     pub(super) fn close(&self, deleted: bool) {
         self.capture_none();
-        self.follow_nobody();
+        self.follow_nobody(deleted);
         self.consumers.shutdown(deleted);
         if deleted {
             let mut due = Due::default();
@@ -282,6 +283,10 @@ impl Stream {
 
     pub(super) fn followers(&self) -> MutexGuard<'_, Followers> {
         self.followers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        self.shared.engine.store()
     }
 
     pub(super) fn upkeep(&self) -> &Upkeep {

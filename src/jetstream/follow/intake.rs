@@ -1,12 +1,10 @@
 //! The stream's side of following: its followers, where they go on, and taking in what they bring.
 
-use super::{Follower, SourceInfo, source_header};
+use super::{Follower, SourceInfo};
 use crate::account::Message;
 use crate::jetstream::desk::Verdict;
 use crate::jetstream::error::ApiError;
-use crate::jetstream::origin::StreamSource;
 use crate::jetstream::stream::Stream;
-use crate::store::StoreError;
 use std::sync::Arc;
 
 /// Those who bring messages from elsewhere.
@@ -14,6 +12,13 @@ use std::sync::Arc;
 pub(in crate::jetstream) struct Followers {
     mirror: Option<Follower>,
     sources: Vec<Follower>,
+}
+
+impl Followers {
+    /// Those of sources that are read through a consumer made for that: others have their position at the origin.
+    pub(super) fn sources(&self) -> impl Iterator<Item = &Follower> {
+        self.sources.iter().filter(|source| source.origin.source.consumer.is_none())
+    }
 }
 
 impl Stream {
@@ -27,8 +32,11 @@ impl Stream {
         followers.sources = config.sources.iter().map(|origin| Follower::start(self, origin, false)).collect();
     }
 
-    /// Follows nobody any more.
-    pub(in crate::jetstream) fn follow_nobody(&self) {
+    /// Follows nobody any more, for good if the stream is deleted. Blocks.
+    pub(in crate::jetstream) fn follow_nobody(&self, deleted: bool) {
+        if !deleted && let Err(error) = self.keep_positions() {
+            tracing::warn!(%error, stream = self.name(), "how far the sources were read could not be kept");
+        }
         *self.followers() = Followers::default();
     }
 
@@ -45,22 +53,6 @@ impl Stream {
     /// What is known of the sources.
     pub fn sources_info(&self) -> Vec<SourceInfo> {
         self.followers().sources.iter().map(Follower::info).collect()
-    }
-
-    /// From which sequence of the origin on something is missing here. For a source the log is read backwards to the last
-    /// message that came from there.
-    pub(super) fn resume_from(&self, source: &StreamSource, mirror: bool) -> Result<u64, StoreError> {
-        let state = self.log().state();
-        if mirror {
-            return Ok(state.last_seq + 1);
-        }
-        for seq in (state.first_seq..=state.last_seq).rev() {
-            let Some(stored) = self.log().read_sound(seq)? else { continue };
-            if let Some(seq) = source_header(&stored.headers, source) {
-                return Ok(seq + 1);
-            }
-        }
-        Ok(1)
     }
 
     /// Stores a message of the mirror's origin under its own sequence and time.

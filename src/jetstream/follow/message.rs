@@ -61,7 +61,7 @@ pub(super) fn with_source(block: &[u8], source: &StreamSource, arrived: &Arrived
 }
 
 /// Name, filters and destinations of a source, which together tell it from the stream's others (`composeIName`).
-fn index_name(source: &StreamSource) -> (String, String, String) {
+pub(super) fn index_name(source: &StreamSource) -> (String, String, String) {
     let or_all = |subject: &str| if subject.is_empty() { ">".to_owned() } else { subject.to_owned() };
     let name = match &source.external {
         Some(external) => format!("{}:{}", source.name, hash(&external.api)),

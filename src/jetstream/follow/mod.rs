@@ -12,6 +12,7 @@
 
 mod intake;
 mod message;
+mod position;
 mod request;
 
 use super::error::ApiError;
@@ -21,8 +22,9 @@ use crate::account::{Inbox, LocalClient, Message};
 use crate::protocol::headers;
 use crate::subject::Transform;
 pub(super) use intake::Followers;
-pub(super) use message::source_header;
 use message::{Arrived, parse};
+use position::Position;
+pub(super) use position::forget;
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -32,6 +34,8 @@ use tokio::task::JoinHandle;
 const QUEUE: usize = 1 << 16;
 /// An origin that says nothing for so long is asked anew; it sends a sign of life every second.
 const SILENCE: Duration = Duration::from_secs(10);
+/// How often at most the position of a source is kept beside its messages.
+const KEEP: Duration = Duration::from_secs(5);
 /// Between two sessions, at least and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 
@@ -68,6 +72,8 @@ struct Origin {
     mirror: bool,
     transforms: Vec<Transform>,
     progress: Mutex<Progress>,
+    /// Of a source; held while a message is stored, so that it agrees with what the stream holds.
+    position: Mutex<Position>,
 }
 
 #[derive(Default)]
@@ -96,6 +102,7 @@ impl Follower {
             // Checked with the configuration.
             transforms: transforms.filter_map(|t| Transform::new(&t.source, &t.destination).ok()).collect(),
             progress: Mutex::default(),
+            position: Mutex::default(),
         });
         let task = tokio::spawn(follow(Arc::downgrade(stream), origin.clone()));
         Follower { origin, task }
@@ -158,10 +165,14 @@ async fn session(
         (false, Some(next)) => next,
         _ => {
             let (stream, source, mirror) = (stream.clone(), origin.source.clone(), origin.mirror);
-            let found = tokio::task::spawn_blocking(move || {
-                stream.upgrade().map_or(Ok(1), |stream| stream.resume_from(&source, mirror))
+            let found = tokio::task::spawn_blocking(move || match stream.upgrade() {
+                Some(stream) if mirror => Ok(Position::at(stream.log().state().last_seq)),
+                Some(stream) => stream.position_of(&source),
+                None => Ok(Position::default()),
             });
-            found.await.map_err(ApiError::general)?.map_err(ApiError::general)?
+            let found = found.await.map_err(ApiError::general)?.map_err(ApiError::general)?;
+            *origin.position() = found.clone();
+            found.seq + 1
         }
     };
     *next = Some(from);
@@ -174,8 +185,21 @@ async fn session(
         }
         None => {
             let (deliver, inbox) = request::open(client, &origin.source, origin.mirror, QUEUE);
-            let pending = request::make_consumer(client, &origin.source, origin.mirror, from, &deliver).await?;
-            origin.progress().lags_by(pending);
+            let known = if origin.mirror { String::new() } else { origin.position().identity.clone() };
+            let made = request::make_consumer(client, &origin.source, origin.mirror, from, &deliver, &known).await;
+            if made.as_ref().is_err_and(|error| error.err_code == request::OTHER_STREAM) {
+                tracing::warn!(
+                    origin = origin.source.name,
+                    "the origin of a source was made anew; it is read from its start"
+                );
+                origin.position().begin_again();
+                *next = Some(1);
+            }
+            let made = made?;
+            origin.progress().lags_by(made.pending);
+            if let (false, Some(identity)) = (origin.mirror, made.identity) {
+                origin.position().is_of(identity);
+            }
             (inbox, from.saturating_sub(1))
         }
     };
@@ -194,9 +218,13 @@ async fn read(
     mut last: u64,
     next: &mut Option<u64>,
 ) -> Result<(), ApiError> {
-    let mut delivered = 0;
+    let (mut delivered, mut kept) = (0, None::<Instant>);
     while let Ok(Some(message)) = tokio::time::timeout(SILENCE, inbox.next()).await {
         origin.progress().heard = Some(Instant::now());
+        if kept.is_none_or(|at| at.elapsed() > KEEP) {
+            kept = Some(Instant::now());
+            keep(stream, origin).await?;
+        }
         if headers::status(&message.headers) == Some(100) {
             let stalled = headers::get(&message.headers, "Nats-Consumer-Stalled").unwrap_or_default();
             let ask = if message.reply.is_empty() { stalled } else { &message.reply };
@@ -218,10 +246,27 @@ async fn read(
             continue;
         }
         let Some(stream) = stream.upgrade() else { return Ok(()) };
-        store(&stream, origin, &arrived)?;
+        {
+            let mut position = origin.position();
+            store(&stream, origin, &arrived)?;
+            position.reached(arrived.stream_seq);
+        }
         last = arrived.stream_seq;
         *next = Some(arrived.stream_seq + 1);
         origin.progress().lags_by(arrived.pending);
+    }
+    Ok(())
+}
+
+/// Keeps the position of a source, once what it counts is on disk.
+async fn keep(stream: &Weak<Stream>, origin: &Origin) -> Result<(), ApiError> {
+    let Some(stream) = stream.upgrade().filter(|_| !origin.mirror && origin.source.consumer.is_none()) else {
+        return Ok(());
+    };
+    if let Some(change) = stream.keep_position(origin) {
+        stream.consumers().barrier().await.map_err(ApiError::store_failed)?;
+        // Nobody waits for it: until it is on disk the one before it holds.
+        drop(stream.store().state().write(vec![change]));
     }
     Ok(())
 }
@@ -257,6 +302,10 @@ fn store(stream: &Stream, origin: &Origin, arrived: &Arrived<'_>) -> Result<(), 
 }
 
 impl Origin {
+    fn position(&self) -> std::sync::MutexGuard<'_, Position> {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }

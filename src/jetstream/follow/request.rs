@@ -5,6 +5,7 @@ use crate::jetstream::consumer::CreateRequest;
 use crate::jetstream::consumer::config::{AckPolicy, ConsumerConfig, DeliverPolicy};
 use crate::jetstream::error::ApiError;
 use crate::jetstream::origin::StreamSource;
+use crate::protocol::headers::{self, HeadersBuilder};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use std::time::Duration;
 const ANSWER: Duration = Duration::from_secs(10);
 /// The origin forgets a consumer that nobody has listened to for so long.
 const UNUSED: i64 = 10_000_000_000;
+/// The origin is not the stream that it was (nats-server's `JSConsumerStreamIdentityMismatchF`).
+pub(super) const OTHER_STREAM: u16 = 10225;
+const IDENTITY: &str = "Nats-Stream-Identity";
 const HEARTBEAT: i64 = 1_000_000_000;
 /// Nothing is acknowledged, so nothing is to come again.
 const ACK_WAIT: i64 = 22 * 3_600_000_000_000;
@@ -45,14 +49,23 @@ pub(super) fn open(client: &LocalClient, source: &StreamSource, mirror: bool, ca
     (deliver, inbox)
 }
 
-/// Has the origin deliver from sequence `from` on. Returns how many messages are to come.
+/// A consumer that was made.
+pub(super) struct Made {
+    /// How many messages are to come.
+    pub pending: u64,
+    /// What tells the origin from another stream of its name, if it says so (nats-server 2.15).
+    pub identity: Option<String>,
+}
+
+/// Has the origin deliver from sequence `from` on, if it is the stream that `known` stands for, or that is empty.
 pub(super) async fn make_consumer(
     client: &LocalClient,
     source: &StreamSource,
     mirror: bool,
     from: u64,
     deliver: &str,
-) -> Result<u64, ApiError> {
+    known: &str,
+) -> Result<Made, ApiError> {
     let failed = |text: String| ApiError::new(500, if mirror { 10029 } else { 10045 }, text);
     let kind = if mirror { "MIRROR" } else { "SOURCE" };
     let mut config = ConsumerConfig {
@@ -89,9 +102,12 @@ pub(super) async fn make_consumer(
     }
     let request = CreateRequest { stream_name: source.name.clone(), config, ..CreateRequest::default() };
     let body = serde_json::to_vec(&request).map_err(ApiError::general)?;
-    let answer = client.request(&subject, &[], &body, ANSWER).await.map_err(|error| failed(error.to_string()))?;
-    let answer: Answer = serde_json::from_slice(&answer.payload).map_err(|error| failed(error.to_string()))?;
-    answer.error.map_or(Ok(answer.num_pending), Err)
+    let block = HeadersBuilder::new().add(IDENTITY, known).build();
+    let block = if known.is_empty() { &[] } else { block.as_slice() };
+    let message = client.request(&subject, block, &body, ANSWER).await.map_err(|error| failed(error.to_string()))?;
+    let answer: Answer = serde_json::from_slice(&message.payload).map_err(|error| failed(error.to_string()))?;
+    let identity = headers::get(&message.headers, IDENTITY).map(str::to_owned);
+    answer.error.map_or(Ok(Made { pending: answer.num_pending, identity }), Err)
 }
 
 /// Has the origin's consumer `name`, which is there already, deliver again what was not acknowledged. Returns the sequence
