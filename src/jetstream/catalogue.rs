@@ -33,6 +33,38 @@ fn key(account: &str, stream: &str) -> String {
     format!("stream/{account}/{stream}")
 }
 
+fn restoring(account: &str, log: &str) -> String {
+    format!("restoring/{account}/{log}")
+}
+
+/// Notes that the log is being filled by a restore.
+pub(super) fn begin_restore(store: &Store, account: &str, entry: &Entry) -> Commit {
+    store.state().write(vec![Change::Put(restoring(account, &entry.log), Bytes::new())])
+}
+
+/// Writes an entry whose log was filled by a restore; durable when the commit resolves.
+pub(super) fn end_restore(store: &Store, account: &str, entry: &Entry) -> Result<Commit, serde_json::Error> {
+    let json = serde_json::to_vec(entry)?;
+    let put = Change::Put(key(account, &entry.config.name), Bytes::from(json));
+    Ok(store.state().write(vec![put, Change::Delete(restoring(account, &entry.log))]))
+}
+
+/// Removes the log of a restore that came to nothing.
+pub(super) fn abandon_restore(store: &Store, account: &str, log: &str) {
+    match store.remove_log(log) {
+        Ok(()) => drop(store.state().write(vec![Change::Delete(restoring(account, log))])),
+        Err(error) => {
+            tracing::warn!(%error, log, "the rest of a restore that failed cannot be removed; the next start tries again")
+        }
+    }
+}
+
+/// The logs of restores that were cut off.
+pub(super) fn abandoned_restores(store: &Store, account: &str) -> Vec<String> {
+    let prefix = restoring(account, "");
+    store.state().scan(&prefix).into_iter().map(|(key, _)| key[prefix.len()..].to_owned()).collect()
+}
+
 /// Writes an entry; durable when the commit resolves.
 pub(super) fn put(store: &Store, account: &str, entry: &Entry) -> Result<Commit, serde_json::Error> {
     let json = serde_json::to_vec(entry)?;

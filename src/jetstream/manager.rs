@@ -7,6 +7,7 @@ use super::api::Api;
 use super::catalogue::{self, Entry};
 use super::config::{StorageType, StreamConfig, limit};
 use super::consumer::Engine;
+use super::consumer::config::Timestamp;
 use super::error::{ApiError, JetStreamError};
 use super::info::{AccountInfo, AccountLimits, ApiStats, StreamInfo};
 use super::limits::Taken;
@@ -82,6 +83,10 @@ impl JetStream {
             domain: options.domain.clone(),
             account,
         });
+        for log in catalogue::abandoned_restores(&store, shared.account.name()) {
+            tracing::warn!(log, "a restore was cut off; what there is of it is removed");
+            catalogue::abandon_restore(&store, shared.account.name(), &log);
+        }
         let (streams, offline) = recover(&shared, &store);
         let jetstream = Arc::new(JetStream {
             shared,
@@ -350,17 +355,20 @@ impl JetStream {
     }
 
     fn advise(&self, event: &str, action: &str, stream: &str) {
+        self.tell(event, "stream_action", stream, serde_json::json!({ "action": action }));
+    }
+
+    /// Publishes an advisory about a stream: its `kind`, what all advisories have, and `more`.
+    pub(super) fn tell(&self, event: &str, kind: &str, stream: &str, more: serde_json::Value) {
         let subject = format!("$JS.EVENT.ADVISORY.STREAM.{event}.{stream}");
         if !self.account().has_interest(&subject, None) {
             return;
         }
-        let mut advisory = serde_json::json!({
-            "type": "io.nats.jetstream.advisory.v1.stream_action",
-            "id": format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
-            "timestamp": super::consumer::config::Timestamp::now(),
-            "stream": stream,
-            "action": action,
-        });
+        let mut advisory = more;
+        advisory["type"] = format!("io.nats.jetstream.advisory.v1.{kind}").into();
+        advisory["id"] = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)).into();
+        advisory["timestamp"] = serde_json::to_value(Timestamp::now()).unwrap_or_default();
+        advisory["stream"] = stream.into();
         if let Some(domain) = &self.options.domain {
             advisory["domain"] = domain.as_str().into();
         }

@@ -219,7 +219,6 @@ impl Stream {
 
     /// Purges; returns how many messages went.
     pub fn purge(&self, purge: &Purge) -> Result<u64, StoreError> {
-        self.keep_positions()?;
         let purged = self.log.purge(purge)?;
         self.consumers.on_purged(self.log.state().first_seq);
         Ok(purged)

@@ -250,3 +250,22 @@ async fn interest_keeps_only_what_somebody_wants() {
     assert_eq!(bench.publish("s", &[], "x").await["seq"], 1);
     assert_eq!(bench.api("STREAM.INFO.S", Value::Null).await["state"]["messages"], 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_was_cut_off_leaves_nothing_behind() {
+    let bench = Bench::new();
+    bench.api("STREAM.CREATE.S", json!({"name": "S"})).await;
+    let config = StreamConfig { name: "T".into(), ..StreamConfig::default() };
+    let (jetstream, store) = (bench.jetstream.clone(), bench.store.clone());
+    let begun = tokio::task::spawn_blocking(move || {
+        let made = jetstream.begin_restore(config).expect("begins");
+        made.log.append_at(1, 0, &crate::store::Record { subject: "T", headers: b"", payload: b"x" }).expect("taken");
+        store.barrier().wait().expect("stored");
+    });
+    begun.await.expect("begun");
+    assert_eq!(bench.store.log_ids().expect("listed").len(), 2);
+    let bench = bench.restart().await;
+    assert_eq!(bench.store.log_ids().expect("listed").len(), 1);
+    assert_eq!(bench.store.state().scan("restoring/").len(), 0);
+    assert!(bench.jetstream.stream("S").is_some());
+}

@@ -78,6 +78,7 @@ async fn backups_cross_from_each_server_to_the_other() {
     }
     let Some(mut peers) = Peers::start().await else { return };
     snapshots::refusals(&mut peers).await;
+    snapshots::advisories(&mut peers).await;
     peers.finish();
 }
 

@@ -252,3 +252,32 @@ pub async fn refusals(peers: &mut Peers) {
     assert!(answer["error"].is_null(), "{answer}");
     peers.delete_stream("S").await;
 }
+
+/// What is told of a backup and of a restore, but for what each server makes up.
+pub async fn advisories(peers: &mut Peers) {
+    let mut told = Vec::new();
+    for client in peers.clients.clone() {
+        ask(&client, "STREAM.CREATE.S", json!({ "name": "S", "subjects": ["s.>"] })).await;
+        request(&client, "s.1", &json!(1)).await;
+        let mut events = client.subscribe("$JS.EVENT.ADVISORY.STREAM.>").await.expect("subscribed");
+        let backup = back_up(&client, "S", json!({})).await;
+        ask(&client, "STREAM.DELETE.S", Value::Null).await;
+        let answer = restore(&client, "S", &backup).await;
+        assert!(answer["error"].is_null(), "{answer}");
+        let mut all = Vec::new();
+        for _ in 0..6 {
+            let event = tokio::time::timeout(LIMIT, events.next()).await.expect("an advisory").expect("open");
+            let mut body: Value = serde_json::from_slice(&event.payload).expect("JSON");
+            // leafd does not tell who asked.
+            body.as_object_mut().expect("an object").remove("client");
+            for own in ["id", "timestamp", "start", "end", "bytes", "state"] {
+                body[own] = json!(!body[own].is_null());
+            }
+            all.push(json!([event.subject.to_string(), body]));
+        }
+        all.sort_by_key(Value::to_string);
+        told.push(Value::Array(all));
+    }
+    assert_eq!(told[0], told[1]);
+    peers.delete_stream("S").await;
+}

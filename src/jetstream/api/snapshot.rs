@@ -40,7 +40,8 @@ pub(super) fn answer(jetstream: &Arc<JetStream>, verb: &str, name: &str, payload
                     let state = serde_json::to_value(&info.state).unwrap_or_default();
                     let begun = Begun { config: &info.config, state };
                     let answer = json::envelope(kind, Ok(begun));
-                    Answer { then: Some(Box::new(move || start(backup))), ..Answer::from(answer) }
+                    let owner = jetstream.clone();
+                    Answer { then: Some(Box::new(move || start(owner, backup))), ..Answer::from(answer) }
                 }
                 Err(error) => Answer::from(json::envelope::<()>(kind, Err(error))),
             }
@@ -60,9 +61,9 @@ pub(super) fn answer(jetstream: &Arc<JetStream>, verb: &str, name: &str, payload
     }
 }
 
-fn start(backup: Backup) {
+fn start(jetstream: Arc<JetStream>, backup: Backup) {
     let runtime = Handle::current();
-    tokio::task::spawn_blocking(move || backup.send(&runtime));
+    tokio::task::spawn_blocking(move || backup.send(&jetstream, &runtime));
 }
 
 fn back_up(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<Backup, ApiError> {

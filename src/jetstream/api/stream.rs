@@ -198,6 +198,7 @@ fn purge(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<serde_json
         below_seq: Some(request.seq).filter(|seq| *seq > 0),
         keep: Some(request.keep).filter(|keep| *keep > 0),
     };
+    stream.keep_positions().map_err(ApiError::general)?;
     let purged = stream.purge(&purge).map_err(|error| ApiError::new(500, 10110, error.to_string()))?;
     jetstream.store().barrier().wait().map_err(ApiError::general)?;
     Ok(json!({ "success": true, "purged": purged }))

@@ -33,6 +33,9 @@ impl JetStream {
     /// An empty log for it.
     pub(in crate::jetstream) fn begin_restore(&self, config: StreamConfig) -> Result<Made, ApiError> {
         let entry = Entry::new(self.shared.account.name(), config);
+        // First: what is left of it after a power cut is removed at the next start.
+        let begun = catalogue::begin_restore(&self.store, self.shared.account.name(), &entry);
+        begun.wait().map_err(ApiError::general)?;
         let log = self.store.create_log(&entry.log, log_options(&entry.config)).map_err(ApiError::general)?;
         Ok(Made { entry, log })
     }
@@ -50,7 +53,7 @@ impl JetStream {
             self.abandon_restore(&entry.log);
             return Err(error);
         }
-        catalogue::put(&self.store, self.shared.account.name(), &entry).map_err(ApiError::general)?;
+        catalogue::end_restore(&self.store, self.shared.account.name(), &entry).map_err(ApiError::general)?;
         let stream = Stream::open(self.shared.clone(), entry, log).map_err(ApiError::general)?;
         self.insert(&stream);
         self.advise("CREATED", "create", stream.name());
@@ -59,9 +62,7 @@ impl JetStream {
 
     /// It will not be: its log goes.
     pub(in crate::jetstream) fn abandon_restore(&self, log: &str) {
-        if let Err(error) = self.store.remove_log(log) {
-            tracing::warn!(%error, log, "the rest of a restore that failed cannot be removed");
-        }
+        catalogue::abandon_restore(&self.store, self.shared.account.name(), log);
     }
 }
 

@@ -4,10 +4,13 @@
 use super::archive;
 use super::{CONSUMERS, STATE};
 use crate::account::{Inbox, LocalClient, Message, new_inbox};
+use crate::jetstream::consumer::config::Timestamp;
 use crate::jetstream::info::StreamInfo;
+use crate::jetstream::manager::JetStream;
 use crate::jetstream::stream::Stream;
 use crate::protocol::headers::HeadersBuilder;
 use serde::Deserialize;
+use serde_json::json;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,7 +124,9 @@ impl Backup {
     }
 
     /// Sends it. Blocks, on a thread of `runtime`.
-    pub fn send(self, runtime: &Handle) {
+    pub fn send(self, jetstream: &JetStream, runtime: &Handle) {
+        let (stream, start) = (self.stream.name(), Timestamp::now());
+        jetstream.tell("SNAPSHOT_CREATE", "snapshot_create", stream, json!({ "state": self.info.state }));
         let within = |size: i64, normal: usize, most: usize| match usize::try_from(size) {
             Ok(0) => normal,
             size => size.unwrap_or(0).clamp(1024, most),
@@ -144,7 +149,11 @@ impl Backup {
         self.wait_for_interest(runtime);
         let outcome = self.write(&mut chunks);
         chunks.end(&outcome);
-        let stream = self.stream.name();
+        let mut told = json!({ "start": start, "end": Timestamp::now() });
+        if let Err(error) = &outcome {
+            told["error"] = error.to_string().to_lowercase().into();
+        }
+        jetstream.tell("SNAPSHOT_COMPLETE", "snapshot_complete", stream, told);
         match outcome {
             Ok(()) => tracing::info!(stream, messages = self.info.state.messages, "backed up"),
             Err(error) => tracing::warn!(stream, %error, "the backup was not taken to its end"),

@@ -6,10 +6,12 @@ use super::{CONSUMERS, Numbers, STATE};
 use crate::account::{Inbox, LocalClient, Message, OwnedMessage, new_inbox};
 use crate::jetstream::config::StreamConfig;
 use crate::jetstream::consumer::Snapshot;
+use crate::jetstream::consumer::config::Timestamp;
 use crate::jetstream::error::ApiError;
 use crate::jetstream::manager::{JetStream, Made};
 use crate::jetstream::stream::Stream;
 use crate::store::Record;
+use serde_json::json;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +76,23 @@ impl Restore {
         jetstream: Arc<JetStream>,
         answer: impl Fn(&JetStream, Result<Arc<Stream>, ApiError>) -> Vec<u8>,
     ) {
+        let (name, start) = (self.config.name.clone(), Timestamp::now());
+        jetstream.tell("RESTORE_CREATE", "restore_create", &name, json!({}));
+        let (total, last) = self.take(&jetstream, answer).await;
+        let told = json!({ "start": start, "end": Timestamp::now(), "bytes": total });
+        jetstream.tell("RESTORE_COMPLETE", "restore_complete", &name, told);
+        if let Some((reply, payload)) = last {
+            self.tell(&reply, &payload);
+        }
+    }
+
+    /// Takes the chunks in, and counts their bytes. Gives the answer to the last one, if there is one.
+    async fn take(
+        &mut self,
+        jetstream: &Arc<JetStream>,
+        answer: impl Fn(&JetStream, Result<Arc<Stream>, ApiError>) -> Vec<u8>,
+    ) -> (usize, Option<(Box<str>, Vec<u8>)>) {
+        let mut total = 0;
         let (sender, chunks) = mpsc::channel(4);
         let (owner, config) = (jetstream.clone(), self.config.clone());
         let mut work = tokio::task::spawn_blocking(move || {
@@ -84,8 +103,7 @@ impl Restore {
             let Ok(Some(chunk)) = tokio::time::timeout(STALLED, self.chunks.next()).await else {
                 tracing::warn!(stream = self.config.name, "a restore was given up: no more chunks came");
                 // Without its end the backup is not taken in.
-                drop(sender);
-                return;
+                return (total, None);
             };
             let OwnedMessage { reply, payload, .. } = chunk;
             if reply.is_empty() {
@@ -93,8 +111,9 @@ impl Restore {
                     stream = self.config.name,
                     "a restore was given up: a chunk came without a reply subject"
                 );
-                return;
+                return (total, None);
             }
+            total += payload.len();
             let lost = self.chunks.dropped() > 0;
             let ended = payload.is_empty() || lost;
             let taken = match &sender {
@@ -113,9 +132,7 @@ impl Restore {
                 Err(error) => Err(failed(error)),
             };
             drop(sender);
-            let (owner, stream) = (jetstream.clone(), outcome);
-            self.tell(&reply, &answer(&owner, stream));
-            return;
+            return (total, Some((reply, answer(jetstream, outcome))));
         }
     }
 
