@@ -32,7 +32,7 @@ pub use permissions::{PermissionLists, Permissions, PublishGate, ResponseLimit, 
 pub use replies::Replies;
 pub use resolver::{Outcome, Resolver, ResolverError, Tokens, is_account};
 pub use rules::{Attempt, Handshake, Refusal, Rules, RulesError};
-pub use session::{Ending, Limits, Session};
+pub use session::{Ending, Labels, Limits, Session};
 pub use trust::{SharedByJwt, StreamsByJwt, TrustError};
 pub use users::UsersError;
 

@@ -126,8 +126,13 @@ pub enum RulesError {
     #[error(transparent)]
     Users(#[from] UsersError),
     /// `no_auth_user` names nobody.
-    #[error("[authorization] no_auth_user: {0:?} is no user of [authorization] or of an account")]
-    NoAuthUser(String),
+    #[error("{0} no_auth_user: {1:?} is no user of [authorization] or of an account")]
+    NoAuthUser(&'static str, String),
+    /// A cookie that nothing reads.
+    #[error(
+        "[websocket] jwt_cookie: trusted operators or trusted keys configuration is required for JWT authentication via cookie {0:?}"
+    )]
+    JwtCookie(String),
     /// Operators and accounts by JWT.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -145,6 +150,8 @@ pub struct Rules {
     users: Users,
     single: Option<Single>,
     no_auth_user: Option<Arc<User>>,
+    /// In its place for those who come by WebSocket.
+    no_auth_browser: Option<Arc<User>>,
     trust: Option<Trust>,
     callout: Option<Configured>,
     /// Whether certificates name the users, on the ordinary port and on that for WebSocket.
@@ -181,17 +188,21 @@ impl Rules {
             Some(Single::Token(_)) if !users.is_empty() => return Err(RulesError::Both("token", "users")),
             _ => {}
         }
-        let no_auth_user = match authorization.and_then(|a| a.no_auth_user.as_ref()) {
-            None => None,
-            Some(name) => {
-                let user = users.nkeys.get(&**name).or_else(|| users.named.get(&**name));
-                Some(user.cloned().ok_or_else(|| RulesError::NoAuthUser(name.clone()))?)
-            }
+        let no_auth = |table, name: Option<&String>| {
+            let Some(name) = name else { return Ok(None) };
+            let user = users.nkeys.get(&**name).or_else(|| users.named.get(&**name)).cloned();
+            user.map(Some).ok_or_else(|| RulesError::NoAuthUser(table, name.clone()))
         };
+        let no_auth_user = no_auth("[authorization]", authorization.and_then(|a| a.no_auth_user.as_ref()))?;
+        let websocket = config.websocket.as_ref();
+        let no_auth_browser = no_auth("[websocket]", websocket.and_then(|w| w.no_auth_user.as_ref()))?;
         let timeout = authorization.and_then(|a| a.timeout).map_or(TIMEOUT, |timeout| timeout.0);
         let (name, host) = (config.server_name.clone(), config.listen.host.clone());
         let asker = Asker { keys: keys.clone(), name, host, timeout };
         let trust = authorization.map(|a| Trust::new(a, known, accounts, &asker)).transpose()?.flatten();
+        if let Some(cookie) = websocket.and_then(|w| w.jwt_cookie.as_ref()).filter(|_| trust.is_none()) {
+            return Err(RulesError::JwtCookie(cookie.clone()));
+        }
         if trust.is_some() && !users.is_empty() {
             return Err(TrustError::Both("users of [accounts]").into());
         }
@@ -206,6 +217,7 @@ impl Rules {
             users,
             single,
             no_auth_user,
+            no_auth_browser,
             trust,
             callout,
             maps_clients: maps(config.tls.as_ref()),
@@ -223,6 +235,7 @@ impl Rules {
             users: Users::default(),
             single: None,
             no_auth_user: None,
+            no_auth_browser: None,
             trust: None,
             callout: None,
             maps_clients: false,
@@ -289,7 +302,7 @@ impl Rules {
         }
         let own = self.find(attempt).await;
         let Some(callout) = &self.callout else { return own };
-        let connect = self.as_asked_about(attempt.connect);
+        let connect = self.as_asked_about(attempt);
         let said = |text: &'_ Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(str::to_owned);
         let known_as = match &own {
             Ok(session) if !session.user.is_empty() => session.user.to_string(),
@@ -303,10 +316,11 @@ impl Rules {
 
     /// What the client said, with name and password of `no_auth_user` where it said nothing of who it is. A JWT is nothing
     /// where there is no operator.
-    fn as_asked_about(&self, connect: &Connect) -> Connect {
+    fn as_asked_about(&self, attempt: &Attempt<'_>) -> Connect {
+        let connect = attempt.connect;
         let empty = |text: &Option<String>| text.as_ref().is_none_or(String::is_empty);
         let silent = [&connect.user, &connect.pass, &connect.auth_token, &connect.nkey].into_iter().all(empty);
-        match self.no_auth_user.as_ref().filter(|user| silent && self.users.named.contains_key(&user.name)) {
+        match self.no_auth(attempt.kind).filter(|user| silent && self.users.named.contains_key(&user.name)) {
             None => Connect { jwt: None, ..connect.clone() },
             Some(user) => {
                 let (name, password) = (Some(user.name.to_string()), Some(user.password.to_string()));
@@ -322,7 +336,7 @@ impl Rules {
         let (user, password) = (given(&connect.user), given(&connect.pass));
         let (token, key) = (given(&connect.auth_token), given(&connect.nkey));
         let by_certificate = !self.users.named.is_empty() && self.maps(kind);
-        if let Some(no_auth) = &self.no_auth_user
+        if let Some(no_auth) = self.no_auth(kind)
             && !(by_certificate && self.users.named.contains_key(&no_auth.name))
             && user.is_none()
             && password.is_none()
@@ -374,6 +388,12 @@ impl Rules {
             true => Ok(Session::single(&self.global, shown)),
             false => Err(Refusal::Credentials),
         }
+    }
+
+    /// The user that those are who come in this way and give no credentials.
+    fn no_auth(&self, kind: ConnectionType) -> Option<&Arc<User>> {
+        let browser = matches!(kind, ConnectionType::Websocket | ConnectionType::LeafnodeWs);
+        self.no_auth_browser.as_ref().filter(|_| browser).or(self.no_auth_user.as_ref())
     }
 
     /// Whether certificates name the users of those who come in this way.

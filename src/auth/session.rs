@@ -22,7 +22,29 @@ pub struct Session {
     pub limits: Limits,
     /// How long it may stay from now on, and what it is told then.
     pub ends: Option<(Duration, Ending)>,
+    /// What monitoring tells of it; `None` for who has neither nkey nor JWT.
+    pub labels: Option<Arc<Labels>>,
     pub(super) source: Source,
+}
+
+/// What monitoring and events tell of a user with an nkey (nats-server `events.go`, `ClientInfo`).
+#[derive(Debug, Default)]
+pub struct Labels {
+    /// Public nkey of the signing key, else the account's name.
+    pub issuer_key: String,
+    /// Words about it.
+    pub tags: Vec<String>,
+    /// Name of the account, for people.
+    pub account_name: String,
+    /// Whether its JWT alone lets its bearer in, so that it is shown to nobody.
+    pub bearer: bool,
+}
+
+impl Labels {
+    /// Of a user of the configuration.
+    pub(super) fn of_account(name: &str) -> Labels {
+        Labels { issuer_key: name.to_owned(), account_name: name.to_owned(), ..Labels::default() }
+    }
 }
 
 /// Bounds of a client; `None` is none but the server's.
@@ -96,8 +118,8 @@ impl Session {
 
     /// A user of the configuration.
     pub(super) fn of(user: &Arc<User>) -> Session {
-        let (permissions, limits) = (user.permissions.clone(), user.limits);
-        Session { permissions, limits, ..Session::new(&user.account, &user.name, Source::User(user.clone())) }
+        let (permissions, limits, labels) = (user.permissions.clone(), user.limits, user.labels.clone());
+        Session { permissions, limits, labels, ..Session::new(&user.account, &user.name, Source::User(user.clone())) }
     }
 
     /// A user by its JWT.
@@ -108,8 +130,10 @@ impl Session {
         limits: Limits,
         ends: Option<(Duration, Ending)>,
         by: ByJwt,
+        labels: Labels,
     ) -> Session {
-        Session { permissions, limits, ends, ..Session::new(account, user, Source::Jwt(by)) }
+        let labels = Some(Arc::new(labels));
+        Session { permissions, limits, ends, labels, ..Session::new(account, user, Source::Jwt(by)) }
     }
 
     /// The same, which also holds only as long as `jwt` does.
@@ -141,7 +165,7 @@ impl Session {
     }
 
     fn new(account: &Arc<Account>, user: &str, source: Source) -> Session {
-        let limits = Limits::default();
-        Session { account: account.clone(), permissions: None, user: user.into(), limits, ends: None, source }
+        let (account, limits) = (account.clone(), Limits::default());
+        Session { account, permissions: None, user: user.into(), limits, ends: None, labels: None, source }
     }
 }

@@ -7,7 +7,7 @@ use super::jwt::{fill_in, mappings, shares, valid_for};
 use super::operators::{OperatorKeys, system_account};
 use super::resolver::Tokens;
 use super::rules::{Attempt, Refusal};
-use super::session::{ByJwt, Ending, Limits, Session};
+use super::session::{ByJwt, Ending, Labels, Limits, Session};
 use super::trusted_account::TrustedAccount;
 use super::{Permissions, nkey};
 use crate::account::{Account, Accounts, Mappings, Shares};
@@ -380,7 +380,15 @@ fn admit(
     };
     let by =
         ByJwt { operators: operators.clone(), accounts: vec![known.jwt.clone()], signer: user.issuer.clone(), until };
-    Ok(Session::jwt(&known.account, permissions, &user.subject, limits, ends, by))
+    let by_signing_key = !user.nats.issuer_account.is_empty();
+    let (key, name) = (&known.jwt.claims.subject, &known.jwt.claims.name);
+    let labels = Labels {
+        issuer_key: if by_signing_key { user.issuer.clone() } else { key.clone() },
+        tags: user.nats.tags.clone(),
+        account_name: if name.is_empty() { key.clone() } else { name.clone() },
+        bearer: user.nats.limits.bearer_token,
+    };
+    Ok(Session::jwt(&known.account, permissions, &user.subject, limits, ends, by, labels))
 }
 
 /// The accounts that are pinned, with the system account, which is always let in.

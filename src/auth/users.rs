@@ -1,7 +1,7 @@
 //! Users as the configuration lists them, made ready for checks.
 
 use super::nkey;
-use super::session::Limits;
+use super::session::{Labels, Limits};
 use super::{PermissionLists, Permissions, ResponseLimit, SubjectPermission};
 use crate::account::{Account, Accounts, GLOBAL_ACCOUNT};
 use crate::config::accounts::AccountConfig;
@@ -25,6 +25,8 @@ pub struct User {
     pub permissions: Option<Arc<Permissions>>,
     /// What else it is bound to.
     pub limits: Limits,
+    /// What monitoring tells of one with an nkey.
+    pub labels: Option<Arc<Labels>>,
     kinds: Vec<ConnectionType>,
 }
 
@@ -173,6 +175,7 @@ impl Users {
                 account: account.clone(),
                 permissions,
                 limits,
+                labels: by_nkey.then(|| Arc::new(Labels::of_account(account.name()))),
                 kinds: config.allowed_connection_types.clone(),
             };
             let table = if by_nkey { &mut self.nkeys } else { &mut self.named };

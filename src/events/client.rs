@@ -44,9 +44,15 @@ pub struct ClientInfo {
     /// Its JWT.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwt: Option<String>,
-    /// The account's name once more.
+    /// Public nkey of who signed it, or its account's name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub issuer_key: String,
+    /// The account's name for people.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name_tag: String,
+    /// Words about its user.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// `Client` or `Leafnode`.
     pub kind: &'static str,
     /// `nats` or `websocket`; nothing for a leaf.

@@ -27,6 +27,7 @@ impl Shared {
 }
 
 fn info(client: &ClientSnapshot) -> ClientInfo {
+    let labels = client.labels.as_deref();
     ClientInfo {
         start: Some(client.started),
         host: client.address.ip().to_string(),
@@ -39,7 +40,9 @@ fn info(client: &ClientSnapshot) -> ClientInfo {
         rtt: client.rtt,
         stop: None,
         jwt: client.jwt.clone(),
-        name_tag: client.account.clone(),
+        issuer_key: labels.map(|labels| labels.issuer_key.clone()).unwrap_or_default(),
+        tags: labels.map(|labels| labels.tags.clone()).unwrap_or_default(),
+        name_tag: labels.map_or(&client.account, |labels| &labels.account_name).clone(),
         kind: "Client",
         client_type: if client.websocket { "websocket" } else { "nats" },
     }

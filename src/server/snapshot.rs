@@ -4,6 +4,7 @@ use super::client::Client;
 use super::outbound::CloseReason;
 use super::tls::TlsSession;
 use crate::account::Subscription;
+use crate::auth::Labels;
 use crate::protocol::Connect;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -171,6 +172,8 @@ pub struct ClientSnapshot {
     pub account: String,
     /// Its JWT.
     pub jwt: Option<String>,
+    /// What its user's nkey or JWT tells of it.
+    pub labels: Option<Arc<Labels>>,
     /// Number of its subscriptions.
     pub subscriptions: usize,
     /// Which; empty unless asked for.
@@ -245,6 +248,7 @@ impl Client {
             user: if session.user.is_empty() { said.user } else { session.user.to_string() },
             account: session.account.name().to_owned(),
             jwt: said.jwt,
+            labels: session.labels.clone(),
             subscriptions: subs.len(),
             list: subs.iter().take(list).map(|sub| SubscriptionSnapshot::of(sub)).collect(),
         }

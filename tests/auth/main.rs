@@ -5,6 +5,8 @@
 mod common;
 
 mod callout;
+mod callout_operator;
+mod certificates;
 mod clients;
 mod jwt;
 mod jwt_sharing;
@@ -13,5 +15,6 @@ mod reload;
 mod resolver;
 mod stream_limits;
 mod users;
+mod websocket;
 
 use common::play;

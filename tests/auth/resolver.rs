@@ -5,6 +5,8 @@ use super::common::{LIMIT, wait_for};
 use super::jwt::{limits, merge, now, sign};
 use super::play::{Both, Raw, connect};
 use async_nats::{Client, ConnectOptions};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -298,6 +300,44 @@ async fn streams_come_and_grow_with_the_jwt() {
         seen.push(said.remove(0));
     }
     assert_eq!((&seen[1][1][3], &seen[2][0][2]["max_storage"]), (&json!("S"), &json!(20_000)), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connz_tells_who_has_signed_and_hides_what_alone_lets_in() {
+    let signing = KeyPair::new_account();
+    let Some(world) = World::full().await else { return };
+    let systems = world.systems().await;
+    let token = world.token(json!({"name": "plant", "nats": {"signing_keys": [signing.public_key()]}}));
+    world.ask(&systems, "$SYS.REQ.CLAIMS.UPDATE", &token).await;
+    let issuer =
+        json!({"nats": {"issuer_account": world.account.public_key(), "tags": ["a:b", "c"], "bearer_token": true}});
+    let user = KeyPair::new_user();
+    let own = sign(&world.account, &user.public_key(), "user", json!({}));
+    let other = sign(&signing, &user.public_key(), "user", issuer);
+    let mut raws = Vec::new();
+    for address in world.both.addresses() {
+        for token in [&own, &other] {
+            let mut raw = Raw::connect(address).await;
+            let signature = user.sign(raw.info["nonce"].as_str().expect("a nonce").as_bytes()).expect("signs");
+            let signature = URL_SAFE_NO_PAD.encode(signature);
+            raw.say(&connect(&format!("\"jwt\":\"{token}\",\"sig\":\"{signature}\""))).await;
+            raws.push(raw);
+        }
+    }
+    let mut told = Vec::new();
+    for system in &systems {
+        let options = format!(r#"{{"auth":true,"acc":"{}"}}"#, world.account.public_key());
+        let answer = system.request("$SYS.REQ.SERVER.PING.CONNZ", options.into()).await.expect("answered");
+        let answer: Value = serde_json::from_slice(&answer.payload).expect("JSON");
+        let labels = |connection: &Value| {
+            let keys = ["authorized_user", "account", "issuer_key", "tags", "name_tag", "jwt"];
+            keys.map(|key| connection[key].clone())
+        };
+        told.push(answer["data"]["connections"].as_array().expect("a list").iter().map(labels).collect::<Vec<_>>());
+    }
+    assert_eq!(told[0], told[1], "first ours, then nats-server's");
+    assert_eq!((told[0].len(), &told[0][0][5], &told[0][1][5]), (2, &json!(own), &Value::Null));
+    assert_eq!(told[0][1][2], json!(signing.public_key()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

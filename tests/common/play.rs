@@ -96,6 +96,11 @@ impl Both {
         [self.leafd.clients.expect("it listens"), self.nats.clients]
     }
 
+    /// Where they listen for `kind`, in the same order.
+    pub fn ports(&self, kind: &str) -> [String; 2] {
+        [self.leafd.port(kind), self.nats.port(kind)]
+    }
+
     /// Plays `lines` (who sends what) to both servers: each speaker has a connection of its own from its first line on.
     /// Asserts that both answer the same, and returns the answers.
     pub async fn play(&self, lines: &[(&str, String)]) -> Vec<String> {

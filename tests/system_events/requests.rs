@@ -3,9 +3,10 @@
 use super::common::have;
 use super::pair::{Pair, Server, request};
 use serde_json::{Value, json};
+use std::io::Read;
 
 /// What is asked in the system account; `ID` stands for the server's id.
-const OF_SYSTEM: [(&str, &str); 61] = [
+const OF_SYSTEM: [(&str, &str); 66] = [
     ("$SYS.REQ.SERVER.PING", ""),
     ("$SYS.REQ.SERVER.PING", r#"{"server_name":"other"}"#),
     ("$SYS.REQ.SERVER.PING.IDZ", ""),
@@ -67,6 +68,11 @@ const OF_SYSTEM: [(&str, &str); 61] = [
     ("$SYS.REQ.ACCOUNT.PING.CONNZ", ""),
     ("$SYS.REQ.USER.INFO", ""),
     ("$SYS.DEBUG.SUBSCRIBERS", "$SYS.REQ.>"),
+    ("$SYS.REQ.ACCOUNT.NSUBS", r#"{"acc":"APP","subject":"work.1"}"#),
+    ("$SYS.REQ.ACCOUNT.NSUBS", r#"{"acc":"APP","subject":"work.*"}"#),
+    ("$SYS.REQ.ACCOUNT.NSUBS", r#"{"acc":"APP","subject":"work.1","queue":"cQ=="}"#),
+    ("$SYS.REQ.ACCOUNT.NSUBS", r#"{"acc":"NONE","subject":"work.1"}"#),
+    ("$SYS.REQ.ACCOUNT.NSUBS", ""),
 ];
 
 /// What is asked in an account of its own.
@@ -132,4 +138,31 @@ async fn requests_are_answered_as_by_nats_server() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_compressed_as_asked() {
+    if !have("nats-server") {
+        return;
+    }
+    let pair = Pair::start().await;
+    for (accepted, expected) in [("gzip", "gzip"), ("S2, gzip", "snappy"), ("snappy", "snappy"), ("br", "identity")] {
+        let mut sizes = Vec::new();
+        for server in pair.servers().await {
+            let mut headers = async_nats::HeaderMap::new();
+            headers.insert("Accept-Encoding", accepted);
+            let answer = server.system.request_with_headers("$SYS.REQ.SERVER.PING.VARZ", headers, "{}".into()).await;
+            let answer = answer.expect("answered");
+            let encoding = answer.headers.as_ref().and_then(|headers| headers.get("Content-Encoding"));
+            assert_eq!(encoding.map(|value| value.as_str()), Some(expected), "{accepted}");
+            if expected == "snappy" {
+                let mut plain = String::new();
+                minlz::Reader::new(&answer.payload[..]).read_to_string(&mut plain).expect("the format");
+                let plain: Value = serde_json::from_str(&plain).expect("JSON");
+                assert!(plain["data"]["server_id"].is_string(), "{plain}");
+            }
+            sizes.push(answer.payload.len());
+        }
+        assert!(sizes[1] < sizes[0] * 2, "{accepted}: {sizes:?}");
+    }
 }

@@ -29,7 +29,6 @@ pub(super) fn all(config: &Config) -> Vec<String> {
     config.websocket.iter().for_each(|websocket| websocket::check(websocket, &mut errors));
     config.tls.iter().for_each(|tls| files::tls("[tls]", tls, &mut errors));
     secrets::check(config, &mut errors);
-    not_built_yet(config, &mut errors);
     for (name, account) in &config.accounts {
         if account.jetstream.enabled && name.contains('/') {
             errors.push(format!("[accounts.{name:?}] jetstream: the name of an account with streams has no slash"));
@@ -43,18 +42,6 @@ pub(super) fn all(config: &Config) -> Vec<String> {
     uplink::check(config, &mut errors);
     check_adapters(config, &mut errors);
     errors
-}
-
-/// What the configuration can say and leafd cannot do yet is refused: nobody shall believe a door locked that is open.
-fn not_built_yet(config: &Config, errors: &mut Vec<String>) {
-    for (set, what) in [(
-        config.websocket.as_ref().is_some_and(|websocket| websocket.no_auth_user.is_some()),
-        "websocket.no_auth_user: a user for those without credentials",
-    )] {
-        if set {
-            errors.push(format!("{what} is not built yet; take it out of the configuration"));
-        }
-    }
 }
 
 fn names<'a>(table: &str, names: impl Iterator<Item = &'a str>, errors: &mut Vec<String>) {

@@ -75,7 +75,11 @@ struct Connection {
     #[serde(skip_serializing_if = "Option::is_none")]
     jwt: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    issuer_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     name_tag: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -236,7 +240,7 @@ fn connection(client: ClientSnapshot, options: &Options, now: SystemTime) -> Con
     } else if options.subscriptions {
         subscriptions_list = client.list.into_iter().map(|sub| sub.subject).collect();
     }
-    let tls = client.tls.as_ref();
+    let (tls, labels) = (client.tls.as_ref(), client.labels.as_deref());
     let named = |text: String| Some(text).filter(|text| options.auth && !text.is_empty());
     Connection {
         cid: client.cid,
@@ -269,8 +273,10 @@ fn connection(client: ClientSnapshot, options: &Options, now: SystemTime) -> Con
         account: named(client.account.clone()).filter(|account| account != GLOBAL_ACCOUNT),
         subscriptions_list,
         subscriptions_list_detail,
-        jwt: client.jwt.filter(|_| options.auth),
-        name_tag: named(client.account),
+        jwt: client.jwt.filter(|_| options.auth && !labels.is_some_and(|labels| labels.bearer)),
+        issuer_key: labels.and_then(|labels| named(labels.issuer_key.clone())),
+        name_tag: named(labels.map_or(client.account, |labels| labels.account_name.clone())),
+        tags: labels.filter(|_| options.auth).map(|labels| labels.tags.clone()).unwrap_or_default(),
     }
 }
 

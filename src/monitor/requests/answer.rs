@@ -1,5 +1,6 @@
 //! Answers: the server's name around what it has to say (nats-server `ServerAPIResponse`), compressed where that is asked for.
 
+use super::snappy;
 use crate::auth::Outcome;
 use crate::events::{Events, ServerInfo};
 use crate::protocol::headers;
@@ -30,6 +31,9 @@ pub(super) fn data<T: Serialize>(events: &Events, reply: &str, asked: &[u8], dat
     let accepted = headers::get(asked, "Accept-Encoding").unwrap_or_default().to_ascii_lowercase();
     match &*accepted {
         "" => events.answer(reply, &[], &json),
+        list if list.contains("snappy") || list.contains("s2") => {
+            events.answer(reply, b"NATS/1.0\r\nContent-Encoding: snappy\r\n\r\n", &snappy::stream(&json));
+        }
         list if list.contains("gzip") => match gzip(&json) {
             Ok(small) => events.answer(reply, b"NATS/1.0\r\nContent-Encoding: gzip\r\n\r\n", &small),
             Err(_) => events.answer(reply, IDENTITY, &json),

@@ -5,6 +5,8 @@ use crate::account::{Account, Subscription, TargetKind};
 use crate::auth::{Permissions, SubjectPermission};
 use crate::protocol::headers;
 use crate::subject;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -98,7 +100,32 @@ pub(super) fn subscribers(site: &Site, block: &[u8], payload: &[u8]) -> Option<u
     };
     let text = String::from_utf8_lossy(payload);
     let mut words = text.trim().split(' ');
-    let (wanted, queue) = (words.next().unwrap_or_default(), words.next());
+    Some(count(&account, words.next().unwrap_or_default(), words.next()))
+}
+
+/// The same of the account that `payload` names, as servers ask it of each other (nats-server `accNumSubsReq`), if
+/// anybody is connected to it.
+pub(super) fn account_subscribers(site: &Site, payload: &[u8]) -> Option<usize> {
+    #[derive(Deserialize)]
+    struct Asked {
+        acc: String,
+        #[serde(default)]
+        subject: String,
+        /// In base64.
+        #[serde(default)]
+        queue: Option<String>,
+    }
+    let asked: Asked = serde_json::from_slice(payload).ok()?;
+    let account = site.sources.registry.get(&asked.acc)?;
+    if account.clients() == 0 && !account.has_leafs() {
+        return None;
+    }
+    let queue = asked.queue.map(|queue| STANDARD.decode(queue)).transpose().ok()?;
+    let queue = queue.map(String::from_utf8).transpose().ok()?;
+    Some(count(&account, &asked.subject, queue.as_deref()))
+}
+
+fn count(account: &Account, wanted: &str, queue: Option<&str>) -> usize {
     let fits = |sub: &Arc<Subscription>| {
         sub.target.kind() != TargetKind::Local
             && (queue.is_none() || sub.queue.as_deref() == queue)
@@ -107,5 +134,5 @@ pub(super) fn subscribers(site: &Site, block: &[u8], payload: &[u8]) -> Option<u
                 false => subject::is_subset(&sub.subject, wanted),
             }
     };
-    Some(account.list_subscriptions().iter().filter(|sub| fits(sub)).count())
+    account.list_subscriptions().iter().filter(|sub| fits(sub)).count()
 }

@@ -7,6 +7,7 @@ mod filter;
 mod info;
 mod service;
 mod site;
+mod snappy;
 
 pub(super) use site::Site;
 

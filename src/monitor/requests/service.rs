@@ -35,6 +35,8 @@ pub(super) enum Service {
     UserInfo,
     /// How many subscribe to a subject.
     Subscribers,
+    /// The same, of an account that the request names.
+    AccountSubscribers,
     /// A new JWT of the account that the subject names.
     AccountClaims,
     /// A new JWT of the account that it is about.
@@ -106,6 +108,7 @@ pub(super) fn subjects(server_id: &str, keeps: bool) -> Vec<(String, Service)> {
         ("$SYS.REQ.ACCOUNT.PING.STATZ".to_owned(), Service::AllAccountsStatz),
         ("$SYS.REQ.USER.*.INFO".to_owned(), Service::UserInfo),
         ("$SYS.DEBUG.SUBSCRIBERS".to_owned(), Service::Subscribers),
+        ("$SYS.REQ.ACCOUNT.NSUBS".to_owned(), Service::AccountSubscribers),
     ];
     for (name, service) in OF_SERVERS {
         subjects.push((format!("$SYS.REQ.SERVER.PING.{name}"), service));

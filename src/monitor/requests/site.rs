@@ -148,6 +148,11 @@ impl Site {
                     self.say(message, &count);
                 }
             }
+            Service::AccountSubscribers => {
+                if let Some(count) = info::account_subscribers(self, &message.payload) {
+                    self.say(message, &count);
+                }
+            }
             Service::ListClaims | Service::LookUpClaims | Service::PackClaims => self.tell_claims(service, message),
             Service::Reload | Service::AccountClaims | Service::Claims | Service::DeleteClaims => {}
         }
