@@ -6,6 +6,7 @@
 //! as live traffic, nor does our own domain's API outwards; a domain's API (`$JS.<domain>.API.>`) crosses if it is listed.
 
 use super::backoff::Backoff;
+use super::compression::{Agreed, Volume};
 use super::control::HubControl;
 use super::dial::{self, Dialled, Identity, Url};
 use super::info::LeafInfo;
@@ -63,6 +64,7 @@ pub(super) struct Current {
     address: Option<SocketAddr>,
     pub rtt: Option<Duration>,
     pub compression: &'static str,
+    agreed: Option<Agreed>,
 }
 
 /// Why a message was not handed to the hub.
@@ -194,6 +196,11 @@ impl Link {
     /// Bytes not yet written.
     pub fn backlog_bytes(&self) -> usize {
         self.current().peer.as_ref().map_or(0, |peer| peer.out.waiting())
+    }
+
+    /// What the present connection has sent and received, if it is compressed.
+    pub fn volumes(&self) -> Option<(Volume, Volume)> {
+        self.current().agreed.as_ref().and_then(Agreed::volumes)
     }
 
     /// Whether the hub allows us to publish the literal `subject`; unknown, hence `true`, while the link is down.
@@ -413,6 +420,7 @@ impl Link {
             address: Some(address),
             rtt: None,
             compression: agreed.name(),
+            agreed: Some(agreed.clone()),
         };
         // Another configuration may have come since it was asked for rules.
         self.rule();

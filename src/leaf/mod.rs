@@ -25,6 +25,7 @@ mod status;
 mod visitor;
 mod wire;
 
+pub use compression::Volume;
 pub use dial::Identity;
 #[cfg(fuzzing)]
 pub use info::LeafInfo;

@@ -116,6 +116,8 @@ pub struct AtHub {
     pub position: u64,
     /// Its local sequence if it is ours.
     pub seq: Option<u64>,
+    /// Its subject.
+    pub subject: Box<str>,
 }
 
 #[derive(Deserialize)]
@@ -129,6 +131,8 @@ struct StoredMessage {
     seq: u64,
     #[serde(default)]
     hdrs: String,
+    #[serde(default)]
+    subject: Box<str>,
 }
 
 #[derive(Deserialize)]
@@ -157,7 +161,7 @@ pub fn message(answer: &OwnedMessage, ids: &Ids) -> Api<AtHub> {
         (None, Some(message)) => {
             let block = STANDARD.decode(&message.hdrs).unwrap_or_default();
             let seq = headers::get(&block, "Nats-Msg-Id").and_then(|id| ids.seq(id));
-            Api::Found(AtHub { position: message.seq, seq })
+            Api::Found(AtHub { position: message.seq, seq, subject: message.subject })
         }
         (None, None) => Api::Unavailable("the hub's answer holds no message".to_owned()),
     })
@@ -245,8 +249,8 @@ mod tests {
         let hdrs = STANDARD.encode("NATS/1.0\r\nNats-Msg-Id: gw1:UPLINK_t:e1:7\r\n\r\n");
         let get = |payload: &str| message(&answer(b"", payload), &ids);
         let found = format!(r#"{{"type":"x","message":{{"subject":"a","seq":12,"hdrs":"{hdrs}","time":"t"}}}}"#);
-        assert_eq!(get(&found), Api::Found(AtHub { position: 12, seq: Some(7) }));
-        assert_eq!(get(r#"{"message":{"seq":3}}"#), Api::Found(AtHub { position: 3, seq: None }));
+        assert_eq!(get(&found), Api::Found(AtHub { position: 12, seq: Some(7), subject: "a".into() }));
+        assert_eq!(get(r#"{"message":{"seq":3}}"#), Api::Found(AtHub { position: 3, seq: None, subject: "".into() }));
         assert_eq!(get(r#"{"error":{"code":404,"err_code":10037,"description":"no message found"}}"#), Api::Nothing);
         let gone = r#"{"error":{"code":404,"err_code":10059,"description":"stream not found"}}"#;
         assert_eq!(get(gone), Api::Unavailable("stream not found".to_owned()));

@@ -131,6 +131,8 @@ pub struct Surveyed {
     pub stream: Option<String>,
     /// Why the hub cannot tell, for the status.
     pub refusal: Option<String>,
+    /// The last message of each filter that has one, as subject and position, whoever sent it.
+    pub last: Vec<(Box<str>, u64)>,
 }
 
 impl Survey {
@@ -141,9 +143,9 @@ impl Survey {
             Err(outcome) => return outcome,
         };
         let Some(stream) = self.hub.stream.clone() else {
-            return Some(Surveyed { answer: HubAnswer::Unknown, stream: None, refusal: None });
+            return Some(Surveyed { answer: HubAnswer::Unknown, stream: None, refusal: None, last: Vec::new() });
         };
-        let outcome = |answer, refusal| Some(Surveyed { answer, stream: learnt.clone(), refusal });
+        let outcome = |answer, refusal| Some(Surveyed { answer, stream: learnt.clone(), refusal, last: Vec::new() });
         let subject = self.hub.api(&format!("STREAM.MSG.GET.{stream}"));
         let mut pending = Vec::with_capacity(self.filters.len());
         for filter in self.filters.iter() {
@@ -155,16 +157,21 @@ impl Survey {
             }
         }
         let mut last: Option<(u64, u64)> = None;
+        let mut positions = Vec::new();
         for question in pending {
             match answer::message(&question.answer(self.limit).await.ok()?, &self.ids) {
-                Api::Found(AtHub { position, seq: Some(seq) }) => last = last.max(Some((seq, position))),
-                Api::Found(_) | Api::Nothing => {}
+                Api::Found(AtHub { position, seq, subject }) => {
+                    last = last.max(seq.map(|seq| (seq, position)));
+                    positions.push((subject, position));
+                }
+                Api::Nothing => {}
                 Api::Unavailable(words) => return outcome(HubAnswer::Temporary, Some(words)),
             }
         }
         let behind = last.map_or(0, |(seq, _)| seq) < self.cursor.held && self.cursor.held_position > 0;
         let lost = behind && self.lost(&subject, &stream).await;
-        outcome(HubAnswer::Held { last, lost, local_first: self.local_first }, None)
+        let answer = HubAnswer::Held { last, lost, local_first: self.local_first };
+        Some(Surveyed { answer, stream: learnt, refusal: None, last: positions })
     }
 
     /// Finds the hub's stream by the first filter where nothing has told it yet. An `Err` ends the survey.
@@ -184,9 +191,12 @@ impl Survey {
                 Ok(Some(name))
             }
             Api::Nothing => Ok(None),
-            Api::Unavailable(words) => {
-                Err(Some(Surveyed { answer: HubAnswer::Temporary, stream: None, refusal: Some(words) }))
-            }
+            Api::Unavailable(words) => Err(Some(Surveyed {
+                answer: HubAnswer::Temporary,
+                stream: None,
+                refusal: Some(words),
+                last: Vec::new(),
+            })),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::link::{HubLink, SendError, Session};
 use crate::account::Message;
-use crate::leaf::{Link, LinkError, LinkState};
+use crate::leaf::{Link, LinkError, LinkState, Volume};
 use tokio::sync::watch;
 
 impl HubLink for Link {
@@ -17,6 +17,10 @@ impl HubLink for Link {
 
     fn backlog_bytes(&self) -> usize {
         Link::backlog_bytes(self)
+    }
+
+    fn volumes(&self) -> Option<(Volume, Volume)> {
+        Link::volumes(self)
     }
 
     fn sessions(&self) -> watch::Receiver<Session> {

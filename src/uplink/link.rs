@@ -1,6 +1,7 @@
 //! What the uplink needs of the link to the hub.
 
 use crate::account::Message;
+use crate::leaf::Volume;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -10,6 +11,10 @@ pub trait HubLink: Send + Sync + 'static {
     fn publish(&self, message: &Message<'_>) -> Result<(), SendError>;
     /// Bytes that wait to be written to the connection.
     fn backlog_bytes(&self) -> usize;
+    /// What the present connection has sent and received, if it is compressed.
+    fn volumes(&self) -> Option<(Volume, Volume)> {
+        None
+    }
     /// The session as it changes.
     fn sessions(&self) -> watch::Receiver<Session>;
     /// Whether the hub and the configuration allow publishing to `subject`.

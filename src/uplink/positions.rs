@@ -10,6 +10,8 @@ const MOST: usize = 4096;
 pub struct Positions {
     known: HashMap<Box<str>, u64>,
     in_flight: BTreeMap<u64, Box<str>>,
+    /// What is not known has no message.
+    none_else: bool,
 }
 
 impl Positions {
@@ -17,17 +19,26 @@ impl Positions {
     pub fn clear(&mut self) {
         self.known.clear();
         self.in_flight.clear();
+        self.none_else = false;
+    }
+
+    /// The hub has told the last message of each of the uplink's filters that has one: a run begins with what that says of
+    /// single subjects.
+    pub fn surveyed(&mut self, last: Vec<(Box<str>, u64)>) {
+        self.none_else = last.is_empty();
+        last.into_iter().for_each(|(subject, position)| self.learn(subject, position));
     }
 
     /// The position of the last message on `subject`; 0 if the subject has none.
     pub fn get(&self, subject: &str) -> Option<u64> {
-        self.known.get(subject).copied()
+        self.known.get(subject).copied().or(self.none_else.then_some(0))
     }
 
     /// The hub has told the position of `subject`.
     pub fn learn(&mut self, subject: Box<str>, position: u64) {
         if self.known.len() >= MOST {
             self.known.clear();
+            self.none_else = false;
         }
         self.known.insert(subject, position);
     }
@@ -50,6 +61,7 @@ impl Positions {
                 self.learn(subject, (position + n).saturating_sub(untold + count));
             } else {
                 self.known.remove(&subject);
+                self.none_else = false;
             }
         }
     }
@@ -77,6 +89,20 @@ mod tests {
         assert_eq!((positions.get("b"), positions.get("c"), positions.get("d")), (None, Some(19), Some(20)));
         positions.clear();
         assert_eq!(positions.get("a"), None);
+    }
+
+    #[test]
+    fn where_the_hub_has_nothing_no_subject_has() {
+        let mut positions = Positions::default();
+        positions.surveyed(Vec::new());
+        assert_eq!(positions.get("a"), Some(0));
+        positions.sent(1, "a".into());
+        positions.sent(2, "b".into());
+        positions.stored(2, 2, 1);
+        assert_eq!((positions.get("a"), positions.get("b"), positions.get("c")), (None, Some(2), None));
+        positions.clear();
+        positions.surveyed(vec![("a".into(), 7)]);
+        assert_eq!((positions.get("a"), positions.get("b")), (Some(7), None));
     }
 
     #[test]

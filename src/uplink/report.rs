@@ -131,7 +131,7 @@ pub(super) async fn run(
                 let message = Message { subject: &bucket.subject, reply: "", headers: b"", payload: &body };
                 // Not permitted or no link: the next one will do.
                 if link.publish(&message).is_ok() {
-                    member.crossed((message.size() + message.subject.len()) as u64);
+                    member.told((message.size() + message.subject.len()) as u64);
                     told = Some(status);
                 }
             }

@@ -37,7 +37,7 @@ pub struct UplinkStatus {
     pub last_ack_seq: u64,
     /// How urgent its messages are.
     pub class: &'static str,
-    /// Bytes that crossed the link for it since the start, both ways, before compression and TLS.
+    /// Bytes that crossed the link for it since the start, both ways, as compressed, without TLS and below.
     pub bytes: u64,
     /// Of today.
     pub bytes_today: u64,
@@ -87,7 +87,7 @@ impl UplinkStatus {
         self.bytes = usage.bytes;
         self.bytes_today = usage.spent.day_bytes;
         self.bytes_this_month = usage.spent.month_bytes;
-        self.link_rate = usage.link_rate.map(|rate| rate as u64);
+        self.link_rate = usage.link_drain.map(|drain| drain.rate as u64);
         self.link_window = usage.link_window;
     }
 

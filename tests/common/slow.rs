@@ -29,6 +29,7 @@ pub struct SlowLink {
     pub address: SocketAddr,
     connections: Arc<AtomicU64>,
     bytes: Arc<AtomicU64>,
+    bytes_up: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
@@ -37,19 +38,19 @@ impl SlowLink {
     pub async fn start(target: SocketAddr, line: Line) -> SlowLink {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
-        let (connections, bytes) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let (count, total) = (connections.clone(), bytes.clone());
+        let [connections, bytes, bytes_up] = std::array::from_fn(|_| Arc::new(AtomicU64::new(0)));
+        let (count, total, up) = (connections.clone(), bytes.clone(), bytes_up.clone());
         let task = tokio::spawn(async move {
             loop {
                 let Ok((near, _)) = listener.accept().await else { continue };
                 let Ok(far) = TcpStream::connect(target).await else { continue };
                 count.fetch_add(1, Ordering::Relaxed);
                 let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
-                tokio::spawn(pass(near_read, far_write, line, total.clone()));
-                tokio::spawn(pass(far_read, near_write, line, total.clone()));
+                tokio::spawn(pass(near_read, far_write, line, [total.clone(), up.clone()]));
+                tokio::spawn(pass(far_read, near_write, line, [total.clone(), Arc::default()]));
             }
         });
-        SlowLink { address, connections, bytes, task }
+        SlowLink { address, connections, bytes, bytes_up, task }
     }
 
     /// Connections so far.
@@ -61,6 +62,11 @@ impl SlowLink {
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
+
+    /// Bytes so far from those who connected.
+    pub fn bytes_up(&self) -> u64 {
+        self.bytes_up.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for SlowLink {
@@ -70,7 +76,7 @@ impl Drop for SlowLink {
 }
 
 /// Takes bytes only as fast as the line does; the rest waits with the sender, as before a modem.
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: Line, total: Arc<AtomicU64>) {
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: Line, counts: [Arc<AtomicU64>; 2]) {
     let (sender, mut segments) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     let write = async {
         while let Some((at, segment)) = segments.recv().await {
@@ -86,7 +92,9 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: Line, total
             let mut segment = vec![0; SEGMENT];
             let Ok(length @ 1..) = from.read(&mut segment).await else { break };
             segment.truncate(length);
-            total.fetch_add(length as u64, Ordering::Relaxed);
+            for count in &counts {
+                count.fetch_add(length as u64, Ordering::Relaxed);
+            }
             free = free.max(Instant::now()) + Duration::from_secs_f64(length as f64 / line.rate as f64);
             if sender.send((free + line.delay, segment)).is_err() {
                 break;

@@ -8,7 +8,7 @@ pub use stream::S2Stream;
 
 use crate::config::compression::{Compression, CompressionLevel, CompressionMode};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What two sides have agreed upon; shared by the connection and its writer, as the level follows the round trip.
@@ -18,6 +18,39 @@ pub struct Agreed {
     level: Option<Arc<AtomicU8>>,
     /// Set if the level follows the round trip.
     auto: Option<Compression>,
+    volumes: Arc<Volumes>,
+}
+
+/// Bytes of a compressed connection before compression and on the wire, since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// Before compression.
+    pub plain: u64,
+    /// On the wire, without TLS and below.
+    pub wire: u64,
+}
+
+#[derive(Debug, Default)]
+struct Volumes {
+    sent: Counts,
+    received: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    plain: AtomicU64,
+    wire: AtomicU64,
+}
+
+impl Counts {
+    fn add(&self, plain: usize, wire: usize) {
+        self.plain.fetch_add(plain as u64, Ordering::Relaxed);
+        self.wire.fetch_add(wire as u64, Ordering::Relaxed);
+    }
+
+    fn volume(&self) -> Volume {
+        Volume { plain: self.plain.load(Ordering::Relaxed), wire: self.wire.load(Ordering::Relaxed) }
+    }
 }
 
 /// The other side asks for what we do not know.
@@ -28,7 +61,7 @@ pub struct UnknownMode(String);
 impl Agreed {
     /// No compression.
     pub fn none() -> Agreed {
-        Agreed { name: CompressionMode::Off.name(), level: None, auto: None }
+        Agreed { name: CompressionMode::Off.name(), level: None, auto: None, volumes: Arc::default() }
     }
 
     /// By our configuration and the mode in the other side's INFO; `rtt` is the round trip as far as it is known.
@@ -42,12 +75,17 @@ impl Agreed {
             _ => None,
         };
         let auto = (own.mode == CompressionMode::Auto && level.is_some()).then(|| own.clone());
-        Ok(Agreed { name: mode.name(), level, auto })
+        Ok(Agreed { name: mode.name(), level, auto, volumes: Arc::default() })
     }
 
     /// Whether the connection is compressed.
     pub fn is_on(&self) -> bool {
         self.level.is_some()
+    }
+
+    /// What was sent and what was received, if the connection is compressed.
+    pub fn volumes(&self) -> Option<(Volume, Volume)> {
+        self.is_on().then(|| (self.volumes.sent.volume(), self.volumes.received.volume()))
     }
 
     /// The mode for CONNECT and monitoring.

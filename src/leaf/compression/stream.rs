@@ -58,6 +58,7 @@ impl<S> S2Stream<S> {
             }
         }
         self.raw.drain(..used);
+        self.agreed.volumes.received.add(self.plain.len(), used);
         Ok(!self.plain.is_empty())
     }
 }
@@ -114,6 +115,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for S2Stream<S> {
         let block = &buf[..buf.len().min(BLOCK)];
         if !block.is_empty() {
             this.encoder.push(block, this.agreed.level(), &mut this.packed);
+            // It was empty before.
+            this.agreed.volumes.sent.add(block.len(), this.packed.len());
             // What the socket does not take now goes out before the next block, or with a flush.
             if let Poll::Ready(Err(error)) = this.drain(cx) {
                 return Poll::Ready(Err(error));

@@ -1,6 +1,6 @@
 //! Atomic batches: when one begins, which messages it takes, and what becomes of it.
 
-use super::{Guard, Machine, Order, Phase, Place};
+use super::{Drain, Guard, Machine, Order, Phase, Place};
 use std::time::Duration;
 
 /// Waiting messages from which on a batch is worth its round trip.
@@ -9,6 +9,10 @@ const WORTH: u64 = 16;
 const BATCH_SECONDS: f64 = 4.0;
 /// What it may have even there, bytes.
 const LEAST_BYTES: u64 = 16 * 1024;
+/// Round trips that a batch has to last: the link is idle for one of them before the next can begin.
+const TRIPS: u64 = 20;
+/// A message takes this on the wire at least, bytes.
+const LEAST_MESSAGE: u64 = 100;
 
 /// What is known of the hub's batches, for one session.
 #[derive(Default)]
@@ -52,6 +56,15 @@ impl Machine {
             && self.guard_failures == 0
             && self.next > self.batches.avoid
             && waiting.min(limit) >= WORTH
+            && !self.chain_fills_better()
+    }
+
+    /// Whether the link is so slow that a chain of single messages keeps it busy, and a batch, of a few seconds, does not.
+    fn chain_fills_better(&self) -> bool {
+        self.drains.is_some_and(|Drain { rate, trip }| {
+            let on_way = (rate * trip.as_secs_f64()) as u64;
+            on_way < self.burst as u64 * LEAST_MESSAGE && on_way * TRIPS > self.batch_bytes()
+        })
     }
 
     /// The next message of a batch. `None`: the next message does not belong to one; `Some(None)`: it does, and has to wait.
@@ -71,7 +84,7 @@ impl Machine {
     }
 
     fn batch_bytes(&self) -> u64 {
-        let slow = self.drains.map_or(LEAST_BYTES, |rate| ((rate * BATCH_SECONDS) as u64).max(LEAST_BYTES));
+        let slow = self.drains.map_or(LEAST_BYTES, |drain| ((drain.rate * BATCH_SECONDS) as u64).max(LEAST_BYTES));
         slow.min(self.settings.batch_bytes)
     }
 

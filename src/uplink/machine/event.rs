@@ -77,7 +77,7 @@ pub enum Event {
     Sent {
         /// Its local sequence.
         seq: u64,
-        /// Its size.
+        /// What it takes on the wire.
         bytes: u64,
     },
     /// There is no readable local message from `from` up to and including `to`.

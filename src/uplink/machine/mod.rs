@@ -84,6 +84,15 @@ pub enum Phase {
     Renaming,
 }
 
+/// What a link drains.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drain {
+    /// Bytes a second.
+    pub rate: f64,
+    /// The shortest round trip, without the time that the link takes for the bytes.
+    pub trip: Duration,
+}
+
 /// Counters for the status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -158,7 +167,7 @@ pub struct Machine {
     last_progress: Duration,
     /// When the hub last said anything, or it had no reason to.
     last_heard: Duration,
-    drains: Option<f64>,
+    drains: Option<Drain>,
     counters: Counters,
 }
 
@@ -237,10 +246,10 @@ impl Machine {
         self.run
     }
 
-    /// The link drains so many bytes a second, if that is known: for how long the hub is waited for, and how large a batch
-    /// may be, as one that is cut off is sent again as a whole.
-    pub fn link_drains(&mut self, rate: Option<f64>) {
-        self.drains = rate;
+    /// What the link drains, if that is known: for how long the hub is waited for, whether a backlog travels in batches, and
+    /// how large one may be, as one that is cut off is sent again as a whole.
+    pub fn link_drains(&mut self, drain: Option<Drain>) {
+        self.drains = drain;
     }
 
     /// Messages in flight.
@@ -390,10 +399,10 @@ impl Machine {
         }
     }
 
-    /// How long the link takes for what is in flight.
+    /// How long the link takes for what is in flight, there and back.
     fn on_wire(&self) -> Duration {
-        let rate = self.drains.unwrap_or(UNKNOWN_RATE).max(LEAST_RATE);
-        Duration::from_secs_f64(self.in_flight_bytes as f64 / rate)
+        let Drain { rate, trip } = self.drains.unwrap_or(Drain { rate: UNKNOWN_RATE, trip: Duration::ZERO });
+        Duration::from_secs_f64(self.in_flight_bytes as f64 / rate.max(LEAST_RATE)) + trip * 2
     }
 
     fn backlog(&self) -> u64 {

@@ -1,9 +1,11 @@
 //! The rules behind a lock, with the clock: what uplinks hold in their hands.
 
+use super::super::machine::Drain;
 use super::clock::Clock;
 use super::rules::{Held, Rules};
 use super::{Limits, Moment, Spent};
 use crate::config::traffic::{Class, TimeZone};
+use crate::leaf::Volume;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -35,8 +37,8 @@ pub struct Usage {
     pub bytes: u64,
     /// Today and this month.
     pub spent: Spent,
-    /// What the link drains, bytes a second, if measured.
-    pub link_rate: Option<f64>,
+    /// What the link drains, if measured.
+    pub link_drain: Option<Drain>,
     /// Bytes that may be on their way.
     pub link_window: u64,
 }
@@ -79,14 +81,24 @@ impl Member {
         self.with(|rules, now, party| rules.admit(now, party))
     }
 
-    /// Message `seq` goes, of `bytes` on the wire.
-    pub fn sent(&self, seq: u64, bytes: u64) {
-        self.with(|rules, now, party| rules.sent(now, party, seq, bytes));
+    /// Message `seq` goes, of `bytes` before compression. Returns the bytes on the wire.
+    pub fn sent(&self, seq: u64, bytes: u64) -> u64 {
+        self.with(|rules, now, party| rules.sent(now, party, seq, bytes))
     }
 
-    /// `bytes` crossed that belong to no message.
-    pub fn crossed(&self, bytes: u64) {
-        self.with(|rules, now, party| rules.crossed(now, party, bytes));
+    /// `bytes` before compression were sent that the hub will not answer.
+    pub fn told(&self, bytes: u64) {
+        self.with(|rules, now, party| rules.told(now, party, bytes));
+    }
+
+    /// `bytes`, as they are when unpacked, were received.
+    pub fn received(&self, bytes: u64) {
+        self.with(|rules, now, party| rules.received(now, party, bytes));
+    }
+
+    /// What the link has carried, sent and received, if it is compressed.
+    pub fn volumes(&self, volumes: Option<(Volume, Volume)>) {
+        self.with(|rules, _, party| rules.volumes(party, volumes));
     }
 
     /// The hub has answered to message `seq`, and so to those before it.
@@ -125,10 +137,11 @@ impl Member {
     pub fn usage(&self) -> Usage {
         self.with(|rules, now, party| {
             let pace = rules.pace(party);
-            let (link_rate, link_window) = (pace.rate(), pace.window());
+            let link_drain = pace.rate().zip(pace.trip()).map(|(rate, trip)| Drain { rate, trip });
+            let link_window = pace.window();
             let this = &mut rules.parties[party];
             this.spent.turn(now);
-            Usage { class: this.class, bytes: this.sent, spent: this.spent, link_rate, link_window }
+            Usage { class: this.class, bytes: this.sent, spent: this.spent, link_drain, link_window }
         })
     }
 }

@@ -9,6 +9,7 @@ mod limits;
 mod member;
 mod pace;
 mod rules;
+mod share;
 
 pub use clock::Moment;
 pub use limits::{Limits, Spent};

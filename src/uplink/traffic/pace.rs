@@ -2,21 +2,32 @@
 //!
 //! What an uplink hands to the link waits in buffers that nobody here can look into (the kernel's, the modem's). A slow link
 //! would be filled up with minutes of bulk, and an alarm would wait behind it. So the window is measured, in the manner of
-//! BBR: the rate at which the hub's answers say that bytes arrive, times the shortest round trip, plus a tenth of a second.
-//! In one round trip of eight it is larger, to see whether the link takes more.
+//! BBR: the rate at which the hub's answers say that bytes arrive, times the shortest round trip (without the time that the
+//! link takes for the message itself), plus a short queue. In one round trip of eight it is larger, to see whether the link
+//! takes more. A new link begins with a small window that doubles each round trip until a queue is seen.
+//!
+//! An answer comes when a message has arrived as a whole, with those that went into the same block of compression. While
+//! the oldest ones on their way are still being drained, none of them has left the account, so as much as their size is
+//! allowed on top; not where they alone keep the link busy for so long that the round trip is nothing beside it.
 
 use std::time::Duration;
 
 /// The window before anything was measured, bytes.
-const FIRST: u64 = 8 * 1024;
+const FIRST: u64 = 4 * 1024;
 /// The smallest window, bytes.
 const LEAST: u64 = 2 * 1024;
-/// Queue that is allowed beyond what is on its way.
-const QUEUE: Duration = Duration::from_millis(100);
+/// Queue that is allowed beyond what is on its way, or this part of the round trip where that is longer.
+const QUEUE: (Duration, u32) = (Duration::from_millis(100), 2);
+/// A message that takes the link so many windows' time goes alone.
+const ALONE: u64 = 8;
+/// What alarms may have on their way, in windows.
+const ALARM: u64 = 2;
 /// How long a rate counts; the highest one does.
 const RATE_AGE: Duration = Duration::from_secs(10);
 /// How old the shortest round trip may be before it is measured anew with half a window.
 const TRIP_AGE: Duration = Duration::from_secs(30);
+/// The least part of what a message took that is put down to the round trip and not to the link's rate.
+const TRIP_PART: u32 = 16;
 /// How much larger the window is in one round trip of [`CYCLE`].
 const GAIN: f64 = 1.25;
 /// See [`GAIN`].
@@ -28,22 +39,42 @@ pub struct Flight {
     bytes: u64,
     at: Duration,
     delivered: u64,
+    /// When the last of `delivered` had arrived.
+    delivered_at: Duration,
     /// There was too little to send to tell what the link takes.
     idle: bool,
 }
+
+impl Flight {
+    /// When it went.
+    pub fn at(&self) -> Duration {
+        self.at
+    }
+
+    /// Its bytes on the wire.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// What a message took from here to the hub and back, and its bytes.
+type Trip = (Duration, u64);
 
 /// The window of one link.
 #[derive(Debug)]
 pub struct Pace {
     in_flight: u64,
     delivered: u64,
+    delivered_at: Duration,
     /// Highest rates, bytes a second: of the present period and of the one before.
     rates: [f64; 2],
     period: Duration,
-    trip: Option<Duration>,
+    trip: Option<Trip>,
     trip_measured: Duration,
     /// Shortest round trip since measuring it anew began, and when that ends.
-    probe: Option<(Option<Duration>, Duration)>,
+    probe: Option<(Option<Trip>, Duration)>,
+    /// The window while no queue was seen yet.
+    start: Option<u64>,
     /// When the present round trip of the cycle ends, and which one it is.
     turn: (Duration, u32),
 }
@@ -53,11 +84,13 @@ impl Default for Pace {
         Pace {
             in_flight: 0,
             delivered: 0,
+            delivered_at: Duration::ZERO,
             rates: [0.0; 2],
             period: Duration::ZERO,
             trip: None,
             trip_measured: Duration::ZERO,
             probe: None,
+            start: Some(FIRST),
             turn: (Duration::ZERO, 0),
         }
     }
@@ -69,58 +102,84 @@ impl Pace {
         Some(self.rates[0].max(self.rates[1])).filter(|rate| *rate > 0.0)
     }
 
+    /// The shortest round trip, without what the link takes for the message; `None` while nothing was measured.
+    pub fn trip(&self) -> Option<Duration> {
+        let (took, bytes) = self.trip?;
+        let drained = Duration::from_secs_f64(bytes as f64 / self.rate()?);
+        Some(took.saturating_sub(drained).max(took / TRIP_PART))
+    }
+
     /// Bytes that may be on their way.
     pub fn window(&self) -> u64 {
-        let (Some(rate), Some(trip)) = (self.rate(), self.trip) else { return FIRST };
+        if let Some(window) = self.start {
+            return window;
+        }
+        let (Some(rate), Some(trip)) = (self.rate(), self.trip()) else { return FIRST };
+        let queue = QUEUE.0.max(trip / QUEUE.1);
         let window = match self.probe {
             Some(_) => rate * trip.as_secs_f64() / 2.0,
-            None if self.turn.1 == 0 => rate * (trip.mul_f64(GAIN) + QUEUE).as_secs_f64(),
-            None => rate * (trip + QUEUE.max(trip / 4)).as_secs_f64(),
+            None if self.turn.1 == 0 => rate * (trip.mul_f64(GAIN) + queue).as_secs_f64(),
+            None => rate * (trip + queue).as_secs_f64(),
         };
         (window as u64).max(LEAST)
     }
 
-    /// Whether a message may go: there is room, or nothing is on its way.
-    pub fn has_room(&self) -> bool {
-        self.in_flight < self.window()
+    /// Whether a message may go: there is room, or nothing is on its way. The first two are the bytes of
+    /// the oldest message that is, and of all that went together with it. Alarms wait for the link itself, not for room behind what they overtake.
+    pub fn has_room(&self, (oldest, together): (u64, u64), alarm: bool) -> bool {
+        let window = self.window();
+        // What is answered together goes together again: without a bound the block would grow for ever.
+        let oldest = if oldest > window * ALONE { 0 } else { oldest.max(together.min(window / 4)) };
+        self.in_flight < (window + oldest) * if alarm { ALARM } else { 1 }
     }
 
     /// A message of `bytes` goes now.
     pub fn sent(&mut self, now: Duration, bytes: u64) -> Flight {
-        if self.in_flight == 0 && self.trip.is_none() {
-            self.trip_measured = now;
+        if self.in_flight == 0 {
+            self.delivered_at = now;
+            if self.trip.is_none() {
+                self.trip_measured = now;
+            }
         }
         self.in_flight += bytes;
         let idle = self.in_flight * 4 < self.window() * 3;
-        Flight { bytes, at: now, delivered: self.delivered, idle }
+        Flight { bytes, at: now, delivered: self.delivered, delivered_at: self.delivered_at, idle }
     }
 
     /// These have arrived, in their order.
     pub fn arrived(&mut self, now: Duration, flights: impl Iterator<Item = Flight>) {
-        let mut last = None;
+        let (mut last, before) = (None, self.delivered);
         for flight in flights {
             self.in_flight = self.in_flight.saturating_sub(flight.bytes);
             self.delivered += flight.bytes;
             last = Some(flight);
         }
-        let Some(Flight { at, delivered, idle, .. }) = last else { return };
-        let trip = now.saturating_sub(at).max(Duration::from_micros(10));
+        let Some(Flight { bytes, at, delivered, delivered_at, idle }) = last else { return };
+        self.delivered_at = now;
+        let took = now.saturating_sub(at).max(Duration::from_micros(10));
         if now >= self.turn.0 {
-            self.turn = (now + trip, (self.turn.1 + 1) % CYCLE);
+            self.turn = (now + took, (self.turn.1 + 1) % CYCLE);
         }
-        self.round_trip(now, trip);
-        let rate = (self.delivered - delivered) as f64 / trip.as_secs_f64();
+        let rate = (self.delivered - delivered) as f64 / now.saturating_sub(delivered_at).max(took).as_secs_f64();
         // A rate below what the link could do says nothing; one above does.
-        if !idle && self.probe.is_none() && now.saturating_sub(self.period) > RATE_AGE.max(trip * 4) {
+        if !idle && self.probe.is_none() && now.saturating_sub(self.period) > RATE_AGE.max(took * 4) {
             self.rates = [0.0, self.rates[0]];
             self.period = now;
         }
         if !idle || rate > self.rates[0].max(self.rates[1]) {
             self.rates[0] = self.rates[0].max(rate);
         }
+        self.round_trip(now, (took, bytes));
+        if let Some((shortest, _)) = self.trip
+            && let Some(window) = &mut self.start
+        {
+            let queue = took > shortest + QUEUE.0.max(shortest / QUEUE.1);
+            *window += if idle { 0 } else { self.delivered - before };
+            self.start.take_if(|_| queue);
+        }
     }
 
-    fn round_trip(&mut self, now: Duration, trip: Duration) {
+    fn round_trip(&mut self, now: Duration, trip: Trip) {
         if self.trip.is_none_or(|shortest| trip <= shortest) {
             (self.trip, self.trip_measured, self.probe) = (Some(trip), now, None);
             return;
@@ -128,7 +187,7 @@ impl Pace {
         let shortest = self.trip.unwrap_or(trip);
         match &mut self.probe {
             None if now.saturating_sub(self.trip_measured) > TRIP_AGE => {
-                self.probe = Some((None, now + shortest * 2 + QUEUE * 2));
+                self.probe = Some((None, now + shortest.0 * 2 + QUEUE.0 * 2));
             }
             None => {}
             Some((best, until)) => {
@@ -152,9 +211,9 @@ mod tests {
     use super::*;
     use std::collections::VecDeque;
 
-    /// A link of `rate` bytes a second and `trip` there and back, always with something to send in messages of `size`,
+    /// A link of `rate` bytes a second and `trip` there and back, always with something to send in messages of `sizes`,
     /// for `time`; the hub takes up to `jitter` for each. Returns the share of the rate that was used and the longest queue in the second half.
-    fn run(rate: f64, trip: Duration, time: Duration, size: u64, jitter: u64) -> (f64, Duration) {
+    fn run(rate: f64, trip: Duration, time: Duration, sizes: &[u64], jitter: u64) -> (f64, Duration) {
         let mut rng = fastrand::Rng::with_seed(7);
         let mut answered = Duration::ZERO;
         let mut pace = Pace::default();
@@ -162,7 +221,8 @@ mod tests {
         let (mut now, mut busy_until) = (Duration::ZERO, Duration::ZERO);
         let (mut sent, mut longest) = (0, Duration::ZERO);
         while now < time {
-            while pace.has_room() {
+            while pace.has_room(on_way.front().map_or((0, 0), |(_, flight)| (flight.bytes, 0)), false) {
+                let size = sizes[rng.usize(..sizes.len())];
                 busy_until = busy_until.max(now) + Duration::from_secs_f64(size as f64 / rate);
                 answered = answered.max(busy_until + trip + Duration::from_millis(rng.u64(0..=jitter)));
                 on_way.push_back((answered, pace.sent(now, size)));
@@ -180,17 +240,28 @@ mod tests {
 
     #[test]
     fn a_slow_link_is_used_and_its_queue_stays_short() {
-        for (size, jitter) in [(100, 0), (300, 0), (300, 250), (1300, 250)] {
-            let (used, queue) = run(6250.0, Duration::from_millis(600), Duration::from_secs(300), size, jitter);
-            assert!(used > 0.9, "{size}: {used}");
-            assert!(queue < Duration::from_millis(1200), "{size}: {queue:?}");
+        let mixed = [100, 100, 100, 300, 300, 1300, 4200];
+        for (sizes, jitter, longest) in [
+            (&[100][..], 0, 650),
+            (&[300], 0, 800),
+            (&[300], 250, 1200),
+            (&[1300], 250, 1700),
+            (&[4200], 50, 1900),
+            (&mixed, 0, 2100),
+            (&mixed, 100, 2600),
+            (&[60_000], 0, 9700),
+            (&[60_000, 300], 0, 9900),
+        ] {
+            let (used, queue) = run(6250.0, Duration::from_millis(600), Duration::from_secs(600), sizes, jitter);
+            assert!(used > 0.9, "{sizes:?}: {used}");
+            assert!(queue < Duration::from_millis(longest), "{sizes:?}: {queue:?}");
         }
     }
 
     #[test]
     fn a_fast_link_is_filled() {
         for (rate, trip) in [(1e6, 20), (10e6, 2), (5e6, 300)] {
-            let (used, _) = run(rate, Duration::from_millis(trip), Duration::from_secs(40), 300, 0);
+            let (used, _) = run(rate, Duration::from_millis(trip), Duration::from_secs(40), &[300], 0);
             assert!(used > 0.85, "{rate} {trip}: {used}");
         }
     }
@@ -199,8 +270,21 @@ mod tests {
     fn what_is_forgotten_leaves_room() {
         let mut pace = Pace::default();
         let flight = pace.sent(Duration::ZERO, 1 << 20);
-        assert!(!pace.has_room());
+        assert!(!pace.has_room((flight.bytes, 0), false));
         pace.forgotten(std::iter::once(flight));
-        assert!(pace.has_room());
+        assert!(pace.has_room((0, 0), false));
+    }
+
+    #[test]
+    fn an_alarm_does_not_wait_for_room_but_neither_do_alarms_fill_the_link() {
+        let mut pace = Pace::default();
+        while pace.has_room((1000, 0), false) {
+            pace.sent(Duration::ZERO, 1000);
+        }
+        let others = pace.in_flight;
+        while pace.has_room((1000, 0), true) {
+            pace.sent(Duration::ZERO, 100);
+        }
+        assert!(pace.in_flight > others && pace.in_flight <= others * 2 + 2000, "{} {others}", pace.in_flight);
     }
 }

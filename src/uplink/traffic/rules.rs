@@ -3,7 +3,9 @@
 use super::Moment;
 use super::limits::{Bucket, Limits, Spent};
 use super::pace::{Flight, Pace};
+use super::share::Share;
 use crate::config::traffic::Class;
+use crate::leaf::Volume;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use std::time::Duration;
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// The same for a message that waits for others.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
+/// Messages that go within this time may become one block, but not more than so many.
+const TOGETHER: (Duration, usize) = (Duration::from_millis(5), 64);
 /// How far alarms may run ahead of a rate, in seconds of that rate.
 const ALARM_AHEAD: Duration = Duration::from_secs(30);
 
@@ -106,11 +110,19 @@ pub(super) struct Party {
     gone: bool,
 }
 
+/// What is known of one link.
+struct LinkTraffic {
+    name: String,
+    pace: Pace,
+    /// What compression leaves of what is sent and of what is received.
+    shares: (Share, Share),
+}
+
 /// All uplinks and all links.
 pub(super) struct Rules {
     wan: Limiter,
     wan_spent: Spent,
-    links: Vec<(String, Pace)>,
+    links: Vec<LinkTraffic>,
     pub parties: Vec<Party>,
 }
 
@@ -121,8 +133,9 @@ impl Rules {
 
     /// A further uplink, with what it had spent before the start.
     pub fn join(&mut self, link: &str, class: Class, limits: Limits, spent: Spent) -> usize {
-        let at = self.links.iter().position(|(name, _)| name == link).unwrap_or_else(|| {
-            self.links.push((link.to_owned(), Pace::default()));
+        let at = self.links.iter().position(|known| known.name == link).unwrap_or_else(|| {
+            let (name, pace) = (link.to_owned(), Pace::default());
+            self.links.push(LinkTraffic { name, pace, shares: Default::default() });
             self.links.len() - 1
         });
         let wan = &mut self.wan_spent;
@@ -136,7 +149,7 @@ impl Rules {
     }
 
     pub fn pace(&self, party: usize) -> &Pace {
-        &self.links[self.parties[party].link].1
+        &self.links[self.parties[party].link].pace
     }
 
     /// Whether `party` may send a message now.
@@ -160,25 +173,62 @@ impl Rules {
             self.parties[party].waiting = matches!(held, Held::Rate(_));
             return Err(held);
         }
-        if !self.links[link].1.has_room() {
+        if !self.links[link].pace.has_room(self.oldest(link), alarm) {
             return Err(Held::Link);
         }
         self.parties[party].waiting = false;
         Ok(())
     }
 
-    /// `party` sends message `seq` of `bytes`, which the hub will answer, itself or with a later one.
-    pub fn sent(&mut self, now: &Moment, party: usize, seq: u64, bytes: u64) {
+    /// Bytes of the oldest message on its way over `link`, and of those that went together with it, which the link may have
+    /// put into one block of compression or encryption that arrives as a whole.
+    fn oldest(&self, link: usize) -> (u64, u64) {
+        let parties = || self.parties.iter().filter(|party| party.link == link);
+        let fronts = parties().filter_map(|party| party.flights.front());
+        let Some((first, bytes)) = fronts.map(|(_, flight)| (flight.at(), flight.bytes())).min() else {
+            return (0, 0);
+        };
+        let together = |party: &Party| {
+            let flights = party.flights.iter().take(TOGETHER.1).map(|(_, flight)| flight);
+            flights.take_while(|flight| flight.at() <= first + TOGETHER.0).map(Flight::bytes).sum::<u64>()
+        };
+        (bytes, parties().map(together).sum())
+    }
+
+    /// `party` sends message `seq` of `bytes` before compression, which the hub will answer, itself or with a later one.
+    /// Returns the bytes on the wire.
+    pub fn sent(&mut self, now: &Moment, party: usize, seq: u64, bytes: u64) -> u64 {
         let this = &mut self.parties[party];
-        let flight = self.links[this.link].1.sent(now.mono, bytes);
+        let link = &mut self.links[this.link];
+        let bytes = link.shares.0.of(bytes);
+        let flight = link.pace.sent(now.mono, bytes);
         this.flights.push_back((seq, flight));
         this.limiter.take(bytes);
         self.wan.take(bytes);
-        self.crossed(now, party, bytes);
+        self.spend(now, party, bytes);
+        bytes
     }
 
-    /// `bytes` of `party` have crossed the link, in either direction.
-    pub fn crossed(&mut self, now: &Moment, party: usize, bytes: u64) {
+    /// `bytes` were sent for `party` that the hub will not answer.
+    pub fn told(&mut self, now: &Moment, party: usize, bytes: u64) {
+        let bytes = self.links[self.parties[party].link].shares.0.of(bytes);
+        self.spend(now, party, bytes);
+    }
+
+    /// `bytes` were received for `party`.
+    pub fn received(&mut self, now: &Moment, party: usize, bytes: u64) {
+        let bytes = self.links[self.parties[party].link].shares.1.of(bytes);
+        self.spend(now, party, bytes);
+    }
+
+    /// The link of `party` has carried this, sent and received, if it is compressed.
+    pub fn volumes(&mut self, party: usize, volumes: Option<(Volume, Volume)>) {
+        let (sent, received) = &mut self.links[self.parties[party].link].shares;
+        sent.note(volumes.map(|(sent, _)| sent));
+        received.note(volumes.map(|(_, received)| received));
+    }
+
+    fn spend(&mut self, now: &Moment, party: usize, bytes: u64) {
         let this = &mut self.parties[party];
         this.spent.turn(now);
         this.spent.add(bytes);
@@ -192,7 +242,7 @@ impl Rules {
         let this = &mut self.parties[party];
         let arrived = this.flights.partition_point(|(sent, _)| *sent <= seq);
         let flights = this.flights.drain(..arrived).map(|(_, flight)| flight);
-        self.links[this.link].1.arrived(now.mono, flights);
+        self.links[this.link].pace.arrived(now.mono, flights);
         arrived > 0
     }
 
@@ -200,7 +250,7 @@ impl Rules {
     pub fn forget(&mut self, party: usize) {
         let this = &mut self.parties[party];
         let flights = this.flights.drain(..).map(|(_, flight)| flight);
-        self.links[this.link].1.forgotten(flights);
+        self.links[this.link].pace.forgotten(flights);
         this.waiting = false;
     }
 
@@ -242,13 +292,19 @@ mod tests {
             rules.sent(&at(1), bulk, seq, 1000);
         }
         assert_eq!(rules.admit(&at(1), bulk), Err(Held::Link));
+        let mut alarms = 0;
+        while rules.admit(&at(1), alarm).is_ok() {
+            alarms += 1;
+            rules.sent(&at(1), alarm, alarms, 1000);
+        }
+        assert!(alarms > 0, "they do not wait for room behind what they overtake");
         assert_eq!(rules.admit(&at(1), alarm), Err(Held::Link));
-        assert!(rules.answered(&at(2), bulk, 6));
+        assert!(rules.answered(&at(2), bulk, seq));
         assert_eq!(rules.admit(&at(2), bulk), Err(Held::Priority));
         assert_eq!(rules.admit(&at(2), other), Ok(()), "another link is another matter");
         assert_eq!(rules.admit(&at(2), alarm), Ok(()));
-        rules.sent(&at(2), alarm, 1, 100);
-        assert_eq!(rules.admit(&at(2), bulk), Ok(()));
+        rules.answered(&at(3), alarm, alarms);
+        assert_eq!(rules.admit(&at(3), bulk), Ok(()));
     }
 
     #[test]

@@ -15,7 +15,7 @@ impl Worker {
         };
         let Some((run, seq)) = tail.split_once('.') else { return };
         let Ok(seq) = seq.parse::<u64>() else { return };
-        self.member.crossed(super::send::wire_bytes(&message.borrow()));
+        self.member.received(super::send::wire_bytes(&message.borrow()));
         if run == "q" {
             return self.questions.answered(seq, message);
         }
@@ -105,7 +105,7 @@ impl Worker {
             }
             // Silence: the machine asks again in its own time.
             Done::Surveyed { surveyed: None, .. } | Done::Positioned { answer: None, .. } => {}
-            Done::Surveyed { run, surveyed: Some(Surveyed { answer, stream, refusal }) } => {
+            Done::Surveyed { run, surveyed: Some(Surveyed { answer, stream, refusal, last }) } => {
                 if let Some(words) = refusal {
                     self.refused(words);
                 }
@@ -115,13 +115,16 @@ impl Worker {
                 if answer == HubAnswer::Unknown {
                     tracing::debug!("uplink {}: the hub does not tell where it stands", self.options.name);
                 }
+                if run == self.machine.run() && matches!(answer, HubAnswer::Held { .. }) {
+                    self.positions.surveyed(last);
+                }
                 self.feed(Event::Answer { run, answer });
             }
             Done::Positioned { run, seq, answer: Some(PositionAnswer::Last(last)), subject } => {
                 if self.machine.awaits_position(run, seq) {
                     self.positions.learn(subject, last.as_ref().map_or(0, |last| last.position));
                 }
-                let last = last.and_then(|AtHub { position, seq }| Some((seq?, position)));
+                let last = last.and_then(|AtHub { position, seq, .. }| Some((seq?, position)));
                 self.feed(Event::Position { run, seq, last });
             }
             Done::Positioned { run, seq, answer: Some(PositionAnswer::Refused(words)), .. } => {

@@ -345,7 +345,7 @@ impl Worker {
         if usage.bytes > self.bytes_saved + UNSAVED_BYTES {
             self.feed(Event::Unsaved);
         }
-        self.machine.link_drains(usage.link_rate);
+        self.machine.link_drains(usage.link_drain);
         self.snapshot(&usage);
     }
 

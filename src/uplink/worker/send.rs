@@ -13,7 +13,7 @@ const PACE_BYTES: usize = 64 * 1024;
 /// Bytes of an atomic batch after which the hub is to say that it is there, so that a slow link is not taken for a dead one.
 const ANSWER_BYTES: u64 = 16 * 1024;
 
-/// About what a message takes on the wire, without TLS and below.
+/// About what a message takes on the wire, without compression, TLS and below.
 pub(super) fn wire_bytes(message: &Message<'_>) -> u64 {
     /// `LMSG`, blanks, sizes and line ends.
     const FRAME: usize = 20;
@@ -32,6 +32,7 @@ impl Worker {
     /// Sends what the machine orders while the link takes it.
     pub(super) fn fill(&mut self) {
         self.held = None;
+        self.member.volumes(self.link.volumes());
         while let Some(order) = self.machine.next_order(self.now()) {
             if self.link.backlog_bytes() > PACE_BYTES {
                 self.blocked = true;
@@ -68,8 +69,8 @@ impl Worker {
         match self.link.publish(&message) {
             Ok(()) => {
                 self.positions.sent(order.seq, stored.subject.clone());
-                self.member.sent(order.seq, wire_bytes(&message));
-                self.feed(Event::Sent { seq: order.seq, bytes: message.size() as u64 });
+                let bytes = self.member.sent(order.seq, wire_bytes(&message));
+                self.feed(Event::Sent { seq: order.seq, bytes });
                 true
             }
             Err(SendError::TooLarge) => {
