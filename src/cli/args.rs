@@ -70,6 +70,9 @@ pub enum Command {
     Fsck {
         /// The data directory.
         dir: PathBuf,
+        /// File with the key, if it is encrypted.
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<PathBuf>,
     },
     /// Write what is readable of a damaged data directory to a new one.
     Salvage {
@@ -77,6 +80,12 @@ pub enum Command {
         dir: PathBuf,
         /// The new one, which must be empty or not there.
         new: PathBuf,
+        /// File with the key of the damaged one, if it is encrypted.
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<PathBuf>,
+        /// File with a key: the new one is encrypted with it.
+        #[arg(long, value_name = "FILE")]
+        new_key_file: Option<PathBuf>,
     },
     /// Show the whole story in half a minute: sensor, gateway, cut link, kill -9, hub.
     Demo,

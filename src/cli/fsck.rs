@@ -1,16 +1,24 @@
 //! `leafd fsck DIR`: examines a data directory while no daemon runs on it.
 
-use crate::store::{self, Damage, Report};
+use crate::config::secret::Secret;
+use crate::store::{self, Damage, Encryption, Report};
 use std::path::Path;
 
 /// Prints what is there and what is damaged; an error if anything is.
-pub fn run(dir: &Path) -> Result<(), String> {
-    let report = store::examine(dir).map_err(|e| e.to_string())?;
+pub fn run(dir: &Path, key_file: Option<&Path>) -> Result<(), String> {
+    let report = store::examine(dir, key(key_file)?.as_ref()).map_err(|e| e.to_string())?;
     print(&report);
     match report.is_sound() {
         true => Ok(()),
         false => Err(format!("{} is damaged; `leafd salvage {0} NEW` writes what is readable to NEW", dir.display())),
     }
+}
+
+/// The key in a file, if one is named.
+pub(super) fn key(file: Option<&Path>) -> Result<Option<Encryption>, String> {
+    let Some(file) = file else { return Ok(None) };
+    let key = Secret::File { file: file.to_owned() }.read().map_err(|e| e.to_string())?;
+    Ok(Some(Encryption { key: key.into_bytes(), ..Encryption::default() }))
 }
 
 /// One line for each stream and for each damage.

@@ -27,8 +27,10 @@ pub fn main() -> ExitCode {
         Some(Command::Check { offline }) => check::check(&args, *offline),
         Some(Command::Config { command: ConfigCommand::Check { file } }) => config::check(file),
         Some(Command::Config { command: ConfigCommand::Convert { file } }) => config::convert(file),
-        Some(Command::Fsck { dir }) => fsck::run(dir),
-        Some(Command::Salvage { dir, new }) => salvage::run(dir, new),
+        Some(Command::Fsck { dir, key_file }) => fsck::run(dir, key_file.as_deref()),
+        Some(Command::Salvage { dir, new, key_file, new_key_file }) => {
+            salvage::run(dir, key_file.as_deref(), new, new_key_file.as_deref())
+        }
         Some(Command::Demo) => demo::run(),
     };
     match result {

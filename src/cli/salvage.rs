@@ -5,8 +5,9 @@ use crate::store;
 use std::path::Path;
 
 /// Salvages, and prints what was found.
-pub fn run(dir: &Path, new: &Path) -> Result<(), String> {
-    let report = store::salvage(dir, new).map_err(|e| e.to_string())?;
+pub fn run(dir: &Path, key_file: Option<&Path>, new: &Path, new_key_file: Option<&Path>) -> Result<(), String> {
+    let (key, new_key) = (fsck::key(key_file)?, fsck::key(new_key_file)?);
+    let report = store::salvage(dir, key.as_ref(), new, new_key.as_ref()).map_err(|e| e.to_string())?;
     fsck::print(&report);
     println!("what is readable is in {}; start leafd with it as data_dir", new.display());
     Ok(())

@@ -19,6 +19,7 @@ pub mod schedule;
 pub mod secret;
 mod server;
 pub mod shares;
+pub mod store;
 pub mod tls;
 pub mod traffic;
 pub mod units;
@@ -65,6 +66,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Streams.
     pub jetstream: JetStreamConfig,
+    /// How what is stored lies on disk.
+    pub store: store::StoreConfig,
     /// Logging.
     pub log: LogConfig,
     /// Links to hubs, and from other leaf nodes.

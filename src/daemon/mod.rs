@@ -32,6 +32,9 @@ pub enum StartError {
     /// The data directory.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Its key.
+    #[error("[store.encryption]: {0}")]
+    Key(#[from] crate::config::secret::SecretError),
     /// The client listener.
     #[error(transparent)]
     Server(#[from] crate::server::StartError),
@@ -258,6 +261,7 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<&'static str> {
     note("[accounts] jetstream: whether $G has it", old.global_has_streams() != new.global_has_streams());
     note("[limits]", old.limits != new.limits);
     note("[jetstream]", old.jetstream != new.jetstream);
+    note("[store]", old.store != new.store);
     note("[log]", old.log != new.log);
     note("[leaf.listen]", old.leaf.listen.is_some() != new.leaf.listen.is_some());
     if let (Some(old), Some(new)) = (&old.leaf.listen, &new.leaf.listen) {

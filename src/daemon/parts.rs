@@ -78,7 +78,8 @@ impl Parts {
             domain: config.jetstream.enabled.then(|| config.domain()),
             jetstream: config.jetstream.enabled,
         };
-        let store = Store::open(&config.data_dir, StoreOptions::default())?;
+        let encryption = config.store.encryption.as_ref().map(|encryption| encryption.read()).transpose()?;
+        let store = Store::open(&config.data_dir, StoreOptions { encryption, ..StoreOptions::default() })?;
         tracing::info!("Store Directory: \"{}\"", config.data_dir.display());
         let system = config.authorization.as_ref().and_then(system_account);
         let accounts = Accounts::new(system.as_deref());

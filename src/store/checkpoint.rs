@@ -14,6 +14,7 @@ use super::subjects::Subjects;
 use super::table::Table;
 use super::tombstones::{Mark, Tomb};
 use super::varint::{self, Cursor};
+use super::vault::{self, Kind};
 use super::{StoreError, SubjectInfo};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -113,14 +114,14 @@ impl Due {
 }
 
 /// Takes the checkpoint of all that is in the segments; to be called when a new one is about to begin.
-pub(super) fn take(state: &mut State) {
-    let Some(bytes) = encode(state) else { return };
+pub(super) fn take(state: &mut State, place: &Place) {
+    let Some(bytes) = encode(state, place) else { return };
     let mut gone = std::mem::take(&mut state.checkpoint.gone);
     gone.extend(state.checkpoint.taken.take().into_iter().flat_map(|taken| taken.gone));
     state.checkpoint.taken = Some(Taken { bytes, gone });
 }
 
-fn encode(state: &mut State) -> Option<Vec<u8>> {
+fn encode(state: &mut State, place: &Place) -> Option<Vec<u8>> {
     let last = state.segments.back()?.last;
     // What is staged is in the books already, and must be left out.
     let mut staged: HashMap<&str, (Option<u64>, u64)> = HashMap::new();
@@ -147,7 +148,7 @@ fn encode(state: &mut State) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(state.subjects.len() * 16 + 1024);
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
-    frame::push(&mut out, UNSALTED, |out| numbers.encode(out));
+    push(place, &mut out, |out| numbers.encode(out));
     let (mut piece, mut before) = (Vec::new(), String::new());
     state.subjects.each::<()>(">", |subject, mut info| {
         if let Some((last, n)) = staged.get(subject) {
@@ -160,17 +161,21 @@ fn encode(state: &mut State) -> Option<Vec<u8>> {
         varint::put(&mut piece, info.count);
         before.clear();
         if piece.len() >= PIECE {
-            frame::push(&mut out, UNSALTED, |out| out.append(&mut piece));
+            push(place, &mut out, |out| out.append(&mut piece));
         } else {
             before.push_str(subject);
         }
         ControlFlow::Continue(())
     });
     if !piece.is_empty() {
-        frame::push(&mut out, UNSALTED, |out| out.append(&mut piece));
+        push(place, &mut out, |out| out.append(&mut piece));
     }
-    frame::push(&mut out, UNSALTED, |out| out.extend_from_slice(END));
+    push(place, &mut out, |out| out.extend_from_slice(END));
     Some(out)
+}
+
+fn push(place: &Place, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    vault::push(place.vault.as_ref(), Kind::Hint, out, write);
 }
 
 /// Puts the checkpoint in the place of the one before.
@@ -192,16 +197,18 @@ pub(super) fn read(place: &Place) -> Option<(Checkpoint, Subjects, Due)> {
         return None;
     }
     let Parsed::Whole(body, used) = frame::parse(&bytes[HEADER..], UNSALTED) else { return None };
-    let numbers = Checkpoint::decode(body)?;
+    let open = |body| vault::open_body(place.vault.as_ref(), Kind::Hint, body);
+    let numbers = Checkpoint::decode(&open(body)?)?;
     let mut subjects = Subjects::default();
     let mut at = HEADER + used;
     loop {
         let Parsed::Whole(body, used) = frame::parse(&bytes[at..], UNSALTED) else { return None };
         at += used;
-        if body == END {
+        let body = open(body)?;
+        if *body == *END {
             return Some((numbers, subjects, Due { size: bytes.len() as u64, ..Due::default() }));
         }
-        let mut cursor = Cursor(body);
+        let mut cursor = Cursor(&body);
         let mut name = String::new();
         while !cursor.0.is_empty() {
             cursor.name(&mut name)?;

@@ -7,8 +7,9 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-/// Format of the files of this version.
+/// Format of the files of this version: 1, and of an encrypted directory 2.
 const VERSION: u32 = 1;
+const ENCRYPTED: u32 = 2;
 const VERSION_FILE: &str = "store.version";
 const LOCK_FILE: &str = "store.lock";
 
@@ -18,7 +19,7 @@ pub(super) struct Lock {
 }
 
 /// Creates the directory if need be, checks that it is ours and not newer, and locks it.
-pub(super) fn take(dir: &Path) -> Result<Lock, StoreError> {
+pub(super) fn take(dir: &Path, encrypted: bool) -> Result<Lock, StoreError> {
     create(dir).map_err(|e| StoreError::io("create the data directory", dir, e))?;
     let version = dir.join(VERSION_FILE);
     let known = fs::read_to_string(&version);
@@ -38,7 +39,8 @@ pub(super) fn take(dir: &Path) -> Result<Lock, StoreError> {
         .and_then(|()| writeln!(lock.file, "{}", std::process::id()));
     match known {
         Ok(text) => check_version(dir, &text)?,
-        Err(_) => write_version(dir).map_err(|e| StoreError::io("write", &version, e))?,
+        Err(_) => write_version(dir, if encrypted { ENCRYPTED } else { VERSION })
+            .map_err(|e| StoreError::io("write", &version, e))?,
     }
     Ok(lock)
 }
@@ -77,16 +79,21 @@ fn lock_or_tell(mut lock: fs::File, dir: &Path) -> Result<Lock, StoreError> {
 fn check_version(dir: &Path, text: &str) -> Result<(), StoreError> {
     match text.trim().parse() {
         Ok(VERSION) => Ok(()),
-        Ok(found) => Err(StoreError::Newer { path: dir.to_owned(), found, known: VERSION }),
+        // Nothing can be read without its key, which must not be made anew.
+        Ok(ENCRYPTED) if !dir.join("store.key").exists() && dir.join("state.log").exists() => {
+            Err(StoreError::KeyLost { path: dir.join("store.key") })
+        }
+        Ok(ENCRYPTED) => Ok(()),
+        Ok(found) => Err(StoreError::Newer { path: dir.to_owned(), found, known: ENCRYPTED }),
         Err(_) => Err(StoreError::Foreign { path: dir.to_owned(), found: VERSION_FILE.to_owned() }),
     }
 }
 
 /// By way of a new name, so that a power cut leaves it whole or not there at all.
-fn write_version(dir: &Path) -> std::io::Result<()> {
+fn write_version(dir: &Path, version: u32) -> std::io::Result<()> {
     let new = dir.join("store.version.new");
     let mut file = fs::File::create(&new)?;
-    writeln!(file, "{VERSION}")?;
+    writeln!(file, "{version}")?;
     file.sync_all()?;
     fs::rename(&new, dir.join(VERSION_FILE))?;
     fs::File::open(dir)?.sync_all()
@@ -115,12 +122,12 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         let mode = |dir: &Path| fs::metadata(dir).expect("there").permissions().mode() & 0o777;
         let new = root.path().join("a/b");
-        take(&new).expect("made");
+        take(&new, false).expect("made");
         assert_eq!(mode(&new) & 0o007, 0, "{:o}", mode(&new));
         let old = root.path().join("old");
         fs::create_dir(&old).expect("made");
         fs::set_permissions(&old, fs::Permissions::from_mode(0o711)).expect("set");
-        take(&old).expect("taken");
+        take(&old, false).expect("taken");
         assert_eq!(mode(&old), 0o711);
     }
 }

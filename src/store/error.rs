@@ -42,6 +42,38 @@ pub enum StoreError {
         /// The newest that is known.
         known: u32,
     },
+    /// Encrypted, and no key is configured.
+    #[error("{path}: the data directory is encrypted; set key in [store.encryption] (for fsck and salvage: --key-file)", path = path.display())]
+    NoKey {
+        /// The file with the wrapped key.
+        path: PathBuf,
+    },
+    /// The key is too short.
+    #[error(
+        "[store.encryption] key: at least {0} bytes are needed, since it is used as it is; `openssl rand -hex 32` makes a good one"
+    )]
+    ShortKey(usize),
+    /// Another key.
+    #[error("{path} does not open with this key: configure the one that the data directory was made with, or that as previous_key to change it; nothing was changed", path = path.display())]
+    WrongKey {
+        /// The file with the wrapped key.
+        path: PathBuf,
+    },
+    /// The file with the wrapped key is gone or damaged.
+    #[error("{path} is missing or damaged: without it nothing in the data directory can be read; restore it from a backup", path = path.display())]
+    KeyLost {
+        /// The file with the wrapped key.
+        path: PathBuf,
+    },
+    /// A key is configured, but what is there is not encrypted.
+    #[error("{path} is not encrypted, and stays so: `leafd salvage {path} NEW --new-key-file FILE` writes an encrypted copy, with which leafd can then be started; or take [store.encryption] away", path = path.display())]
+    NotEncrypted {
+        /// The directory, or a segment in it.
+        path: PathBuf,
+    },
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers, without which nothing can be encrypted")]
+    NoRandom,
     /// A record whose checksum is wrong.
     #[error("sequence {seq} of {log} is damaged on disk; the rest is readable")]
     Damaged {

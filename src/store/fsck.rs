@@ -12,6 +12,7 @@ use super::segment::{CHUNK, Segment};
 use super::state_log;
 use super::table::Builder;
 use super::tombstones::{Removals, Tombstones};
+use super::vault::{self, Encryption};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,13 +66,11 @@ impl Report {
 /// Examines the data directory.
 ///
 /// # Errors
-/// It is in use, not ours, of a newer format, or cannot be read.
-pub fn examine(dir: &Path) -> Result<Report, StoreError> {
+/// It is in use, not ours, of a newer format, encrypted with another key than `key`, or cannot be read.
+pub fn examine(dir: &Path, key: Option<&Encryption>) -> Result<Report, StoreError> {
     let _lock = dir::hold(dir)?;
-    let disk: Arc<dyn Disk> = Arc::new(ReadOnlyDisk);
     let mut report = Report::default();
-    let state = Place { disk: disk.clone(), dir: dir.to_owned(), salt: 0 };
-    let state = Place { salt: salt::read(&state).unwrap_or_default(), ..state };
+    let state = place_of(Arc::new(ReadOnlyDisk), dir, key)?;
     let (values, walk) = state_log::read(&state)?;
     report.state_keys = values.len();
     report.damage.extend(damaged_bytes(state_log::path(&state), &walk));
@@ -80,6 +79,13 @@ pub fn examine(dir: &Path) -> Result<Report, StoreError> {
         report.logs.push(log(&place, id)?);
     }
     Ok(report)
+}
+
+/// A data directory on a disk.
+pub(super) fn place_of(disk: Arc<dyn Disk>, dir: &Path, key: Option<&Encryption>) -> Result<Place, StoreError> {
+    let place = Place { disk, dir: dir.to_owned(), salt: 0, vault: None };
+    let vault = vault::unlock(&place, key)?;
+    Ok(Place { salt: salt::read(&place).unwrap_or_default(), vault, ..place })
 }
 
 /// The names of the logs.
@@ -203,7 +209,7 @@ mod tests {
     use std::fs;
 
     fn fill(dir: &Path) {
-        let store = Store::open(dir, StoreOptions { segment_bytes: 4000 }).expect("opens");
+        let store = Store::open(dir, StoreOptions { segment_bytes: 4000, encryption: None }).expect("opens");
         let log = store.create_log("s", LogOptions::default()).expect("creates");
         for n in 0..200 {
             let payload = format!("payload {n}");
@@ -228,11 +234,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (dir, new) = (folder.path().join("data"), folder.path().join("new"));
         fill(&dir);
-        let report = examine(&dir).expect("examined");
+        let report = examine(&dir, None).expect("examined");
         assert!(report.is_sound(), "{report:?}");
         let log = &report.logs[0];
         assert_eq!((log.records, log.sequences.clone(), report.state_keys), (198, Some(1..=200), 1));
-        let place = Place { disk: Arc::new(ReadOnlyDisk), dir: dir.join("streams/s"), salt: 0 };
+        let place = Place { disk: Arc::new(ReadOnlyDisk), dir: dir.join("streams/s"), salt: 0, vault: None };
         let bases = bases(&place).expect("listed");
         assert!(bases.len() > 2);
         // A record in the middle, the last one of a segment, and a header.
@@ -241,23 +247,23 @@ mod tests {
         let len = fs::metadata(&second).expect("there").len() as usize;
         flip(&second, len - 3);
         flip(&second, 3);
-        let report = examine(&dir).expect("examined");
+        let report = examine(&dir, None).expect("examined");
         let lost: Vec<_> = report.logs[0].damage.iter().filter_map(|damage| damage.lost.clone()).collect();
         assert_eq!(lost.len(), 2, "{report:?}");
         assert!(lost[0].clone().count() == 1 && lost[1] == (bases[2] - 1..=bases[2] - 1), "{report:?}");
         assert_eq!((report.logs[0].damage.len(), report.logs[0].records), (3, 196), "{report:?}");
 
-        let found = salvage(&dir, &new).expect("salvaged");
+        let found = salvage(&dir, None, &new, None).expect("salvaged");
         assert_eq!(found.logs[0].damage, report.logs[0].damage);
-        assert!(salvage(&dir, &new).is_err(), "it is not empty any more");
-        assert!(examine(&new).expect("examined").is_sound());
+        assert!(salvage(&dir, None, &new, None).is_err(), "it is not empty any more");
+        assert!(examine(&new, None).expect("examined").is_sound());
         let store = Store::open(&new, StoreOptions::default()).expect("opens");
         let log = store.open_log("s", LogOptions::default()).expect("opens");
         let state = log.state();
         assert_eq!((state.msgs, state.first_seq, state.last_seq), (196, 1, 200));
         assert_eq!(log.read(*lost[0].start()).expect("readable"), None);
         assert_eq!(store.state().get("key").as_deref(), Some(&b"value"[..]));
-        assert!(matches!(examine(&new), Err(StoreError::Locked { .. })), "it is in use");
+        assert!(matches!(examine(&new, None), Err(StoreError::Locked { .. })), "it is in use");
     }
 
     #[test]
@@ -270,7 +276,7 @@ mod tests {
             let whole = fs::read(&file).expect("readable");
             flip(&file, fastrand::Rng::with_seed(seed).usize(..whole.len()));
             // The end of a log that grows may always be an unfinished write.
-            let report = examine(&dir).expect("examined");
+            let report = examine(&dir, None).expect("examined");
             let shorter = report.state_keys == 0 || report.logs[0].records == 200;
             assert!(!report.is_sound() || shorter, "seed {seed} in {}", file.display());
             fs::write(&file, &whole).expect("written");

@@ -46,7 +46,7 @@ pub fn records(data: &[u8]) {
         }
     }
     let mut unpacked = Vec::new();
-    if let Some(head) = unit::unpack(data, &mut unpacked) {
+    if let Some(head) = unit::unpack(data, &Coding::default(), &mut unpacked) {
         let (mut at, mut last) = (0, head.first - u64::from(head.first > 0));
         while let Some((view, used)) = unit::next(&unpacked[at..]) {
             assert!(last <= view.seq, "sequences ascend");
@@ -76,7 +76,7 @@ pub fn recovery(data: &[u8]) {
 
 /// Opens the store and its log; its records, and the sequence of a new one if `append` says so and there is room for it.
 fn open(disk: &SimDisk, append: bool) -> Option<(Records, Option<u64>)> {
-    let options = StoreOptions { segment_bytes: 2000 };
+    let options = StoreOptions { segment_bytes: 2000, encryption: None };
     let store = Store::on_disk(Arc::new(disk.clone()), Path::new(DIR), options, None, Clock::of_the_machine()).ok()?;
     let log = store.open_log("s", LogOptions::default()).ok()?;
     let found = all(&log);
@@ -135,7 +135,9 @@ impl<'a> Script<'a> {
                     staged.finish(Vec::new(), self.salt);
                     match self.salt {
                         UNSALTED => append(&segment, &staged.buffer),
-                        salt => append(&segment, &Packer::default().pack(&staged, &Coding { salt }).buffer),
+                        salt => {
+                            append(&segment, &Packer::default().pack(&staged, &Coding { salt, key: None }, true).buffer)
+                        }
                     }
                 }
                 3 if step < 128 => {
@@ -195,7 +197,7 @@ impl<'a> Script<'a> {
         header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
         self.salt = if base % 2 == 0 { 9 } else { UNSALTED };
         if base % 2 == 0 {
-            header = segment::header(base, &Coding { salt: 9 });
+            header = segment::header(base, &Coding { salt: 9, key: None });
         }
         file.write_at(&header, 0).expect("in memory");
         file

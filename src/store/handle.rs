@@ -9,6 +9,7 @@ use super::log::{Inner, Log, LogOptions, Storage};
 use super::recovery::{self, Opened};
 use super::reserve::Reserve;
 use super::salt;
+use super::vault::{self, Encryption};
 use super::{StateLog, StoreError};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,11 +20,13 @@ use std::thread::{self, JoinHandle};
 pub struct StoreOptions {
     /// A segment is sealed when it would grow beyond this, bytes.
     pub segment_bytes: u64,
+    /// Whether it is encrypted, and with what.
+    pub encryption: Option<Encryption>,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        StoreOptions { segment_bytes: 16 << 20 }
+        StoreOptions { segment_bytes: 16 << 20, encryption: None }
     }
 }
 
@@ -43,9 +46,11 @@ impl Store {
     /// Opens or creates the store in `dir`, takes its lock, reads the state log and starts the commit thread.
     ///
     /// # Errors
-    /// The directory cannot be used: in use, foreign, newer, unreadable.
+    /// The directory cannot be used: in use, foreign, newer, unreadable, encrypted with another key.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Store, StoreError> {
-        let lock = dir::take(dir)?;
+        let encryption = options.encryption.as_ref();
+        encryption.map_or(Ok(()), Encryption::check)?;
+        let lock = dir::take(dir, encryption.is_some())?;
         Self::on_disk(Arc::new(RealDisk), dir, options, Some(lock), Clock::of_the_machine())
     }
 
@@ -57,8 +62,9 @@ impl Store {
         lock: Option<Lock>,
         clock: Clock,
     ) -> Result<Store, StoreError> {
-        let place = Place { disk, dir: dir.to_owned(), salt: 0 };
-        let place = Place { salt: salt::take(&place), ..place };
+        let place = Place { disk, dir: dir.to_owned(), salt: 0, vault: None };
+        let vault = vault::unlock(&place, options.encryption.as_ref())?;
+        let place = Place { salt: salt::take(&place), vault, ..place };
         let streams = dir.join("streams");
         place.disk.create_dir(&streams).map_err(|e| StoreError::io("create", &streams, e))?;
         let shared = Arc::new(Shared::new(options.segment_bytes, clock, Reserve::new(place.clone())));
@@ -125,7 +131,7 @@ impl Store {
         let dir = self.0.place.dir.join("streams").join(id);
         match storage {
             Storage::File => Place { dir, ..self.0.place.clone() },
-            Storage::Memory => Place { disk: Arc::new(MemoryDisk), dir, ..self.0.place.clone() },
+            Storage::Memory => Place { disk: Arc::new(MemoryDisk), dir, vault: None, ..self.0.place.clone() },
         }
     }
 

@@ -10,6 +10,7 @@ use super::io::Place;
 use super::segment::CHUNK;
 use super::table::Table;
 use super::varint::{self, Cursor};
+use super::vault::{self, Kind};
 use std::io;
 use std::path::PathBuf;
 
@@ -49,8 +50,9 @@ pub(super) fn write(place: &Place, summary: &Summary, table: &Table) -> Result<u
     let mut out = Vec::with_capacity(table.rows.len() * 4 + 1024);
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
-    frame::push(&mut out, UNSALTED, |out| summary.encode(out));
-    frame::push(&mut out, UNSALTED, |out| table.encode(summary.base, out));
+    let sealer = place.vault.as_ref();
+    vault::push(sealer, Kind::Hint, &mut out, |out| summary.encode(out));
+    vault::push(sealer, Kind::Hint, &mut out, |out| table.encode(summary.base, out));
     let path = path(place, summary.base);
     let failed = |e| StoreError::io("write", &path, e);
     // Nothing of an earlier one must be left in it, should the power go.
@@ -71,7 +73,10 @@ pub(super) fn summary(place: &Place, base: u64) -> Option<Summary> {
         file.read_full(&mut bytes, 0).ok()?;
     }
     match frame::parse(body(&bytes)?, UNSALTED) {
-        Parsed::Whole(body, _) => Summary::decode(body).filter(|summary| summary.base == base),
+        Parsed::Whole(body, _) => {
+            let body = vault::open_body(place.vault.as_ref(), Kind::Hint, body)?;
+            Summary::decode(&body).filter(|summary| summary.base == base)
+        }
         Parsed::Short(_) | Parsed::Bad => None,
     }
 }
@@ -81,7 +86,7 @@ pub(super) fn table(place: &Place, base: u64) -> Option<Table> {
     let bytes = place.disk.open(&path(place, base), false).ok()?.read_all().ok()?;
     let Parsed::Whole(_, used) = frame::parse(body(&bytes)?, UNSALTED) else { return None };
     match frame::parse(&body(&bytes)?[used..], UNSALTED) {
-        Parsed::Whole(body, _) => Table::decode(base, body),
+        Parsed::Whole(body, _) => Table::decode(base, &vault::open_body(place.vault.as_ref(), Kind::Hint, body)?),
         Parsed::Short(_) | Parsed::Bad => None,
     }
 }

@@ -1,5 +1,6 @@
 //! The disk under the store, as far as the store uses it: passed in, so that tests can cut its power.
 
+use super::vault::Vault;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -255,4 +256,6 @@ pub(super) struct Place {
     pub dir: PathBuf,
     /// With which the checksums of new segments begin.
     pub salt: u32,
+    /// The keys, if it is encrypted.
+    pub vault: Option<Arc<Vault>>,
 }

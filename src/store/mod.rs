@@ -47,6 +47,7 @@ mod tests;
 mod tombstones;
 mod unit;
 mod varint;
+mod vault;
 mod writer;
 
 pub use commit::{Commit, StoreStats};
@@ -60,3 +61,4 @@ pub use record::{Record, Stored};
 pub use salvage::salvage;
 pub use state_log::{Change, StateLog};
 pub use subjects::SubjectInfo;
+pub use vault::{Cipher, Encryption};

@@ -1,32 +1,35 @@
 //! Writing what can be read of a data directory into a new one.
 
 use super::fsck::{self, Report};
-use super::io::{Disk, Place, ReadOnlyDisk, RealDisk};
+use super::io::{Place, ReadOnlyDisk, RealDisk};
 use super::scanner::Item;
 use super::segment::{CHUNK, Segment};
 use super::tombstones::{Tomb, Tombstones};
+use super::vault::Encryption;
 use super::writer::Writer;
-use super::{Change, Store, StoreError, StoreOptions, dir, salt, state_log};
+use super::{Change, Store, StoreError, StoreOptions, dir, state_log};
 use std::path::Path;
 use std::sync::Arc;
 
 /// Writes all that can be read in `from` to the new directory `to`: records with their sequences, times and removals, and the
-/// state. Returns what was found in `from`, as [`super::examine`] does.
+/// state; the new one is encrypted with `new_key`, if there is one. Returns what was found in `from`, as [`super::examine`] does.
 ///
 /// # Errors
 /// `from` cannot be examined, or `to` is not empty or cannot be written.
-pub fn salvage(from: &Path, to: &Path) -> Result<Report, StoreError> {
-    let report = fsck::examine(from)?;
+pub fn salvage(
+    from: &Path,
+    key: Option<&Encryption>,
+    to: &Path,
+    new_key: Option<&Encryption>,
+) -> Result<Report, StoreError> {
+    let report = fsck::examine(from, key)?;
     let _lock = dir::hold(from)?;
-    let store = Store::open(to, StoreOptions::default())?;
+    let store = Store::open(to, StoreOptions { encryption: new_key.cloned(), ..StoreOptions::default() })?;
     if !store.log_ids()?.is_empty() || !store.state().scan("").is_empty() {
         return Err(StoreError::Foreign { path: to.to_owned(), found: "a store that is not empty".into() });
     }
-    let place = |disk: Arc<dyn Disk>, dir: &Path| {
-        let place = Place { disk, dir: dir.to_owned(), salt: 0 };
-        Place { salt: salt::read(&place).unwrap_or_default(), ..place }
-    };
-    let (old, new) = (place(Arc::new(ReadOnlyDisk), from), place(Arc::new(RealDisk), to));
+    let old = fsck::place_of(Arc::new(ReadOnlyDisk), from, key)?;
+    let new = fsck::place_of(Arc::new(RealDisk), to, new_key)?;
     let (values, _) = state_log::read(&old)?;
     let changes = values.into_iter().map(|(key, value)| Change::Put(key, value)).collect();
     store.state().write(changes).wait()?;

@@ -106,7 +106,7 @@ impl Scanner {
                 return Ok(None);
             }
             let step = match frame::parse(&self.buffer[self.at..], self.coding.salt) {
-                Parsed::Whole(body, used) => step(body, used, self.after, &mut self.unpacked),
+                Parsed::Whole(body, used) => step(body, used, self.after, &self.coding, &mut self.unpacked),
                 Parsed::Short(wanted) if position + wanted as u64 <= self.end => {
                     self.fill(wanted)?;
                     continue;
@@ -174,12 +174,14 @@ impl Scanner {
 }
 
 /// What the frame with this `body` is; a unit is unpacked. Sequences ascend; what does not is left of an older write.
-fn step(body: &[u8], used: usize, after: u64, unpacked: &mut Vec<u8>) -> Step {
+fn step(body: &[u8], used: usize, after: u64, coding: &Coding, unpacked: &mut Vec<u8>) -> Step {
     if let Some(view) = record::view(body) {
-        return if view.seq > after && view.seq < u64::MAX { Step::Whole(used, view.seq) } else { Step::Bad };
+        // One that is not sealed where all are is not ours.
+        let fits = view.seq > after && view.seq < u64::MAX && coding.key.is_none();
+        return if fits { Step::Whole(used, view.seq) } else { Step::Bad };
     }
     if let Some(head) = unit::head(body) {
-        return match head.first > after && head.last < u64::MAX && unit::unpack(body, unpacked).is_some() {
+        return match head.first > after && head.last < u64::MAX && unit::unpack(body, coding, unpacked).is_some() {
             true => Step::Unit(used, head),
             false => {
                 unpacked.clear();

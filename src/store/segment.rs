@@ -7,7 +7,7 @@
 use super::StoreError;
 use super::bits::Bits;
 use super::coding::Coding;
-use super::frame::{u32_at, u64_at};
+use super::frame::{UNSALTED, u32_at, u64_at};
 use super::index::{self, Summary};
 use super::io::{DiskFile, Place};
 use super::record;
@@ -26,6 +26,8 @@ const HEADER_2: u64 = 24;
 const MAGIC: &[u8; 8] = b"leafdseg";
 /// Of the format; 1 had no removals among the records, and no zeros behind them; 2 no salt, and no units.
 const VERSION: u32 = 3;
+/// Flag: its records are sealed.
+const SEALED: u32 = 1;
 /// One search point for about so many bytes.
 const STRIDE: u64 = 8 * 1024;
 /// Of a segment that reaches over more sequences it is not noted which of them it does not have.
@@ -82,7 +84,7 @@ pub(super) fn file_name(base: u64) -> String {
 }
 
 /// What a segment that begins at `base` begins with: magic, version (u32), base (u64), CRC-32 of these, by which any version sees
-/// that it is a newer one; then salt and flags (u32 each, no flags so far), and the CRC-32 of these.
+/// that it is a newer one; then salt and flags (u32 each), and the CRC-32 of these.
 pub(super) fn header(base: u64, coding: &Coding) -> Vec<u8> {
     let mut header = Vec::with_capacity(HEADER as usize);
     header.extend_from_slice(MAGIC);
@@ -90,20 +92,28 @@ pub(super) fn header(base: u64, coding: &Coding) -> Vec<u8> {
     header.extend_from_slice(&base.to_le_bytes());
     header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
     header.extend_from_slice(&coding.salt.to_le_bytes());
-    header.extend_from_slice(&0u32.to_le_bytes());
+    header.extend_from_slice(&if coding.key.is_some() { SEALED } else { 0 }.to_le_bytes());
     header.extend_from_slice(&crc32fast::hash(&header[HEADER_2 as usize..]).to_le_bytes());
     header
 }
 
-/// What a header says: where the records begin, and how they are made, or that it is of a newer version; `None` if it is damaged.
-fn read_header(header: &[u8], base: u64) -> Option<Result<(u64, Coding), u32>> {
+/// What a header says.
+struct Header {
+    /// Where the records begin.
+    start: u64,
+    salt: u32,
+    sealed: bool,
+}
+
+/// Reads a header; an error names a newer version, `None` means that it is damaged.
+fn read_header(header: &[u8], base: u64) -> Option<Result<Header, u32>> {
     let (common, rest) = header.split_at_checked(HEADER_2 as usize)?;
     let sound = common[..8] == *MAGIC && u32_at(common, 20) == Some(crc32fast::hash(&common[..20]));
     match u32_at(common, 8).filter(|_| sound && u64_at(common, 12) == Some(base))? {
-        1 | 2 => Some(Ok((HEADER_2, Coding::default()))),
+        1 | 2 => Some(Ok(Header { start: HEADER_2, salt: UNSALTED, sealed: false })),
         VERSION => {
             let salt = u32_at(rest, 0).filter(|_| u32_at(rest, 8) == rest.get(..8).map(crc32fast::hash))?;
-            Some(Ok((HEADER, Coding { salt })))
+            Some(Ok(Header { start: HEADER, salt, sealed: u32_at(rest, 4)? & SEALED > 0 }))
         }
         newer => Some(Err(newer)),
     }
@@ -122,7 +132,7 @@ impl Segment {
         let failed = |error| StoreError::io("create", &path, error);
         let file = place.disk.open(&path, true).map_err(failed)?;
         file.truncate(0).map_err(failed)?;
-        let coding = Coding { salt: place.salt };
+        let coding = Coding::new(place, base, place.salt)?;
         file.write_at(&header(base, &coding), 0).map_err(failed)?;
         Ok(Segment::new(base, file, path, HEADER, coding))
     }
@@ -135,13 +145,21 @@ impl Segment {
         let mut header = [0; HEADER as usize];
         let read = file.read_full(&mut header, 0).map_err(failed)?;
         match read_header(&header[..read], base) {
-            Some(Ok((start, coding))) => return Ok(Some(Segment::new(base, file, path, start, coding))),
+            Some(Ok(Header { start, salt, sealed })) => {
+                // A folder that was put here from elsewhere.
+                let coding = match (sealed, &place.vault) {
+                    (true, None) => return Err(StoreError::NoKey { path }),
+                    (false, Some(_)) => return Err(StoreError::NotEncrypted { path }),
+                    _ => Coding::new(place, base, salt)?,
+                };
+                return Ok(Some(Segment::new(base, file, path, start, coding)));
+            }
             Some(Err(found)) => return Err(StoreError::Newer { path, found, known: VERSION }),
             None => {}
         }
         // Without records it is an unfinished creation; with them, only the header is damaged, and the rest says enough.
         let bytes = file.read_all().map_err(failed)?;
-        let guesses = [(HEADER, Coding { salt: place.salt }), (HEADER_2, Coding::default())];
+        let guesses = [(HEADER, Coding::new(place, base, place.salt)?), (HEADER_2, Coding::default())];
         let found = guesses.into_iter().find(|(_, coding)| record::find(&bytes, coding.salt, base - 1).is_some());
         let Some((start, coding)) = found else { return Ok(None) };
         tracing::error!("{}: the header is damaged; the records are kept", path.display());
@@ -180,7 +198,9 @@ impl Segment {
             place.disk.open(&path, false).ok().filter(|file| file.size().is_ok_and(|size| size == summary.len))?;
         let mut header = [0; HEADER as usize];
         let read = file.read_full(&mut header, 0).ok()?;
-        let (start, coding) = read_header(&header[..read], base)?.ok()?;
+        let Header { start, salt, .. } =
+            read_header(&header[..read], base)?.ok().filter(|header| header.sealed == place.vault.is_some())?;
+        let coding = Coding::new(place, base, salt).ok()?;
         let Summary { last, records, len, last_time, points, .. } = summary;
         let times = points.iter().map(|point| point.2).collect();
         let points = points.into_iter().map(|point| (point.0, point.1)).collect();

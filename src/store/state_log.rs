@@ -4,13 +4,14 @@
 //! there as a whole or not at all. The file holds all frames ever written; when most of it is out of date, a new one with the present values takes its place.
 
 use super::commit::{Commit, Shared};
-use super::frame::{self, UNSALTED, u32_at};
+use super::frame::{self, u32_at};
 use super::io::{DiskFile, Place};
+use super::vault::{self, Kind};
 use super::{StoreError, commit};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Below this size the file is never rewritten.
@@ -54,7 +55,7 @@ impl StateLog {
         let failed = |e| StoreError::io("open", &path, e);
         let file = place.disk.open(&path, true).map_err(failed)?;
         place.disk.sync_dir(&place.dir).map_err(failed)?;
-        let (values, walk) = read_file(&file, &path)?;
+        let (values, walk) = read_file(&file, &place)?;
         let at = walk.end;
         let live = values.iter().map(|(k, v)| size(k, v)).sum();
         let inner =
@@ -132,11 +133,11 @@ impl StateLog {
             }
             let taken = std::mem::take(&mut inner.staged);
             let mut staged = Vec::new();
-            frame::push(&mut staged, UNSALTED, |out| {
+            vault::push(self.place.vault.as_ref(), Kind::State, &mut staged, |out| {
                 taken.iter().for_each(|(key, value)| encode(out, key, value.as_ref()))
             });
             let grown = inner.len + staged.len() as u64;
-            let snapshot = (grown > COMPACT_ABOVE && grown > 4 * inner.live).then(|| inner.snapshot());
+            let snapshot = (grown > COMPACT_ABOVE && grown > 4 * inner.live).then(|| inner.snapshot(&self.place));
             (taken, staged, std::mem::take(&mut inner.waiting), inner.file.clone(), inner.len, snapshot)
         };
         let append = || {
@@ -204,10 +205,10 @@ impl Inner {
         self.staged.insert(key, value);
     }
 
-    fn snapshot(&self) -> Vec<u8> {
+    fn snapshot(&self, place: &Place) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.live as usize + 64);
         for (key, value) in &self.values {
-            frame::push(&mut out, UNSALTED, |out| encode(out, key, Some(value)));
+            vault::push(place.vault.as_ref(), Kind::State, &mut out, |out| encode(out, key, Some(value)));
         }
         out
     }
@@ -217,16 +218,25 @@ impl Inner {
 pub(super) fn read(place: &Place) -> Result<(BTreeMap<String, Bytes>, frame::Walk), StoreError> {
     let path = path(place);
     match place.disk.open(&path, false) {
-        Ok(file) => read_file(&file, &path),
+        Ok(file) => read_file(&file, place),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Default::default()),
         Err(e) => Err(StoreError::io("open", &path, e)),
     }
 }
 
-fn read_file(file: &Arc<dyn DiskFile>, path: &Path) -> Result<(BTreeMap<String, Bytes>, frame::Walk), StoreError> {
+fn read_file(file: &Arc<dyn DiskFile>, place: &Place) -> Result<(BTreeMap<String, Bytes>, frame::Walk), StoreError> {
+    let path = &path(place);
     let bytes = file.read_all().map_err(|e| StoreError::io("read", path, e))?;
-    let mut values = BTreeMap::new();
-    let walk = frame::each(&bytes, path, |_, body| apply(&mut values, body));
+    let (mut values, mut foreign) = (BTreeMap::new(), Vec::new());
+    let mut walk =
+        frame::each(&bytes, path, |at, body| match vault::open_body(place.vault.as_ref(), Kind::State, body) {
+            Some(body) => apply(&mut values, &body),
+            None => foreign.push(at..at + frame::PREFIX + body.len()),
+        });
+    if !foreign.is_empty() {
+        tracing::error!("{}: {} frames were not written with this key and are left out", path.display(), foreign.len());
+        walk.damaged.append(&mut foreign);
+    }
     if walk.end < bytes.len() {
         tracing::info!("{}: {} bytes of an unfinished write are left out", path.display(), bytes.len() - walk.end);
     }

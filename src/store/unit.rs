@@ -3,18 +3,25 @@
 //!
 //! A unit is a frame among those of records: kind (u8), flags (u16), length of the records (u32), first and last sequence
 //! (u64 each), then the records: each its length (u32) and its body, all of them compressed with S2. Kind and sequence stand
-//! where a record has them, so that a search behind damage finds both. A unit holds records of one commit, and at most
+//! where a record has them, so that a search behind damage finds both. In an encrypted directory all records lie in units, and
+//! what follows the head is sealed together with it: nonce, ciphertext, tag. A unit holds records of one commit, and at most
 //! [`SIZE`] bytes unless it is a single record: reading one record unpacks no more than that.
 
 use super::coding::Coding;
 use super::frame::{self, u16_at, u32_at, u64_at};
-use super::log::Staged;
+use super::log::{Entry, Staged};
 use super::record::{self, View};
+use super::vault::{self, FileKey};
+use std::borrow::Cow;
 
 /// First byte of the body.
 pub(super) const KIND: u8 = 8;
 /// The records are compressed.
 const COMPRESSED: u16 = 1;
+/// The records are sealed.
+const SEALED: u16 = 2;
+/// Most bytes that a unit adds to its records.
+pub(super) const ADDED: usize = frame::PREFIX + HEAD + vault::OVERHEAD + LENGTH;
 /// Bytes before the records.
 const HEAD: usize = 23;
 /// A unit is closed when its records have this length. With sensor readings of 150 bytes 8 KB give a ratio of 3.5, 64 KB one of
@@ -48,26 +55,31 @@ pub(super) fn head(body: &[u8]) -> Option<Head> {
     }
     let (flags, length) = (u16_at(body, 1)?, u32_at(body, 3)? as usize);
     let (first, last) = (u64_at(body, 7)?, u64_at(body, 15)?);
-    let fits = flags & !COMPRESSED == 0 && length <= frame::MAX_BODY + LENGTH && first <= last;
+    let fits = flags & !(COMPRESSED | SEALED) == 0 && length <= frame::MAX_BODY + LENGTH && first <= last;
     fits.then_some(Head { first, last, flags, length })
 }
 
 /// Puts the records of the unit in `body` in the place of what is in `out`; `None` if it is not one that [`Packer`] wrote.
 ///
 /// No more than the greatest record is allocated, whatever lengths are claimed.
-pub(super) fn unpack(body: &[u8], out: &mut Vec<u8>) -> Option<Head> {
+pub(super) fn unpack(body: &[u8], coding: &Coding, out: &mut Vec<u8>) -> Option<Head> {
     let head = head(body)?;
-    let data = body.get(HEAD..)?;
+    let (bare, data) = body.split_at_checked(HEAD)?;
+    let data = match (&coding.key, head.flags & SEALED > 0) {
+        (Some(key), true) => Cow::Owned(key.open(data, bare)?),
+        (None, false) => Cow::Borrowed(data),
+        _ => return None,
+    };
     out.clear();
     if head.is_compressed() {
-        let (length, _) = minlz::decode_len(data).ok()?;
+        let (length, _) = minlz::decode_len(&data).ok()?;
         if length != head.length {
             return None;
         }
         out.resize(length, 0);
-        minlz::decode_into(out, data).ok().filter(|n| *n == length)?;
+        minlz::decode_into(out, &data).ok().filter(|n| *n == length)?;
     } else {
-        out.extend_from_slice(data);
+        out.extend_from_slice(&data);
     }
     let (mut at, mut before) = (0, None);
     while at < out.len() {
@@ -106,8 +118,9 @@ pub(super) struct Packer {
 }
 
 impl Packer {
-    /// Makes units of what is staged; what would gain nothing is left as it is.
-    pub fn pack(&mut self, staged: &Staged, coding: &Coding) -> Packed {
+    /// Makes units of what is staged, compressed if `compress`; what would gain nothing is left as it is, unless it is to be
+    /// sealed.
+    pub fn pack(&mut self, staged: &Staged, coding: &Coding, compress: bool) -> Packed {
         let mut packed = Packed::default();
         packed.spans.reserve(staged.entries.len());
         let mut from = 0;
@@ -121,7 +134,7 @@ impl Packer {
                 self.records.extend_from_slice(body);
                 to += 1;
             }
-            self.push(staged, from, to, coding, &mut packed);
+            self.push(&staged.entries[from..to], &staged.buffer, coding, compress, &mut packed);
             from = to;
         }
         // The removals behind them.
@@ -130,27 +143,37 @@ impl Packer {
         packed
     }
 
-    /// Appends the entries from `from` to before `to`, whose records are gathered.
-    fn push(&mut self, staged: &Staged, from: usize, to: usize, coding: &Coding, out: &mut Packed) {
-        let entries = &staged.entries[from..to];
+    /// Appends `entries`, whose records are gathered.
+    fn push(&mut self, entries: &[Entry], staged: &[u8], coding: &Coding, compress: bool, out: &mut Packed) {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
-        let plain = &staged.buffer[first.at..last.at + last.used];
-        let compressed = (self.records.len() >= LEAST).then(|| self.tables.encode(&self.records));
+        let plain = &staged[first.at..last.at + last.used];
+        let compressed = (compress && self.records.len() >= LEAST)
+            .then(|| self.tables.encode(&self.records))
+            .filter(|data| frame::PREFIX + HEAD + data.len() < plain.len());
         let at = out.buffer.len();
-        let Some(data) = compressed.filter(|data| frame::PREFIX + HEAD + data.len() < plain.len()) else {
+        if compressed.is_none() && coding.key.is_none() {
             out.spans.extend(entries.iter().map(|entry| (at + entry.at - first.at, entry.used)));
             out.buffer.extend_from_slice(plain);
             return;
-        };
+        }
+        let flags = if compressed.is_some() { COMPRESSED } else { 0 } | if coding.key.is_some() { SEALED } else { 0 };
+        let data = compressed.as_ref().unwrap_or(&self.records);
         frame::push(&mut out.buffer, coding.salt, |out| {
             let mut head = [0; HEAD];
             head[0] = KIND;
-            head[1..3].copy_from_slice(&COMPRESSED.to_le_bytes());
+            head[1..3].copy_from_slice(&flags.to_le_bytes());
             head[3..7].copy_from_slice(&(self.records.len() as u32).to_le_bytes());
             head[7..15].copy_from_slice(&first.seq.to_le_bytes());
             head[15..23].copy_from_slice(&last.seq.to_le_bytes());
             out.extend_from_slice(&head);
-            out.extend_from_slice(&data);
+            match &coding.key {
+                Some(key) => {
+                    let begin = FileKey::begin(out);
+                    out.extend_from_slice(data);
+                    key.seal(out, begin, &head);
+                }
+                None => out.extend_from_slice(data),
+            }
         });
         let length = out.buffer.len() - at;
         out.spans.extend(entries.iter().map(|_| (at, length)));

@@ -35,7 +35,8 @@ impl Writer {
     /// Writes what has not been written yet; nothing of it is durable.
     pub fn flush(&mut self, to: &mut Segment) -> io::Result<()> {
         self.staged.finish(Vec::new(), to.coding.salt);
-        let packed = self.compress.then(|| self.packer.pack(&self.staged, &to.coding));
+        let packed = (self.compress || to.coding.key.is_some())
+            .then(|| self.packer.pack(&self.staged, &to.coding, self.compress));
         let at = to.len;
         to.file.write_at(packed.as_ref().map_or(&self.staged.buffer, |packed| &packed.buffer), at)?;
         for (n, entry) in self.staged.entries.iter().enumerate() {

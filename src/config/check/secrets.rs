@@ -58,6 +58,10 @@ fn all<'a>(config: &'a Config) -> Vec<(String, &'a Secret)> {
         note(format!("user {:?}", user.as_deref().unwrap_or_default()), "password", password.as_ref());
     }
     note("[http]".to_owned(), "password", config.http.as_ref().and_then(|http| http.password.as_ref()));
+    if let Some(encryption) = &config.store.encryption {
+        note("[store.encryption]".to_owned(), "key", Some(&encryption.key));
+        note("[store.encryption]".to_owned(), "previous_key", encryption.previous_key.as_ref());
+    }
     for mqtt in &config.adapter.mqtt {
         note(format!("[[adapter.mqtt]] {:?}", mqtt.name), "password", mqtt.password.as_ref());
     }

@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_log_that_is_staged_and_retried_is_in_a_round_once() {
-        let place = Place { disk: Arc::new(MemoryDisk), dir: "/data".into(), salt: 7 };
+        let place = Place { disk: Arc::new(MemoryDisk), dir: "/data".into(), salt: 7, vault: None };
         let clock = Clock::of_the_machine();
         let shared = Arc::new(Shared::new(1 << 20, clock, Reserve::new(place.clone())));
         let log =
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_barrier_asked_for_during_a_round_that_fails_says_so() {
-        let place = Place { disk: Arc::new(MemoryDisk), dir: "/data".into(), salt: 7 };
+        let place = Place { disk: Arc::new(MemoryDisk), dir: "/data".into(), salt: 7, vault: None };
         let shared = Shared::new(1 << 20, Clock::of_the_machine(), Reserve::new(place));
         let during = shared.barrier();
         shared.failed(&StoreError::Missing("space".into()));

@@ -15,7 +15,7 @@ pub(super) fn note(log: &Log, state: &mut crate::store::log::State) {
     state.checkpoint.since += sealed.len;
     state.checkpoint.sealed = true;
     if state.checkpoint.is_due() {
-        checkpoint::take(state);
+        checkpoint::take(state, &log.0.place);
     }
 }
 

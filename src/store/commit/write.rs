@@ -8,7 +8,7 @@ use crate::store::log::{Log, Staged, State, Storage, Sync};
 use crate::store::scanner::Extent;
 use crate::store::segment::{self, Segment};
 use crate::store::tombstones::Tomb;
-use crate::store::unit::{Packed, Packer};
+use crate::store::unit::{ADDED, Packed, Packer};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -138,7 +138,7 @@ fn take(shared: &Shared, log: &Log) -> Option<Taken> {
     staged.finish(tombs, if alone { salt_alone(state) } else { state.salt });
     let limit = if alone { u64::MAX } else { shared.segment_bytes };
     let spot = find_spot(state, &staged, limit);
-    let packs = packs(state, &staged);
+    let packs = packs(log, state, &staged);
     if let Some(spot) = spot.as_ref().filter(|_| !packs && prepares(log, state)) {
         prepare(spot, staged.used, &mut staged.buffer);
     }
@@ -153,8 +153,8 @@ fn salt_alone(state: &State) -> u32 {
 }
 
 /// Whether it is not written as it is staged.
-fn packs(state: &State, staged: &Staged) -> bool {
-    state.compress && !staged.entries.is_empty()
+fn packs(log: &Log, state: &State, staged: &Staged) -> bool {
+    (state.compress || log.0.place.vault.is_some()) && !staged.entries.is_empty()
 }
 
 /// Whether space is prepared for what comes next.
@@ -177,7 +177,8 @@ fn find_spot(state: &mut State, staged: &Staged, segment_bytes: u64) -> Option<S
     let segment = state.segments.back_mut().filter(|s| !rotate && (s.len <= room || s.records == 0))?;
     // What is longer than a block may reach the disk in any order: it is appended, as a file system lets no file grow before
     // its content is there.
-    let cut = !segment.clean || staged.used as u64 > BLOCK && segment.filled > segment.len;
+    let most = staged.used + if segment.coding.key.is_some() { ADDED } else { 0 };
+    let cut = !segment.clean || most as u64 > BLOCK && segment.filled > segment.len;
     segment.clean = false;
     if cut {
         segment.filled = segment.len;
@@ -214,10 +215,10 @@ fn put(
     };
     let packed = {
         let state = log.0.state();
-        packs(&state, staged).then(|| prepares(log, &state))
+        packs(log, &state, staged).then(|| (state.compress, prepares(log, &state)))
     };
-    let packed = packed.map(|prepares| {
-        let mut packed = packer.pack(staged, &spot.coding);
+    let packed = packed.map(|(compress, prepares)| {
+        let mut packed = packer.pack(staged, &spot.coding, compress);
         if prepares && !begun {
             prepare(&spot, packed.used, &mut packed.buffer);
         }

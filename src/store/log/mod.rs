@@ -11,7 +11,7 @@ mod state;
 mod subject_ends;
 
 pub use options::{CommitObserver, Limits, LogOptions, LogState, Purge, Storage, Sync};
-pub(super) use staging::Staged;
+pub(super) use staging::{Entry, Staged};
 pub(super) use state::State;
 
 use self::contents::Tail;

@@ -3,6 +3,7 @@
 mod batches;
 mod compaction;
 mod compression;
+mod encryption;
 mod faults;
 mod logs;
 mod simulation;
@@ -16,7 +17,13 @@ use std::sync::{Arc, Mutex};
 const DIR: &str = "/data";
 
 fn open_by(disk: &SimDisk, clock: Clock) -> Store {
-    let options = StoreOptions { segment_bytes: 2000 };
+    open_as(disk, clock, false)
+}
+
+fn open_as(disk: &SimDisk, clock: Clock, encrypted: bool) -> Store {
+    let encryption =
+        encrypted.then(|| Encryption { key: b"a key that nobody guesses".to_vec(), ..Encryption::default() });
+    let options = StoreOptions { segment_bytes: 2000, encryption };
     Store::on_disk(Arc::new(disk.clone()), Path::new(DIR), options, None, clock).expect("opens")
 }
 

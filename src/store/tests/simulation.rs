@@ -1,6 +1,7 @@
 //! Random work with random faults, seeded: a seed that fails is replayed by `LEAFD_SEED`.
 
-use super::{all, heal, log_of, open, put};
+use super::{all, heal, log_of, open_as, put};
+use crate::store::clock::Clock;
 use crate::store::sim::SimDisk;
 use crate::store::*;
 use std::collections::BTreeMap;
@@ -12,6 +13,19 @@ fn seeds() -> std::ops::Range<u64> {
     let first = number("LEAFD_SEED").unwrap_or(0);
     first..first + number("LEAFD_SEEDS").unwrap_or(300)
 }
+
+/// How a store writes.
+#[derive(Clone, Copy)]
+struct Variety {
+    compress: bool,
+    encrypted: bool,
+}
+
+const VARIETIES: [Variety; 3] = [
+    Variety { compress: false, encrypted: false },
+    Variety { compress: true, encrypted: false },
+    Variety { compress: true, encrypted: true },
+];
 
 /// The books say what the records say.
 pub fn audit(log: &Log, context: &str) {
@@ -41,7 +55,7 @@ pub fn audit(log: &Log, context: &str) {
 }
 
 /// Random work under limits, with restarts, power cuts, and lost hints: whatever is there is counted right.
-fn count(seed: u64, compress: bool) {
+fn count(seed: u64, Variety { compress, encrypted }: Variety) {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut disk = SimDisk::default();
     let most = |random: &mut fastrand::Rng, n: u64| random.bool().then(|| random.u64(1..n));
@@ -52,10 +66,10 @@ fn count(seed: u64, compress: bool) {
         max_age: None,
     };
     for life in 0..5 {
-        let store = open(&disk);
+        let store = open_as(&disk, Clock::of_the_machine(), encrypted);
         let log = log_of(&store, LogOptions { limits, compress, ..LogOptions::default() });
         store.barrier().wait().expect("commits");
-        audit(&log, &format!("seed {seed}, compress {compress}, life {life}, opened"));
+        audit(&log, &format!("seed {seed}, compress {compress}, encrypted {encrypted}, life {life}, opened"));
         for _ in 0..random.u32(1..80) {
             let last = log.state().last_seq;
             match random.u8(..14) {
@@ -99,20 +113,19 @@ fn count(seed: u64, compress: bool) {
 #[test]
 fn the_books_are_right_after_every_opening() {
     for seed in seeds() {
-        count(seed, false);
-        count(seed, true);
+        VARIETIES.into_iter().for_each(|variety| count(seed, variety));
     }
 }
 
 /// Random work with random power cuts, against a model of what was acknowledged.
-fn survive(seed: u64, compress: bool) {
+fn survive(seed: u64, Variety { compress, encrypted }: Variety) {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut disk = SimDisk::default();
     let mut acked: BTreeMap<u64, String> = BTreeMap::new();
     let mut state_acked = 0u64;
     let mut removed = Vec::new();
     for life in 0..4 {
-        let store = open(&disk);
+        let store = open_as(&disk, Clock::of_the_machine(), encrypted);
         let log = log_of(&store, LogOptions { compress, ..LogOptions::default() });
         let there: BTreeMap<u64, String> = all(&log).into_iter().collect();
         for (seq, payload) in &acked {
@@ -196,7 +209,6 @@ fn survive(seed: u64, compress: bool) {
 #[test]
 fn power_cuts_lose_nothing_acknowledged() {
     for seed in seeds() {
-        survive(seed, false);
-        survive(seed, true);
+        VARIETIES.into_iter().for_each(|variety| survive(seed, variety));
     }
 }

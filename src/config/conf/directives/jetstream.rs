@@ -41,9 +41,17 @@ pub(super) fn jetstream(entry: &Entry, table: &mut Table, findings: &mut Finding
                         .ignore(e, "leafd acknowledges a message when it is on disk, as with `sync_interval: always`");
                 }
             }
-            "key" | "ek" | "encryption_key" | "prev_key" | "prev_ek" | "prev_encryption_key" | "cipher" | "tpm" => {
-                findings.refuse(e, "streams are not encrypted; put them on an encrypted file system");
+            "key" | "ek" | "encryption_key" => set(table, "store.encryption.key", findings.text(e)),
+            "prev_key" | "prev_ek" | "prev_encryption_key" => {
+                set(table, "store.encryption.previous_key", findings.text(e));
             }
+            "cipher" => match findings.text(e).map(|name| name.to_ascii_lowercase()).as_deref() {
+                Some("chacha" | "chachapoly") => set(table, "store.encryption.cipher", Some("chacha20-poly1305")),
+                Some("aes") => set(table, "store.encryption.cipher", Some("aes-256-gcm")),
+                Some(_) => findings.error(&e.at, "`cipher` is \"chacha\" or \"aes\""),
+                None => {}
+            },
+            "tpm" => findings.refuse(e, "give the key as a systemd credential, which a TPM can seal"),
             "limits" => limits(e, findings),
             "strict" => {
                 if findings.boolean(e) == Some(false) {

@@ -72,7 +72,12 @@ fn jetstream_in_each_form() {
         "jetstream { store_dir: /d, max_mem: 64MiB, max_file_store: \"2G\"; domain = hub, sync_interval: always }",
         "data_dir = '/d'\n[jetstream]\nenabled = true\nmax_memory = '64MB'\nmax_file = '2GB'\ndomain = 'hub'",
     );
-    assert!(errors("jetstream { key: secret }").starts_with(":1:13: `key` is not supported"));
+    same(
+        "jetstream { key: new, prev_key: old, cipher: AES }",
+        "[jetstream]\nenabled = true\n[store.encryption]\nkey = 'new'\nprevious_key = 'old'\ncipher = 'aes-256-gcm'",
+    );
+    assert!(errors("jetstream { cipher: rot13 }").contains("`cipher` is \"chacha\" or \"aes\""));
+    assert!(errors("jetstream { tpm {} }").starts_with(":1:13: `tpm` is not supported"));
     assert!(errors("store_dir: /a\njetstream { store_dir: /b }").contains(":2:13: `store_dir` is set twice"));
     assert!(warnings("write_deadline: 2").contains(":1:17: `write_deadline`: a number without a unit"));
     assert!(warnings("jetstream { sync_interval: 1m }").contains("`sync_interval` is ignored"));
