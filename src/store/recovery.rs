@@ -5,6 +5,7 @@ use super::StoreError;
 use super::batch::Batches;
 use super::checkpoint::{self, Checkpoint, Due};
 use super::clock::{Ages, Reading};
+use super::commit::{BLOCK, PREPARED};
 use super::compaction;
 use super::index;
 use super::io::Place;
@@ -15,6 +16,9 @@ use super::segment::{CHUNK, Segment, file_name};
 use super::subjects::{Left, Subjects};
 use super::table::{Builder, Table};
 use super::tombstones::{self, Removals, Tomb, Tombstones};
+
+/// What a device writes as a whole, bytes.
+const SECTOR: u64 = 512;
 
 /// A log as it was opened.
 pub(super) struct Opened {
@@ -285,7 +289,14 @@ impl Opening<'_> {
                     self.tombs.extend(tombstones::in_frame(body).into_iter().flatten());
                     segment.len = scanner.position();
                 }
-                Item::Damage { .. } => damage = true,
+                Item::Damage { from, .. } => {
+                    if next == u64::MAX && is_torn(segment, from, scanner.position(), len)? {
+                        cut = Some(from);
+                        break;
+                    }
+                    damage = true;
+                    batches.damage();
+                }
                 // All of a unit was refused, or none of it.
                 Item::Record(_, extent) if extent.last >= next => {
                     cut = Some(extent.from);
@@ -325,6 +336,31 @@ impl Opening<'_> {
             }
         }
     }
+}
+
+/// Whether the damage from `from` to `to` is a hole in the last commit of a file of length `len`. A commit of no more than a block
+/// is written over zeros, and its sectors may reach the disk in any order: where one did not, there are zeros still.
+fn is_torn(segment: &Segment, from: u64, to: u64, len: u64) -> Result<bool, StoreError> {
+    if len - from > BLOCK + PREPARED {
+        return Ok(false);
+    }
+    let mut bytes = vec![0; (len - from) as usize];
+    let read = segment.file.read_full(&mut bytes, from).map_err(|e| StoreError::io("read", &segment.path, e))?;
+    bytes.truncate(read);
+    let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    if used as u64 > BLOCK {
+        return Ok(false);
+    }
+    let mut at = from;
+    while at < to {
+        let end = (at + 1).next_multiple_of(SECTOR);
+        let sector = bytes.get((at - from) as usize..(end - from) as usize).unwrap_or_default();
+        if !sector.is_empty() && sector.iter().all(|byte| *byte == 0) {
+            return Ok(true);
+        }
+        at = end;
+    }
+    Ok(false)
 }
 
 fn holds_records(segment: &Segment) -> Result<bool, StoreError> {

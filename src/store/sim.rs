@@ -51,6 +51,18 @@ fn put(bytes: &mut Vec<u8>, offset: usize, new: &[u8]) {
     bytes[offset..offset + new.len()].copy_from_slice(new);
 }
 
+/// The beginning of a write arrives: whole sectors of what is written over earlier bytes, any number of bytes where a file grows.
+fn put_start(bytes: &mut Vec<u8>, offset: usize, new: &[u8], random: &mut fastrand::Rng) {
+    let durable = bytes.len().saturating_sub(offset).min(new.len());
+    let mut len = random.usize(1..=new.len());
+    if len < durable {
+        len = len.saturating_sub((offset + len) % SECTOR);
+    }
+    if len > 0 {
+        put(bytes, offset, &new[..len]);
+    }
+}
+
 /// Of what is written over earlier bytes some sectors arrive, in any order; a file grows in order.
 fn put_some(bytes: &mut Vec<u8>, offset: usize, new: &[u8], random: &mut fastrand::Rng) {
     let durable = bytes.len().saturating_sub(offset).min(new.len());
@@ -85,7 +97,7 @@ impl SimDisk {
                 for (offset, new) in &file.unsynced {
                     match random.u8(..4) {
                         0 => put(&mut bytes, *offset, new),
-                        1 if !new.is_empty() => put(&mut bytes, *offset, &new[..random.usize(1..=new.len())]),
+                        1 if !new.is_empty() => put_start(&mut bytes, *offset, new, random),
                         2 if !new.is_empty() => put_some(&mut bytes, *offset, new, random),
                         _ => {}
                     }

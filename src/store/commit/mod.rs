@@ -15,6 +15,7 @@ pub(super) use queue::Shared;
 pub use queue::StoreStats;
 pub use ticket::{Commit, Told};
 pub(super) use ticket::{Ticket, ticket};
+pub(super) use write::{BLOCK, PREPARED};
 
 use super::StateLog;
 use super::log::Log;

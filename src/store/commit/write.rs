@@ -14,10 +14,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A file system's block. What is no longer is written into prepared space.
-const BLOCK: u64 = 4096;
+pub(in crate::store) const BLOCK: u64 = 4096;
 /// Most space that is prepared at a time. It costs some percent more bytes, and spares the file system's journal a
 /// commit with nearly each sync, as neither size nor blocks of the file change.
-const PREPARED: u64 = 64 * 1024;
+pub(in crate::store) const PREPARED: u64 = 64 * 1024;
 /// More removals than this go to their own file at once.
 const MANY: usize = 4096;
 

@@ -92,3 +92,27 @@ fn power_cuts_leave_no_part_of_a_batch() {
     }
     assert!(whole > 100 && absent > 100, "both were met: {whole}, {absent}");
 }
+
+#[test]
+fn damage_within_a_batch_costs_the_damaged_record_only() {
+    for damaged in 2..=4u64 {
+        let disk = SimDisk::default();
+        let store = open(&disk);
+        let log1 = log(&store, Limits::default());
+        put(&log1, "a", "first");
+        put_batch(&log1, &["x".into(), "y".into(), "z".into()]);
+        put(&log1, "a", "last");
+        store.close();
+        let (path, _) =
+            disk.files().into_iter().find(|(path, _)| path.extension().is_some_and(|e| e == "seg")).expect("a segment");
+        // Header of the file, the first record, and those of the batch before; somewhere in the middle of it.
+        let at = 24 + (31 + 6) + (damaged as usize - 2) * 33 + 20;
+        disk.flip(&path, at);
+        let store = open(&disk);
+        let log2 = log(&store, Limits::default());
+        let there: Vec<u64> = all(&log2).into_iter().map(|(seq, _)| seq).collect();
+        let expected: Vec<u64> = (1..=5).filter(|seq| *seq != damaged).collect();
+        assert_eq!(there, expected);
+        assert_eq!(log2.damaged(), [damaged..=damaged]);
+    }
+}
