@@ -28,7 +28,7 @@ pub mod websocket;
 
 pub(crate) use load::default_data_dir;
 pub use load::{ConfigError, Source, data_dir, is_toml, load, overlay, table};
-pub use server::{JetStreamConfig, LimitsConfig, ListenConfig, LogConfig, LogFormat, LogLevel};
+pub use server::{JetStreamConfig, LimitsConfig, ListenConfig, LogConfig, LogFormat, LogLevel, MemoryConfig};
 
 use crate::account::{GLOBAL_ACCOUNT, SYSTEM_ACCOUNT};
 use crate::auth::system_account;
@@ -68,6 +68,8 @@ pub struct Config {
     pub jetstream: JetStreamConfig,
     /// How what is stored lies on disk.
     pub store: store::StoreConfig,
+    /// What may be kept in memory.
+    pub memory: MemoryConfig,
     /// Logging.
     pub log: LogConfig,
     /// Links to hubs, and from other leaf nodes.

@@ -1,4 +1,4 @@
-//! `[listen]`, `[limits]`, `[jetstream]` and `[log]`.
+//! `[listen]`, `[limits]`, `[jetstream]`, `[memory]` and `[log]`.
 
 use super::units::{ByteSize, Duration};
 use serde::Deserialize;
@@ -86,6 +86,20 @@ pub struct JetStreamConfig {
 impl Default for JetStreamConfig {
     fn default() -> Self {
         JetStreamConfig { enabled: true, domain: None, max_file: None, max_memory: ByteSize(64 << 20) }
+    }
+}
+
+/// `[memory]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MemoryConfig {
+    /// Most that the subjects of all streams may take; a message on a new one is refused beyond that. Default: 128 MB.
+    pub max: ByteSize,
+}
+
+impl Default for MemoryConfig {
+    fn default() -> Self {
+        MemoryConfig { max: ByteSize(128 << 20) }
     }
 }
 

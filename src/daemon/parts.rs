@@ -79,7 +79,8 @@ impl Parts {
             jetstream: config.jetstream.enabled,
         };
         let encryption = config.store.encryption.as_ref().map(|encryption| encryption.read()).transpose()?;
-        let store = Store::open(&config.data_dir, StoreOptions { encryption, ..StoreOptions::default() })?;
+        let options = StoreOptions { encryption, index_bytes: config.memory.max.0, ..StoreOptions::default() };
+        let store = Store::open(&config.data_dir, options)?;
         tracing::info!("Store Directory: \"{}\"", config.data_dir.display());
         let system = config.authorization.as_ref().and_then(system_account);
         let accounts = Accounts::new(system.as_deref());

@@ -1,6 +1,7 @@
 //! What can go wrong: errors of the API with nats-server's codes and texts (`server/errors.json`), and errors of starting.
 
 use super::consumer::Refusal;
+use crate::store::StoreError;
 use serde::{Deserialize, Serialize};
 
 /// An error as API answers and refused publishes carry it.
@@ -49,6 +50,15 @@ impl ApiError {
     /// The message could not be stored.
     pub fn store_failed(error: impl std::fmt::Display) -> Self {
         Self::new(503, 10077, error.to_string())
+    }
+
+    /// The store did not take the message: where it has no memory for another subject, nats-server's error for insufficient
+    /// resources.
+    pub fn of_store(error: StoreError) -> Self {
+        match error {
+            StoreError::Subjects(_) => Self::new(503, 10023, error.to_string()),
+            error => Self::store_failed(error),
+        }
     }
 
     /// Something within failed.

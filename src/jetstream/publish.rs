@@ -174,7 +174,7 @@ impl Desk {
             Some((seq, time)) => around.log.append_at(seq, time, &record),
             None => around.log.append(&record),
         };
-        let seq = stored.map_err(ApiError::store_failed)?;
+        let seq = stored.map_err(ApiError::of_store)?;
         self.notice_failure(seq, failed);
         let kind = self.note(seq, &record, wishes, &ready, around);
         self.wait(seq, reply, answer, kind);

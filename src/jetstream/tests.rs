@@ -21,7 +21,11 @@ impl Bench {
     }
 
     fn on(dir: tempfile::TempDir, max_file: u64) -> Self {
-        let store = Store::open(dir.path(), StoreOptions::default()).expect("opens");
+        Bench::with(dir, max_file, StoreOptions::default())
+    }
+
+    fn with(dir: tempfile::TempDir, max_file: u64, options: StoreOptions) -> Self {
+        let store = Store::open(dir.path(), options).expect("opens");
         let account = Account::new("$G");
         let options = Options { domain: Some("gw1".into()), server_name: "gw1".into(), max_file, max_memory: 1 << 20 };
         let jetstream = JetStream::start(account.clone(), store.clone(), options).expect("starts");
@@ -268,4 +272,26 @@ async fn a_restore_that_was_cut_off_leaves_nothing_behind() {
     assert_eq!(bench.store.log_ids().expect("listed").len(), 1);
     assert_eq!(bench.store.state().scan("restoring/").len(), 0);
     assert!(bench.jetstream.stream("S").is_some());
+}
+
+#[tokio::test]
+async fn a_new_subject_beyond_the_memory_for_them_is_refused() {
+    let options = StoreOptions { index_bytes: 4000, ..StoreOptions::default() };
+    let bench = Bench::with(tempfile::tempdir().expect("a directory"), 1 << 30, options);
+    bench.api("STREAM.CREATE.S", json!({"name": "S", "subjects": ["s.*"], "max_msgs_per_subject": 1})).await;
+    let mut known = 0;
+    let error = loop {
+        let answer = bench.publish(&format!("s.{known}"), &[], "x").await;
+        if answer["error"].is_object() {
+            break answer["error"].clone();
+        }
+        known += 1;
+    };
+    assert!(known > 20, "{known}");
+    assert_eq!((&error["code"], &error["err_code"]), (&json!(503), &json!(10023)));
+    assert!(error["description"].as_str().is_some_and(|text| text.starts_with("insufficient resources")), "{error}");
+    assert!(bench.publish("s.1", &[], "x").await["error"].is_null(), "known subjects go on");
+    bench.api("STREAM.PURGE.S", json!({"filter": "s.2"})).await;
+    bench.api("STREAM.PURGE.S", json!({"filter": "s.*"})).await;
+    assert!(bench.publish("s.new", &[], "x").await["error"].is_null(), "there is room again");
 }

@@ -91,6 +91,11 @@ pub enum StoreError {
     /// A record too large for a frame.
     #[error("a record of {0} bytes is too large for the store")]
     TooLarge(usize),
+    /// No memory is left for another subject.
+    #[error(
+        "insufficient resources: the subjects of all streams take memory.max ({0} bytes), and a new one is refused; set more, or have streams with fewer subjects"
+    )]
+    Subjects(u64),
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,

@@ -209,7 +209,7 @@ mod tests {
     use std::fs;
 
     fn fill(dir: &Path) {
-        let store = Store::open(dir, StoreOptions { segment_bytes: 4000, encryption: None }).expect("opens");
+        let store = Store::open(dir, StoreOptions { segment_bytes: 4000, ..StoreOptions::default() }).expect("opens");
         let log = store.create_log("s", LogOptions::default()).expect("creates");
         for n in 0..200 {
             let payload = format!("payload {n}");

@@ -76,7 +76,7 @@ pub fn recovery(data: &[u8]) {
 
 /// Opens the store and its log; its records, and the sequence of a new one if `append` says so and there is room for it.
 fn open(disk: &SimDisk, append: bool) -> Option<(Records, Option<u64>)> {
-    let options = StoreOptions { segment_bytes: 2000, encryption: None };
+    let options = StoreOptions { segment_bytes: 2000, ..StoreOptions::default() };
     let store = Store::on_disk(Arc::new(disk.clone()), Path::new(DIR), options, None, Clock::of_the_machine()).ok()?;
     let log = store.open_log("s", LogOptions::default()).ok()?;
     let found = all(&log);

@@ -22,11 +22,14 @@ pub struct StoreOptions {
     pub segment_bytes: u64,
     /// Whether it is encrypted, and with what.
     pub encryption: Option<Encryption>,
+    /// Most memory that the indexes of all logs by subject may take, bytes; 2 GB at most. A record on a subject that is not in them
+    /// yet is refused beyond that.
+    pub index_bytes: u64,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        StoreOptions { segment_bytes: 16 << 20, encryption: None }
+        StoreOptions { segment_bytes: 16 << 20, encryption: None, index_bytes: 128 << 20 }
     }
 }
 
@@ -67,7 +70,7 @@ impl Store {
         let place = Place { salt: salt::take(&place), vault, ..place };
         let streams = dir.join("streams");
         place.disk.create_dir(&streams).map_err(|e| StoreError::io("create", &streams, e))?;
-        let shared = Arc::new(Shared::new(options.segment_bytes, clock, Reserve::new(place.clone())));
+        let shared = Arc::new(Shared::new(&options, clock, Reserve::new(place.clone())));
         let state = Arc::new(StateLog::open(place.clone(), shared.clone())?);
         let thread = thread::Builder::new().name("leafd-commit".into()).spawn({
             let (shared, state) = (shared.clone(), state.clone());
@@ -115,6 +118,7 @@ impl Store {
         shared.logs().insert(id.to_owned(), Arc::downgrade(&inner));
         damaged.into_iter().for_each(|(first, last)| inner.declare_damage(first, last));
         let log = Log(inner);
+        log.0.count_index(&mut log.0.state());
         mend.iter().for_each(|subject| log.mend_last(subject));
         // The limits may have changed, or a power cut may have come before a removal was written.
         if let Some(max) = options.limits.max_msgs_per_subject {

@@ -212,7 +212,7 @@ impl Desk {
                 payload: &message.payload,
             })
             .collect();
-        let first = around.log.append_batch(&records).map_err(ApiError::store_failed)?;
+        let first = around.log.append_batch(&records).map_err(ApiError::of_store)?;
         self.notice_failure(first, out);
         let name = serde_json::Value::from(id);
         let mut plain = true;

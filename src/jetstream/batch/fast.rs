@@ -316,7 +316,7 @@ impl Desk {
         let ready = self.make_ready(message, &wishes, around)?;
         let headers = ready.headers.as_deref().unwrap_or(message.headers);
         let record = Record { subject: message.subject, headers, payload: message.payload };
-        let seq = around.log.append(&record).map_err(ApiError::store_failed)?;
+        let seq = around.log.append(&record).map_err(ApiError::of_store)?;
         self.notice_failure(seq, out);
         batch.pending += 1;
         let kind = self.note(seq, &record, &wishes, &ready, around);

@@ -18,12 +18,15 @@ use Kind::{Counter, Gauge};
 /// Where a number stands in the status, and how it is called: name, kind and what it says.
 type Metric = (&'static str, &'static str, Kind, &'static str);
 
-const STORE: [Metric; 5] = [
+const STORE: [Metric; 8] = [
     ("commits", "leafd_store_commits_total", Counter, "Commit rounds that wrote something."),
     ("syncs", "leafd_store_syncs_total", Counter, "Calls of fdatasync."),
     ("bytes_written", "leafd_store_written_bytes_total", Counter, "Bytes of records written."),
     ("records", "leafd_store_records_total", Counter, "Records committed."),
     ("failures", "leafd_store_failures_total", Counter, "Commits that failed."),
+    ("index_bytes", "leafd_store_index_bytes", Gauge, "Memory that the subjects of all streams take."),
+    ("index_max_bytes", "leafd_store_index_max_bytes", Gauge, "Memory that they may take (memory.max)."),
+    ("subjects_refused", "leafd_store_subjects_refused_total", Counter, "Messages refused because of that."),
 ];
 
 const STREAM: [Metric; 5] = [

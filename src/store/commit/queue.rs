@@ -2,15 +2,18 @@
 
 use super::TICK;
 use super::ticket::{Commit, Ticket, ticket};
-use crate::store::StoreError;
 use crate::store::clock::{Clock, Reading};
 use crate::store::compaction::Compactor;
 use crate::store::log::{Inner, Log};
 use crate::store::reserve::Reserve;
 use crate::store::tables::Tables;
+use crate::store::{StoreError, StoreOptions};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+/// Most that the indexes may take, whatever is set: their entries are called by 32 bits.
+const INDEX_MOST: u64 = 2 << 30;
 
 /// Counters of the store.
 #[derive(Clone, Debug, Default, serde::Serialize)]
@@ -27,6 +30,12 @@ pub struct StoreStats {
     pub records: u64,
     /// Commits that failed.
     pub failures: u64,
+    /// Bytes of memory that the indexes of all logs by subject take,
+    pub index_bytes: u64,
+    /// and may take.
+    pub index_max_bytes: u64,
+    /// Records that were refused because of that.
+    pub subjects_refused: u64,
     /// The last failure, until a commit works again.
     pub error: Option<String>,
 }
@@ -41,6 +50,9 @@ pub(in crate::store) struct Shared {
     logs: Mutex<HashMap<String, Weak<Inner>>>,
     tables: Mutex<Tables>,
     pub(in crate::store) segment_bytes: u64,
+    index_max: u64,
+    index: AtomicU64,
+    refused: AtomicU64,
     /// Gives room of removed records back; there from the time the store is open.
     pub compactor: OnceLock<Compactor>,
     pub(super) commits: AtomicU64,
@@ -67,7 +79,7 @@ pub(super) struct Queue {
 }
 
 impl Shared {
-    pub fn new(segment_bytes: u64, clock: Clock, reserve: Reserve) -> Shared {
+    pub fn new(options: &StoreOptions, clock: Clock, reserve: Reserve) -> Shared {
         Shared {
             reserve,
             clock,
@@ -76,7 +88,10 @@ impl Shared {
             closed: AtomicBool::new(false),
             logs: Mutex::default(),
             tables: Mutex::default(),
-            segment_bytes,
+            segment_bytes: options.segment_bytes,
+            index_max: options.index_bytes.min(INDEX_MOST),
+            index: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             compactor: OnceLock::new(),
             commits: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
@@ -152,6 +167,22 @@ impl Shared {
         self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// The index of a log takes so many bytes more, or less: `change` wraps around.
+    pub fn count_index(&self, change: u64) {
+        self.index.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// Whether there is no memory for another subject.
+    pub fn is_index_full(&self) -> bool {
+        self.index.load(Ordering::Relaxed) >= self.index_max
+    }
+
+    /// A record was refused for that reason.
+    pub fn refuse_subject(&self) -> StoreError {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        StoreError::Subjects(self.index_max)
+    }
+
     /// Counters of now.
     pub fn stats(&self) -> StoreStats {
         StoreStats {
@@ -161,6 +192,9 @@ impl Shared {
             bytes_compacted: self.compacted.load(Ordering::Relaxed),
             records: self.records.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
+            index_bytes: self.index.load(Ordering::Relaxed),
+            index_max_bytes: self.index_max,
+            subjects_refused: self.refused.load(Ordering::Relaxed),
             error: self.error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
@@ -260,7 +294,7 @@ mod tests {
     fn a_log_that_is_staged_and_retried_is_in_a_round_once() {
         let place = Place { disk: Arc::new(MemoryDisk), dir: "/data".into(), salt: 7, vault: None };
         let clock = Clock::of_the_machine();
-        let shared = Arc::new(Shared::new(1 << 20, clock, Reserve::new(place.clone())));
+        let shared = Arc::new(Shared::new(&StoreOptions::default(), clock, Reserve::new(place.clone())));
         let log =
             |id| Inner::new(id, place.clone(), Storage::File, shared.clone(), State::new(&LogOptions::default(), 7));
         let (both, failed) = (log("both"), log("failed"));
@@ -276,7 +310,7 @@ mod tests {
     #[test]
     fn a_barrier_asked_for_during_a_round_that_fails_says_so() {
         let place = Place { disk: Arc::new(MemoryDisk), dir: "/data".into(), salt: 7, vault: None };
-        let shared = Shared::new(1 << 20, Clock::of_the_machine(), Reserve::new(place));
+        let shared = Shared::new(&StoreOptions::default(), Clock::of_the_machine(), Reserve::new(place));
         let during = shared.barrier();
         shared.failed(&StoreError::Missing("space".into()));
         let after = shared.barrier();

@@ -53,6 +53,7 @@ impl Log {
                     // Damaged records are in no table, and so go here.
                     state.first = state.first.max(last + 1);
                 }
+                self.0.count_index(&mut state);
                 state.settle()
             };
             self.delete(gone);

@@ -56,6 +56,15 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Subjects came or went: what they take is counted for the whole store.
+    pub fn count_index(&self, state: &mut State) {
+        let now = state.subjects.memory() as u64;
+        let before = std::mem::replace(&mut state.indexed, now);
+        if now != before {
+            self.shared.count_index(now.wrapping_sub(before));
+        }
+    }
+
     /// The sequences from `first` to `last`, if there are any, turned out damaged: whoever observes the log is told once.
     pub fn declare_damage(&self, first: u64, last: u64) {
         if self.quarantine.add(&self.id, first, last)
@@ -68,6 +77,13 @@ impl Inner {
     /// Has the commit thread look at this log; call without the state's lock.
     pub fn queue(self: &Arc<Self>) {
         self.shared.enqueue(self.clone());
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let indexed = self.state().indexed;
+        self.shared.count_index(indexed.wrapping_neg());
     }
 }
 

@@ -75,6 +75,7 @@ impl Log {
                 }
                 self.queue(&mut state);
             }
+            self.0.count_index(&mut state);
             (state.settle(), std::mem::take(&mut state.sparse))
         };
         self.delete(gone);
@@ -190,6 +191,7 @@ impl Log {
             state.tombs.push(Tomb::below(below));
             state.rotate |= state.msgs == 0;
             self.queue(&mut state);
+            self.0.count_index(&mut state);
             state.settle()
         };
         self.delete(gone);

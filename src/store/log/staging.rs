@@ -80,6 +80,7 @@ impl Inner {
         }
         state.next = state.committed + 1;
         state.first = state.first.min(state.next);
+        self.count_index(&mut state);
         state.next
     }
 }
@@ -121,11 +122,13 @@ impl Log {
         let mut guard = self.0.state();
         let state = &mut *guard;
         self.check_open(state)?;
+        records.iter().try_for_each(|record| self.admit(state, record.subject))?;
         state.ages.stamp(now);
         let (first, time) = (state.next, now.wall.max(state.last_time));
         for (n, record) in records.iter().enumerate() {
             state.stage(state.next, time, record, Part { joins: n > 0, goes_on: n + 1 < records.len() });
         }
+        self.0.count_index(state);
         self.queue(state);
         Ok(first)
     }
@@ -140,9 +143,22 @@ impl Log {
         record.check()?;
         let state = &mut *guard;
         self.check_open(state)?;
-        state.stage(seq, time, record, Part::default());
+        self.admit(state, record.subject)?;
+        if state.stage(seq, time, record, Part::default()) {
+            self.0.count_index(state);
+        }
         self.queue(state);
         Ok(seq)
+    }
+
+    /// Refuses a new subject where there is no memory for one.
+    fn admit(&self, state: &mut State, subject: &str) -> Result<(), StoreError> {
+        if !self.0.shared.is_index_full() || state.subjects.get(subject).is_some() {
+            return Ok(());
+        }
+        state.subjects.make_room();
+        self.0.count_index(state);
+        if self.0.shared.is_index_full() { Err(self.0.shared.refuse_subject()) } else { Ok(()) }
     }
 
     fn check_open(&self, state: &State) -> Result<(), StoreError> {
@@ -151,7 +167,8 @@ impl Log {
 }
 
 impl State {
-    fn stage(&mut self, seq: u64, time: i64, record: &Record<'_>, part: Part) {
+    /// Whether its subject is new.
+    fn stage(&mut self, seq: u64, time: i64, record: &Record<'_>, part: Part) -> bool {
         if self.msgs == 0 {
             self.first = seq;
         }
@@ -161,5 +178,6 @@ impl State {
         self.bytes += record.size() as u64;
         let before = self.subjects.append(record.subject, seq).map(|info| info.last);
         self.staged.push(record, seq, time, part, before, self.salt);
+        before.is_none()
     }
 }

@@ -23,6 +23,8 @@ pub(in crate::store) struct State {
     /// Ascending; records are appended to the last one. Empty until the first commit.
     pub segments: VecDeque<Segment>,
     pub subjects: Subjects,
+    /// Bytes of these, as they were counted for the store.
+    pub indexed: u64,
     /// First live sequence; `next` if there is none.
     pub first: u64,
     /// Next sequence to be given.
@@ -68,6 +70,7 @@ impl State {
             salt,
             segments: VecDeque::new(),
             subjects: Subjects::default(),
+            indexed: 0,
             first: next,
             next,
             committed: next - 1,

@@ -14,7 +14,6 @@ pub(super) struct Entries(Vec<u8>);
 
 impl Entries {
     /// Bytes of memory they take.
-    #[cfg(test)]
     pub fn memory(&self) -> usize {
         self.0.len()
     }

@@ -129,7 +129,6 @@ impl Subjects {
     }
 
     /// Bytes of memory it takes, about.
-    #[cfg(test)]
     pub fn memory(&self) -> usize {
         self.numbers.allocation_size() + self.entries.memory() + self.order.memory()
     }
@@ -167,6 +166,13 @@ impl Subjects {
             }
         }
         changed
+    }
+
+    /// Gives back what subjects take that are no more, where that is worth it.
+    pub fn make_room(&mut self) {
+        if self.gone > self.numbers.len() / 16 {
+            self.tidy();
+        }
     }
 
     /// Forgets all about the subjects that are no more.

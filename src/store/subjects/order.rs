@@ -64,7 +64,6 @@ impl Order {
     }
 
     /// Bytes of memory it takes.
-    #[cfg(test)]
     pub fn memory(&self) -> usize {
         (self.sorted.len() + self.waiting.len()) * size_of::<u32>()
     }

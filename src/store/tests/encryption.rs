@@ -15,7 +15,7 @@ fn key(text: &str) -> Encryption {
 }
 
 fn open_dir(dir: &Path, encryption: Option<Encryption>) -> Result<Store, StoreError> {
-    Store::open(dir, StoreOptions { segment_bytes: 4000, encryption })
+    Store::open(dir, StoreOptions { segment_bytes: 4000, encryption, ..StoreOptions::default() })
 }
 
 fn fill(dir: &Path, encryption: Option<Encryption>) {

@@ -1,11 +1,12 @@
 //! Logs that nothing happens to: what is stored, removed and limited.
 
 use super::simulation::audit;
-use super::{all, log, open, open_by, put};
+use super::{DIR, all, log, open, open_by, put};
 use crate::store::clock::{Clock, Reading};
 use crate::store::sim::SimDisk;
 use crate::store::*;
 use bytes::Bytes;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -228,4 +229,37 @@ fn sequences_that_never_were_are_not_counted() {
     for (from, count) in [(1, 5), (4, 4), (5, 3), (8, 2), (13, 1), (14, 0)] {
         assert_eq!(log.count_from(from, ">"), count, "from {from}");
     }
+}
+
+#[test]
+fn where_subjects_have_no_more_memory_those_that_are_known_go_on() {
+    let disk = SimDisk::default();
+    let open = |index_bytes| {
+        let options = StoreOptions { index_bytes, ..StoreOptions::default() };
+        Store::on_disk(Arc::new(disk.clone()), Path::new(DIR), options, None, Clock::of_the_machine()).expect("opens")
+    };
+    let store = open(8000);
+    let log1 = log(&store, Limits::default());
+    let record = |subject| Record { subject, headers: b"", payload: b"x" };
+    let names: Vec<String> = (0..1000).map(|n| format!("plant.dev.{n:04}.temp")).collect();
+    let taken = names.iter().take_while(|name| log1.append(&record(name)).is_ok()).count();
+    assert!((100..300).contains(&taken), "{taken}");
+    let error = log1.append(&record("another")).expect_err("is refused");
+    assert!(matches!(error, StoreError::Subjects(8000)), "{error}");
+    let batch = [record(&names[0]), record("another")];
+    assert!(matches!(log1.append_batch(&batch), Err(StoreError::Subjects(_))));
+    log1.append(&record(&names[0])).expect("is known");
+    store.barrier().wait().expect("commits");
+    let stats = store.stats();
+    assert!((stats.index_bytes, stats.subjects_refused) >= (stats.index_max_bytes, 3), "{stats:?}");
+    // Once there are fewer, there is room.
+    log1.trim(taken as u64);
+    log1.append(&record("another")).expect("has room");
+    store.barrier().wait().expect("commits");
+    // What is there is served, whatever the limit is now.
+    store.close();
+    let store = open(1);
+    let log1 = log(&store, Limits::default());
+    assert_eq!(log1.subject_info("another").map(|info| info.count), Some(1));
+    assert!(log1.append(&record("another")).is_ok() && log1.append(&record("one more")).is_err());
 }

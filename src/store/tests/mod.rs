@@ -23,7 +23,7 @@ fn open_by(disk: &SimDisk, clock: Clock) -> Store {
 fn open_as(disk: &SimDisk, clock: Clock, encrypted: bool) -> Store {
     let encryption =
         encrypted.then(|| Encryption { key: b"a key that nobody guesses".to_vec(), ..Encryption::default() });
-    let options = StoreOptions { segment_bytes: 2000, encryption };
+    let options = StoreOptions { segment_bytes: 2000, encryption, ..StoreOptions::default() };
     Store::on_disk(Arc::new(disk.clone()), Path::new(DIR), options, None, clock).expect("opens")
 }
 

@@ -134,7 +134,7 @@ fn the_books_are_right_after_every_opening() {
 /// Random work with random power cuts, against a model of what was acknowledged.
 fn survive(seed: u64, Variety { compress, encrypted }: Variety) {
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut disk = SimDisk::default();
+    let (mut disk, faulty) = (SimDisk::default(), random.bool());
     let mut acked: BTreeMap<u64, String> = BTreeMap::new();
     let mut state_acked = 0u64;
     let mut removed = Vec::new();
@@ -151,7 +151,8 @@ fn survive(seed: u64, Variety { compress, encrypted }: Variety) {
         let stored = store.state().get("n").map_or(0, |b| String::from_utf8_lossy(&b).parse().expect("a number"));
         assert!(stored >= state_acked, "seed {seed} life {life}: state went back from {state_acked} to {stored}");
         audit(&log, &format!("seed {seed} life {life}"));
-        assert!(log.damaged().is_empty(), "seed {seed} life {life}: what a power cut tore is no damage");
+        // Over what a failed write left behind another may be torn: that cannot be told from damage.
+        assert!(faulty || log.damaged().is_empty(), "seed {seed} life {life}: what a power cut tore is no damage");
         // What was not acknowledged may be there too; from here on it counts.
         acked = there;
         state_acked = stored;
@@ -197,7 +198,7 @@ fn survive(seed: u64, Variety { compress, encrypted }: Variety) {
                     }
                 }
                 _ => {
-                    failing = random.bool();
+                    failing = faulty && random.bool();
                     disk.fail(failing.then(|| (ErrorKind::StorageFull, random.u32(..5))));
                     if !failing {
                         // What was staged while the disk was full has been refused; sequences start over.
