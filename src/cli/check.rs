@@ -5,7 +5,7 @@ use crate::auth::ServerKeys;
 use crate::config::Config;
 use crate::config::leaf::RemoteConfig;
 use crate::config::uplink::UplinkConfig;
-use crate::leaf::{Crossing, Identity, Probe};
+use crate::leaf::{Crossing, Identity, Probe, bare};
 use crate::subject::{is_subset, overlap};
 use crate::system::control::{self, Request};
 use serde_json::{Value, json};
@@ -282,14 +282,6 @@ impl Report {
 /// What an answer of the JetStream API says is wrong.
 fn said(answer: &Value) -> &str {
     answer["error"]["description"].as_str().unwrap_or("it has none")
-}
-
-/// A URL without user and password.
-fn bare(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host)),
-        None => url.to_owned(),
-    }
 }
 
 /// The mirrors and sources of other domains, as the running daemon has them.

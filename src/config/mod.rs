@@ -14,6 +14,7 @@ pub mod leaf;
 mod load;
 pub mod origin;
 mod parse;
+pub mod percent;
 pub mod proxy;
 pub mod schedule;
 pub mod secret;

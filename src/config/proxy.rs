@@ -3,12 +3,15 @@
 use super::secret::Secret;
 use super::units::Duration;
 use serde::Deserialize;
+use std::path::PathBuf;
 
 /// What a proxy speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyKind {
     /// HTTP CONNECT.
     Http,
+    /// HTTP CONNECT inside TLS.
+    Https,
     /// SOCKS5.
     Socks5,
 }
@@ -27,6 +30,8 @@ pub struct ProxyConfig {
     pub user: Option<String>,
     /// Password of `user`.
     pub password: Option<Secret>,
+    /// PEM file of the certificate authorities of an `https` proxy; absent: the system's.
+    pub ca_file: Option<PathBuf>,
     /// How long it may take until the hub is connected.
     pub timeout: Option<Duration>,
 }
@@ -47,6 +52,8 @@ struct Text {
     #[serde(default)]
     password: Option<Secret>,
     #[serde(default)]
+    ca_file: Option<PathBuf>,
+    #[serde(default)]
     timeout: Option<Duration>,
 }
 
@@ -56,13 +63,15 @@ impl TryFrom<Text> for ProxyConfig {
     fn try_from(text: Text) -> Result<Self, String> {
         let bad = || {
             let url = &text.url;
-            format!("{url:?} is no proxy URL: write http://HOST:PORT or socks5://HOST:PORT, user and password apart")
+            format!(
+                "{url:?} is no proxy URL: write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT, user and password apart"
+            )
         };
         let (scheme, rest) = text.url.split_once("://").ok_or_else(bad)?;
         let (kind, usual) = match scheme {
             "http" => (ProxyKind::Http, 80),
             "socks5" | "socks5h" => (ProxyKind::Socks5, 1080),
-            "https" => return Err("a proxy is not spoken to by TLS; use its http:// address".into()),
+            "https" => (ProxyKind::Https, 443),
             _ => return Err(bad()),
         };
         let rest = rest.trim_end_matches('/');
@@ -77,8 +86,11 @@ impl TryFrom<Text> for ProxyConfig {
         if text.user.is_some() != text.password.is_some() {
             return Err("user and password of a proxy go together".into());
         }
-        let Text { user, password, timeout, .. } = text;
-        Ok(ProxyConfig { kind, host: host.to_owned(), port, user, password, timeout })
+        if text.ca_file.is_some() && kind != ProxyKind::Https {
+            return Err("ca_file is for an https:// proxy".into());
+        }
+        let Text { user, password, ca_file, timeout, .. } = text;
+        Ok(ProxyConfig { kind, host: host.to_owned(), port, user, password, ca_file, timeout })
     }
 }
 
@@ -93,12 +105,14 @@ mod tests {
         assert_eq!((http.kind, http.address().as_str(), http.user.as_deref()), (ProxyKind::Http, "p:3128", Some("u")));
         let socks = read("url = \"socks5://[::1]\"").expect("valid");
         assert_eq!((socks.kind, socks.host.as_str(), socks.port), (ProxyKind::Socks5, "::1", 1080));
+        let secure = read("url = \"https://p\"").expect("valid");
+        assert_eq!((secure.kind, secure.port), (ProxyKind::Https, 443));
         for (text, why) in [
             ("url = \"p:1\"", "no proxy URL"),
             ("url = \"ftp://p\"", "no proxy URL"),
             ("url = \"http://u:p@h\"", "no proxy URL"),
             ("url = \"http://p:x\"", "no proxy URL"),
-            ("url = \"https://p\"", "by TLS"),
+            ("url = \"http://p\"\nca_file = \"/x\"", "https"),
             ("url = \"http://p\"\nuser = \"u\"", "go together"),
         ] {
             assert!(read(text).is_err_and(|e| e.to_string().contains(why)), "{text}");

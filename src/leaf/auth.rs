@@ -1,6 +1,7 @@
 //! Who we say we are in CONNECT. Secrets and credentials files are read at every dial, so that a renewed one is used
 //! without a restart.
 
+use super::dial::Login;
 use crate::config::leaf::RemoteConfig;
 use crate::config::secret::SecretError;
 use base64::Engine;
@@ -107,8 +108,13 @@ fn sign(seed: &str, nonce: &str) -> Result<(String, String), AuthError> {
     Ok((pair.public_key(), URL_SAFE_NO_PAD.encode(signature)))
 }
 
-/// Fills in who we are; `nonce` is the hub's.
-pub fn fill(connect: &mut LeafConnect, config: &RemoteConfig, nonce: &str) -> Result<(), AuthError> {
+/// Fills in who we are; `login` is that of the URL, `nonce` the hub's.
+pub fn fill(
+    connect: &mut LeafConnect,
+    config: &RemoteConfig,
+    login: Option<&Login>,
+    nonce: &str,
+) -> Result<(), AuthError> {
     if let Some(path) = &config.creds {
         let text = std::fs::read_to_string(path).map_err(|error| AuthError::Creds { path: path.clone(), error })?;
         let (jwt, seed) = creds_parts(&text).ok_or_else(|| AuthError::Malformed { path: path.clone() })?;
@@ -118,6 +124,14 @@ pub fn fill(connect: &mut LeafConnect, config: &RemoteConfig, nonce: &str) -> Re
         let (public, signature) = sign(&seed.read()?, nonce)?;
         connect.nkey = Some(public);
         connect.sig = Some(signature);
+    }
+    if let Some(Login { user, password }) = login {
+        connect.user = Some(user.clone());
+        connect.pass.clone_from(password);
+        if password.is_none() {
+            connect.auth_token = Some(user.clone());
+        }
+        return Ok(());
     }
     connect.user = config.user.clone();
     if let Some(password) = &config.password {

@@ -367,15 +367,16 @@ impl Link {
         urls
     }
 
-    /// Adds the addresses that the hub has announced; they take the TLS setting of the configured ones.
+    /// Adds the addresses that the hub has announced; they take TLS and credentials of the configured ones.
     fn discovered(&self, urls: &mut Vec<Url>) {
         let (tls, websocket) = (urls.iter().any(|url| url.tls), urls.iter().any(|url| url.websocket));
+        let login = urls.iter().find_map(|url| url.login.clone());
         let current = self.current();
         let announced = if websocket { &current.hub.ws_connect_urls } else { &current.hub.leafnode_urls };
         for text in announced.iter().flatten().take(MAX_DISCOVERED) {
             if let Ok(url) = Url::parse(&format!("nats-leaf://{text}")) {
-                let url = Url { tls, websocket, ..url };
-                if !urls.contains(&url) && urls.len() < MAX_DISCOVERED {
+                let url = Url { tls, websocket, login: login.clone(), ..url };
+                if !urls.iter().any(|known| known.is_at(&url)) && urls.len() < MAX_DISCOVERED {
                     urls.push(url);
                 }
             }

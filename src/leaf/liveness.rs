@@ -7,8 +7,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Intervals of silence after which the other side is given up.
-const INTERVALS: u32 = 3;
+/// Intervals of silence after which the other side is given up at the next tick, and so within one more.
+const INTERVALS: u32 = 2;
 /// Most time granted for bytes on their way.
 const MAX_GRACE: Duration = Duration::from_secs(60);
 /// Bytes a second that a link is supposed to take as long as nothing is known of it.
@@ -23,7 +23,6 @@ pub struct Liveness {
 struct State {
     /// Last sign of life.
     alive: Instant,
-    heard: bool,
     /// The ping that is not answered, and how many bytes had been written before it.
     pinged: Option<(Instant, u64)>,
     /// Bytes that were written before the last ping that was answered, and when its answer came.
@@ -52,7 +51,6 @@ impl Liveness {
     pub fn new(interval: Duration, now: Instant) -> Liveness {
         let state = State {
             alive: now,
-            heard: false,
             pinged: None,
             confirmed: 0,
             confirmed_at: now,
@@ -68,8 +66,8 @@ impl Liveness {
     }
 
     /// Something came.
-    pub fn heard(&self) {
-        self.state().heard = true;
+    pub fn heard(&self, now: Instant) {
+        self.state().alive = now;
     }
 
     /// A PONG came; the round trip, if it answers a ping of ours.
@@ -92,8 +90,8 @@ impl Liveness {
         if limited && state.waited && passed > 0 {
             state.rate = passed as f64 / self.interval.as_secs_f64();
         }
-        if state.heard || limited && passed > 0 {
-            (state.alive, state.heard) = (now, false);
+        if limited && passed > 0 {
+            state.alive = now;
         }
         (state.written, state.waited) = (written, limited);
         let silent = now.saturating_duration_since(state.alive);
@@ -117,18 +115,16 @@ mod tests {
     const TICK: Duration = Duration::from_secs(5);
 
     #[test]
-    fn silence_ends_an_idle_link_after_three_intervals() {
+    fn silence_ends_an_idle_link_within_three_intervals() {
         let begin = Instant::now();
         let liveness = Liveness::new(TICK, begin);
         assert_eq!(liveness.tick(begin + TICK, 100, 0), Verdict::Ping);
-        liveness.heard();
+        liveness.heard(begin + TICK + TICK / 5);
         assert_eq!(liveness.answered(begin + TICK + TICK / 5), Some(TICK / 5));
         assert_eq!(liveness.answered(begin + TICK * 2), None);
         assert_eq!(liveness.tick(begin + TICK * 2, 106, 0), Verdict::Ping);
         assert_eq!(liveness.tick(begin + TICK * 3, 112, 0), Verdict::Wait);
-        assert_eq!(liveness.tick(begin + TICK * 4, 112, 0), Verdict::Wait);
-        assert_eq!(liveness.tick(begin + TICK * 5 - TICK / 100, 112, 0), Verdict::Wait);
-        assert!(matches!(liveness.tick(begin + TICK * 6, 112, 0), Verdict::Dead(_)));
+        assert_eq!(liveness.tick(begin + TICK * 4, 112, 0), Verdict::Dead(TICK * 14 / 5));
     }
 
     #[test]
@@ -144,12 +140,12 @@ mod tests {
         let written = 60_000 + 30_000 * 19;
         // Nothing goes any more: the limit, and what is on its way at the rate there was.
         let dead = (20..60).find(|n| matches!(liveness.tick(at(*n), written, 1 << 20), Verdict::Dead(_)));
-        assert_eq!(dead, Some(19 + 3 + 12));
+        assert_eq!(dead, Some(19 + 2 + 12));
         // What has been answered is not waited for again.
         let liveness = Liveness::new(TICK, begin);
         for n in 1..20 {
             let _ = liveness.tick(at(n), 30_000 * u64::from(n), 1 << 20);
-            liveness.heard();
+            liveness.heard(at(n));
             let _ = liveness.answered(at(n));
         }
         let written = 30_000 * 19;

@@ -26,7 +26,15 @@ mod visitor;
 mod wire;
 
 pub use compression::Volume;
-pub use dial::Identity;
+pub use dial::{Identity, bare};
+/// The S2 stream format, for fuzzing.
+#[cfg(fuzzing)]
+pub mod s2 {
+    pub use super::compression::{Decoded, Decoder, Encoder};
+    pub use crate::config::compression::CompressionLevel;
+    /// All levels.
+    pub const LEVELS: [CompressionLevel; 4] = CompressionLevel::ALL;
+}
 #[cfg(fuzzing)]
 pub use info::LeafInfo;
 pub use link::{Link, LinkError};

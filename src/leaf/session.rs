@@ -105,7 +105,7 @@ impl Session<'_> {
             }
             match reader.read_buf(&mut buffer).await {
                 Ok(0) => return "the other side closed the connection".into(),
-                Ok(_) => life.heard(),
+                Ok(_) => life.heard(Instant::now()),
                 Err(error) => return format!("reading failed: {error}"),
             }
         }

@@ -99,6 +99,15 @@ impl Socket {
         }
     }
 
+    /// To put another layer around it.
+    pub fn into_wire(self) -> Box<dyn Wire> {
+        match self {
+            Socket::Plain(stream) => Box::new(stream),
+            Socket::Stream(stream) => stream,
+            Socket::Framed(stream) => stream,
+        }
+    }
+
     fn stream(&mut self) -> &mut dyn Wire {
         match self {
             Socket::Plain(stream) => stream,

@@ -185,3 +185,22 @@ async fn a_leafd_takes_leafs_by_their_operators_tokens() {
     })
     .await;
 }
+
+/// Two hubs that know us by different names, each in its URL; the log has no password.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_url_may_have_its_own_user() {
+    let one = rig::nats_hub("authorization { user: first, password: \"p@1\" }", "").await;
+    let two = rig::nats_hub("authorization { user: second, password: two-secret }", "").await;
+    let ports = (rig::leaf_port(&one).await, rig::leaf_port(&two).await);
+    let urls =
+        format!("\"nats://first:p%401@127.0.0.1:{}\", \"nats://second:two-secret@127.0.0.1:{}\"", ports.0, ports.1);
+    let dir = tempfile::tempdir().expect("a folder");
+    let leafd = rig::leafd(dir.path(), &rig::remote(&urls, "no_randomize = true"));
+    let local = leafd.client().await;
+    rig::joined(&one.client().await, &local).await;
+    drop(one);
+    rig::joined(&two.client().await, &local).await;
+    assert!(
+        !leafd.log().contains("two-secret") && !leafd.status().expect("a status").to_string().contains("two-secret")
+    );
+}

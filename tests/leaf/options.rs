@@ -97,6 +97,9 @@ async fn a_dialling_hub_joins_those_that_it_dials() {
 /// Two leafs of one hub, of which one asks not to hear of the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leaf_that_asks_for_isolation_does_not_hear_of_others() {
+    if crate::rig::version() < (2, 12) {
+        return eprintln!("skipped: nats-server has no isolation before 2.12");
+    }
     let hub = rig::nats_hub("", "").await;
     let urls = [url(&hub).await];
     for (leafd, isolated) in [(false, false), (true, false), (false, true), (true, true)] {
@@ -118,6 +121,9 @@ async fn a_leaf_that_asks_for_isolation_does_not_hear_of_others() {
 /// The same with leafd as the hub, for one leaf that asks and for all of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hub_isolates_its_leafs() {
+    if crate::rig::version() < (2, 12) {
+        return eprintln!("skipped: nats-server has no isolation before 2.12");
+    }
     for (listen_more, conf, isolated) in
         [("", "", false), ("isolate = true", "", true), ("", "request_isolation: true", true)]
     {

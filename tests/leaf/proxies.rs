@@ -144,6 +144,62 @@ async fn tls_and_websocket_through_a_proxy() {
     }
 }
 
+/// A proxy that is spoken to by TLS, and a hub that is so inside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_https_proxy_is_checked_by_its_certificate() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new(dir.path());
+    let server = authority.server("hub");
+    let tls = format!("tls {{ cert_file: {:?}, key_file: {:?} }}", server.cert, server.key);
+    let hub = rig::nats_hub(&tls, "").await;
+    let proxy = Proxy::start(false, true).await;
+    let front = tls_front(&server.cert, &server.key, proxy.address.clone()).await;
+    let url = format!("\"tls://localhost:{}\"", rig::leaf_port(&hub).await);
+    let with = |ca: &str| {
+        let tls = format!("tls = {{ ca_file = {:?} }}", authority.file());
+        let login = "user = \"gw1\", password = \"secret\"";
+        rig::remote(&url, &format!("proxy = {{ url = \"https://localhost:{front}\", {login}{ca} }}\n{tls}"))
+    };
+    let leafd =
+        rig::leafd(&dir.path().join(made(dir.path(), "a")), &with(&format!(", ca_file = {:?}", authority.file())));
+    rig::joined(&hub.client().await, &leafd.client().await).await;
+    assert!(proxy.passed.load(Ordering::Relaxed) >= 1);
+    let stranger = Authority::new(&dir.path().join(made(dir.path(), "other")));
+    let leafd =
+        rig::leafd(&dir.path().join(made(dir.path(), "b")), &with(&format!(", ca_file = {:?}", stranger.file())));
+    rig::link_says(&leafd, "check proxy.ca_file").await;
+}
+
+fn made(dir: &std::path::Path, name: &'static str) -> &'static str {
+    std::fs::create_dir_all(dir.join(name)).expect("a folder");
+    name
+}
+
+/// TLS in front of `to`; the port.
+async fn tls_front(cert: &std::path::Path, key: &std::path::Path, to: String) -> u16 {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let chain = CertificateDer::pem_file_iter(cert).expect("a file").collect::<Result<Vec<_>, _>>().expect("PEM");
+    let key = PrivateKeyDer::from_pem_file(key).expect("PEM");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = builder.expect("versions").with_no_client_auth().with_single_cert(chain, key).expect("they fit");
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let (acceptor, to) = (acceptor.clone(), to.clone());
+            tokio::spawn(async move {
+                let Ok(mut near) = acceptor.accept(near).await else { return };
+                let mut far = TcpStream::connect(to).await.expect("the proxy");
+                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    port
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_says_no_is_named() {
     for (scheme, socks) in [("http", false), ("socks5", true)] {

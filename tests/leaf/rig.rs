@@ -136,3 +136,11 @@ pub fn compresses(said: &Value, mode: &str, what: &str) {
 pub async fn link_up(leafd: &Leafd) {
     wait_for("the link is up", LIMIT, || async { (leafd.status()?["links"][0]["up"] == true).then_some(()) }).await;
 }
+
+/// Major and minor version of nats-server.
+pub fn version() -> (u32, u32) {
+    let output = std::process::Command::new(crate::common::hub::binary()).arg("--version").output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut numbers = text.rsplit('v').next().unwrap_or_default().split('.').map_while(|n| n.trim().parse().ok());
+    (numbers.next().expect("a version"), numbers.next().expect("a version"))
+}

@@ -39,6 +39,7 @@ fn check_remote(remote: &RemoteConfig, errors: &mut Vec<String>) {
     }
     for url in &remote.urls {
         if !url.split_once("://").is_some_and(|(scheme, host)| URL_SCHEMES.contains(&scheme) && !host.is_empty()) {
+            let url = url.rsplit('@').next().unwrap_or(url);
             errors.push(format!("{what}: url {url:?} must begin with {}://", URL_SCHEMES.join("://, ")));
         }
     }

@@ -15,6 +15,7 @@ mod message;
 mod position;
 mod request;
 
+use super::consumer::config::Timestamp;
 use super::error::ApiError;
 use super::origin::{ExternalStream, StreamSource};
 use super::stream::Stream;
@@ -81,6 +82,8 @@ struct Progress {
     lag: u64,
     heard: Option<Instant>,
     error: Option<ApiError>,
+    /// When the origin was made, as it said last.
+    created: Option<Timestamp>,
     /// Stays so: an origin that is busy is always a little ahead.
     caught_up: bool,
 }
@@ -207,7 +210,29 @@ async fn session(
         let mut progress = origin.progress();
         (progress.heard, progress.error) = (Some(Instant::now()), None);
     }
-    read(stream, origin, client, &mut inbox, last, next).await
+    tokio::select! {
+        result = read(stream, origin, client, &mut inbox, last, next) => result,
+        // Reading goes on beside it: an origin need not tell, and on a slow link it takes its time.
+        Err(error) = notice(origin, client, last) => Err(error),
+    }
+}
+
+/// Notices an origin that was made anew.
+async fn notice(origin: &Origin, client: &LocalClient, last: u64) -> Result<(), ApiError> {
+    let name = &origin.source.name;
+    match request::find_origin(client, &origin.source, origin.mirror, last).await {
+        Ok(None) => {}
+        Ok(Some(created)) => {
+            if origin.progress().created.replace(created).is_some_and(|before| before != created) {
+                tracing::warn!("the stream {name}, which is mirrored or sourced here, was made anew at its origin");
+            }
+        }
+        Err(error) => {
+            tracing::warn!("mirror or source {name}: {error}");
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 async fn read(

@@ -2,7 +2,7 @@
 
 use crate::account::{Inbox, LocalClient};
 use crate::jetstream::consumer::CreateRequest;
-use crate::jetstream::consumer::config::{AckPolicy, ConsumerConfig, DeliverPolicy};
+use crate::jetstream::consumer::config::{AckPolicy, ConsumerConfig, DeliverPolicy, Timestamp};
 use crate::jetstream::error::ApiError;
 use crate::jetstream::origin::StreamSource;
 use crate::protocol::headers::{self, HeadersBuilder};
@@ -27,6 +27,17 @@ struct Answer {
     delivered: Option<Delivered>,
     #[serde(default)]
     num_pending: u64,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    created: Option<Timestamp>,
+    state: Option<Held>,
+}
+
+#[derive(Deserialize)]
+struct Held {
+    last_seq: u64,
 }
 
 #[derive(Deserialize)]
@@ -108,6 +119,32 @@ pub(super) async fn make_consumer(
     let answer: Answer = serde_json::from_slice(&message.payload).map_err(|error| failed(error.to_string()))?;
     let identity = headers::get(&message.headers, IDENTITY).map(str::to_owned);
     answer.error.map_or(Ok(Made { pending: answer.num_pending, identity }), Err)
+}
+
+/// When the origin was made, where it tells, as it need not.
+///
+/// # Errors
+/// It ends before sequence `last`, which came from it: it was made anew, or restored from a backup, and what it takes until it
+/// is as long again would not come here.
+pub(super) async fn find_origin(
+    client: &LocalClient,
+    source: &StreamSource,
+    mirror: bool,
+    last: u64,
+) -> Result<Option<Timestamp>, ApiError> {
+    let subject = format!("{}.STREAM.INFO.{}", api(source), source.name);
+    let Ok(answer) = client.request(&subject, &[], b"", ANSWER).await else { return Ok(None) };
+    let Ok(Found { created, state: Some(state) }) = serde_json::from_slice(&answer.payload) else { return Ok(None) };
+    match state.last_seq < last {
+        true => {
+            let text = format!(
+                "the origin was made anew or restored: it ends at sequence {}, and {last} came from it already; make this stream anew as well",
+                state.last_seq
+            );
+            Err(ApiError::new(500, if mirror { 10029 } else { 10045 }, text))
+        }
+        false => Ok(created),
+    }
 }
 
 /// Has the origin's consumer `name`, which is there already, deliver again what was not acknowledged. Returns the sequence

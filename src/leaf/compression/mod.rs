@@ -4,6 +4,8 @@
 mod chunk;
 mod stream;
 
+#[cfg(fuzzing)]
+pub use chunk::{Decoded, Decoder, Encoder};
 pub use stream::S2Stream;
 
 use crate::config::compression::{Compression, CompressionLevel, CompressionMode};

@@ -5,19 +5,18 @@ mod tunnel;
 mod upgrade;
 mod url;
 
-pub use url::Url;
+pub use url::{Login, Url, bare};
 
 use super::auth::{self, AuthError, LeafConnect};
 use super::compression::{Agreed, UnknownMode};
 use super::info::LeafInfo;
-use super::wire::{self, Greeting, STEP_LIMIT, Socket, Wire, WireError};
+use super::wire::{Greeting, STEP_LIMIT, Socket, Wire, WireError};
 use crate::config::leaf::RemoteConfig;
 use crate::protocol::NATS_VERSION;
 use crate::system::tls::{self, TlsError, TlsFiles};
 use rustls::pki_types::ServerName;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
 use tunnel::TunnelError;
 
 /// Who this daemon is, towards hubs and leafs.
@@ -38,7 +37,7 @@ pub struct Identity {
 pub enum DialError {
     /// Not a URL.
     #[error(
-        "{0:?} is no leaf URL: write tls://HOST:PORT, nats-leaf://HOST:PORT, wss://HOST:PORT or ws://HOST:PORT, without user and password"
+        "{0:?} is no leaf URL: write tls://HOST:PORT, nats-leaf://HOST:PORT, wss://HOST:PORT or ws://HOST:PORT, with USER:PASSWORD@ before the host if that is who we are there"
     )]
     Url(String),
     /// TCP, or the proxy.
@@ -110,15 +109,14 @@ pub struct Dialled {
 
 /// Dials `url` and goes through the handshake.
 pub async fn dial(url: &Url, config: &RemoteConfig, identity: &Identity, account: &str) -> Result<Dialled, DialError> {
-    let tcp = tunnel::open(url, config.proxy.as_ref(), config.dial_timeout.0).await?;
-    wire::prepare(&tcp);
-    let address = tcp.peer_addr().map_err(TunnelError::Connect)?;
+    let (mut socket, address) = tunnel::open(url, config.proxy.as_ref(), config.dial_timeout.0).await?;
     let began = Instant::now();
     let mut buffer = Vec::new();
     let limit = config.first_info_timeout.0;
     let mut deflated = false;
     let (mut socket, info) = if url.websocket {
-        let stream: Box<dyn Wire> = if url.tls { secure(tcp, url, config).await? } else { Box::new(tcp) };
+        let stream = socket.into_wire();
+        let stream = if url.tls { secure(stream, url, config).await? } else { stream };
         let upgraded = tokio::time::timeout(limit, upgrade::upgrade(stream, url, &config.websocket))
             .await
             .map_err(|_| WireError::TimedOut)?
@@ -128,21 +126,18 @@ pub async fn dial(url: &Url, config: &RemoteConfig, identity: &Identity, account
         let info = first_info(&mut socket, &mut buffer, limit).await?;
         (socket, info)
     } else if config.tls.handshake_first {
-        let mut socket = Socket::Stream(secure(tcp, url, config).await?);
+        let mut socket = Socket::Stream(secure(socket.into_wire(), url, config).await?);
         let info = first_info(&mut socket, &mut buffer, limit).await?;
         (socket, info)
     } else {
-        let mut socket = Socket::Plain(tcp);
         let info = first_info(&mut socket, &mut buffer, limit).await?;
-        match socket {
-            Socket::Plain(tcp) if url.tls || info.tls_required => {
-                if !buffer.is_empty() {
-                    return Err(DialError::WrongPort("it sent more than its INFO before TLS".into()));
-                }
-                (Socket::Stream(secure(tcp, url, config).await?), info)
+        if url.tls || info.tls_required {
+            if !buffer.is_empty() {
+                return Err(DialError::WrongPort("it sent more than its INFO before TLS".into()));
             }
-            other => (other, info),
+            socket = Socket::Stream(secure(socket.into_wire(), url, config).await?);
         }
+        (socket, info)
     };
     // From the connection to the first INFO is one round trip and little more.
     let agreed = match deflated {
@@ -179,7 +174,7 @@ pub async fn dial(url: &Url, config: &RemoteConfig, identity: &Identity, account
         isolate: config.request_isolation,
         ..LeafConnect::default()
     };
-    auth::fill(&mut connect, config, &info.nonce)?;
+    auth::fill(&mut connect, config, url.login.as_ref(), &info.nonce)?;
     let mut line = b"CONNECT ".to_vec();
     // A struct of strings and flags always serialises.
     let _ = serde_json::to_writer(&mut line, &connect);
@@ -225,7 +220,7 @@ async fn second_info(socket: &mut Socket, buffer: &mut Vec<u8>, first: LeafInfo)
     Err(DialError::WrongPort("it did not answer CONNECT".into()))
 }
 
-async fn secure(tcp: TcpStream, url: &Url, config: &RemoteConfig) -> Result<Box<dyn Wire>, DialError> {
+async fn secure(stream: Box<dyn Wire>, url: &Url, config: &RemoteConfig) -> Result<Box<dyn Wire>, DialError> {
     let files = TlsFiles {
         ca_file: config.tls.ca_file.clone(),
         cert_file: config.tls.cert_file.clone(),
@@ -234,7 +229,7 @@ async fn secure(tcp: TcpStream, url: &Url, config: &RemoteConfig) -> Result<Box<
     let connector = tokio_rustls::TlsConnector::from(tls::client(&files)?);
     let name = config.tls.server_name.clone().unwrap_or_else(|| url.host.clone());
     let checked = ServerName::try_from(name.clone()).map_err(|_| DialError::ServerName(name))?;
-    let stream = tokio::time::timeout(STEP_LIMIT, connector.connect(checked, tcp))
+    let stream = tokio::time::timeout(STEP_LIMIT, connector.connect(checked, stream))
         .await
         .map_err(|_| WireError::TimedOut)?
         .map_err(DialError::Tls)?;

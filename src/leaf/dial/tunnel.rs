@@ -1,13 +1,17 @@
-//! TCP to the hub, straight or through a proxy: HTTP CONNECT (nats-server `establishHTTPProxyTunnel`) or SOCKS5 (RFC 1928).
+//! TCP to the hub, straight or through a proxy: HTTP CONNECT (nats-server `establishHTTPProxyTunnel`), in TLS or not, or SOCKS5 (RFC 1928).
 
 use super::http;
 use super::url::Url;
 use crate::config::proxy::{ProxyConfig, ProxyKind};
 use crate::config::secret::SecretError;
+use crate::leaf::wire::{self, Socket};
+use crate::system::tls::{self, TlsError, TlsFiles};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::ServerName;
+use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Why there is no connection.
@@ -25,17 +29,32 @@ pub enum TunnelError {
     /// The proxy speaks otherwise, or says no.
     #[error("the proxy {0} does not connect to the hub: {1}")]
     Refused(String, String),
+    /// TLS with the proxy.
+    #[error("TLS with the proxy {0} failed: {1}; check proxy.ca_file")]
+    Tls(String, std::io::Error),
+    /// The authorities of the proxy's certificate.
+    #[error("proxy: {0}")]
+    Authorities(#[from] TlsError),
     /// The password of the proxy.
     #[error("the password of the proxy: {0}")]
     Secret(#[from] SecretError),
 }
 
-/// TCP to `url`, within `limit`; that of the proxy if it has its own.
-pub async fn open(url: &Url, proxy: Option<&ProxyConfig>, limit: Duration) -> Result<TcpStream, TunnelError> {
+/// A connection to `url`, within `limit`, or that of the proxy if it has its own; and what it is connected to.
+pub async fn open(
+    url: &Url,
+    proxy: Option<&ProxyConfig>,
+    limit: Duration,
+) -> Result<(Socket, SocketAddr), TunnelError> {
     let limit = proxy.and_then(|proxy| proxy.timeout).map_or(limit, |timeout| timeout.0);
     let connect = async {
         match proxy {
-            None => TcpStream::connect((url.host.as_str(), url.port)).await.map_err(TunnelError::Connect),
+            None => {
+                let tcp = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(TunnelError::Connect)?;
+                wire::prepare(&tcp);
+                let address = tcp.peer_addr().map_err(TunnelError::Connect)?;
+                Ok((Socket::Plain(tcp), address))
+            }
             Some(proxy) => through(proxy, url).await,
         }
     };
@@ -43,24 +62,45 @@ pub async fn open(url: &Url, proxy: Option<&ProxyConfig>, limit: Duration) -> Re
     tokio::time::timeout(limit, connect).await.map_err(|_| TunnelError::Timeout(limit))?
 }
 
-async fn through(proxy: &ProxyConfig, url: &Url) -> Result<TcpStream, TunnelError> {
+async fn through(proxy: &ProxyConfig, url: &Url) -> Result<(Socket, SocketAddr), TunnelError> {
     let name = proxy.address();
     let tcp = TcpStream::connect((proxy.host.as_str(), proxy.port)).await;
     let mut tcp = tcp.map_err(|error| TunnelError::Proxy(name.clone(), error))?;
+    wire::prepare(&tcp);
+    let address = tcp.peer_addr().map_err(TunnelError::Connect)?;
     let login = match (&proxy.user, &proxy.password) {
         (Some(user), Some(password)) => Some((user.as_str(), password.read()?)),
         _ => None,
     };
     let login = login.as_ref().map(|(user, password)| (*user, password.as_str()));
-    let asked = match proxy.kind {
-        ProxyKind::Http => connect(&mut tcp, url, login).await,
-        ProxyKind::Socks5 => socks5(&mut tcp, url, login).await,
+    let refused = |reason| TunnelError::Refused(name.clone(), reason);
+    let socket = match proxy.kind {
+        ProxyKind::Http => {
+            connect(&mut tcp, url, login).await.map_err(refused)?;
+            Socket::Plain(tcp)
+        }
+        ProxyKind::Https => {
+            let files = TlsFiles { ca_file: proxy.ca_file.clone(), ..TlsFiles::default() };
+            let connector = tokio_rustls::TlsConnector::from(tls::client(&files)?);
+            let failed = |error| TunnelError::Tls(name.clone(), error);
+            let checked = ServerName::try_from(proxy.host.clone()).map_err(|e| failed(std::io::Error::other(e)))?;
+            let mut stream = connector.connect(checked, tcp).await.map_err(failed)?;
+            connect(&mut stream, url, login).await.map_err(refused)?;
+            Socket::Stream(Box::new(stream))
+        }
+        ProxyKind::Socks5 => {
+            socks5(&mut tcp, url, login).await.map_err(refused)?;
+            Socket::Plain(tcp)
+        }
     };
-    asked.map_err(|reason| TunnelError::Refused(name, reason))?;
-    Ok(tcp)
+    Ok((socket, address))
 }
 
-async fn connect(tcp: &mut TcpStream, url: &Url, login: Option<(&str, &str)>) -> Result<(), String> {
+async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+    tcp: &mut S,
+    url: &Url,
+    login: Option<(&str, &str)>,
+) -> Result<(), String> {
     let to = url.authority();
     let mut request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n");
     if let Some((user, password)) = login {
@@ -69,6 +109,7 @@ async fn connect(tcp: &mut TcpStream, url: &Url, login: Option<(&str, &str)>) ->
     }
     request.push_str("\r\n");
     tcp.write_all(request.as_bytes()).await.map_err(|e| e.to_string())?;
+    tcp.flush().await.map_err(|e| e.to_string())?;
     let answer = http::Answer::read(tcp).await?;
     match (answer.status, login) {
         (200..=299, _) => Ok(()),

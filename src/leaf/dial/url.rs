@@ -1,11 +1,12 @@
-//! Where a hub is: `scheme://host[:port][/path]`.
+//! Where a hub is: `scheme://[user[:password]@]host[:port][/path]`.
 
 use super::DialError;
+use crate::config::percent;
 
 const DEFAULT_PORT: u16 = 7422;
 
 /// A place to dial.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Url {
     /// TLS whatever the hub's INFO says.
     pub tls: bool,
@@ -15,14 +16,26 @@ pub struct Url {
     pub host: String,
     /// Port.
     pub port: u16,
+    /// Who we are there, before what the remote says; without a password it is a token.
+    pub login: Option<Login>,
     /// Of a WebSocket; empty, or with a slash at its beginning and none at its end.
     pub path: String,
+}
+
+/// User and password of a URL, decoded.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// User name, or a token.
+    pub user: String,
+    /// Password of the user.
+    pub password: Option<String>,
 }
 
 impl Url {
     /// Reads it. Without a port it is 7422, whatever the scheme, as in nats-server.
     pub fn parse(text: &str) -> Result<Url, DialError> {
-        let bad = || DialError::Url(text.to_owned());
+        // A password has no place in a log.
+        let bad = || DialError::Url(bare(text));
         let (scheme, rest) = text.split_once("://").ok_or_else(bad)?;
         let (tls, websocket) = match scheme {
             "tls" => (true, false),
@@ -35,6 +48,11 @@ impl Url {
         if !path.is_empty() && !websocket || path.contains(|c: char| c.is_ascii_control() || c == ' ') {
             return Err(bad());
         }
+        let (login, rest) = rest.rsplit_once('@').map_or((None, rest), |(login, rest)| (Some(login), rest));
+        let login = login.map(|login| {
+            let (user, password) = login.split_once(':').map_or((login, None), |(u, p)| (u, Some(p)));
+            Login { user: percent::decoded(user), password: password.map(percent::decoded) }
+        });
         let (host, port) = match rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
             Some((host, "")) => (host, None),
             Some((host, port)) => (host, Some(port.strip_prefix(':').ok_or_else(bad)?)),
@@ -45,7 +63,12 @@ impl Url {
         }
         let port = port.map_or(Ok(DEFAULT_PORT), |p| p.parse().map_err(|_| bad()))?;
         let path = if path.is_empty() { String::new() } else { format!("/{path}") };
-        Ok(Url { tls, websocket, host: host.to_owned(), port, path })
+        Ok(Url { tls, websocket, host: host.to_owned(), port, login, path })
+    }
+
+    /// Whether both are the same place, whoever we are there.
+    pub fn is_at(&self, other: &Url) -> bool {
+        Url { login: None, ..self.clone() } == Url { login: None, ..other.clone() }
     }
 
     /// `host:port`, with an IPv6 address in brackets.
@@ -61,6 +84,14 @@ impl Url {
             (true, false) => "ws",
             (true, true) => "wss",
         }
+    }
+}
+
+/// A URL without user and password.
+pub fn bare(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host)),
+        None => url.rsplit_once('@').map_or(url, |(_, host)| host).to_owned(),
     }
 }
 
@@ -86,16 +117,19 @@ mod tests {
         ] {
             assert_eq!(Url::parse(text).map(|u| u.to_string()).ok().as_deref(), Some(want), "{text}");
         }
-        for bad in [
-            "hub:7422",
-            "http://hub",
-            "tls://",
-            "tls://u:p@hub:1",
-            "tls://hub:x",
-            "tls://hub:99999",
-            "tls://hub:1/path",
-            "ws://hub/a b",
-        ] {
+        for (text, user, password) in
+            [("tls://u%40x:p%3a%40@hub:1", "u@x", Some("p:@")), ("tls://token@hub:1", "token", None)]
+        {
+            let url = Url::parse(text).expect("valid");
+            let login = url.login.as_ref().expect("has one");
+            assert_eq!((login.user.as_str(), login.password.as_deref()), (user, password));
+            assert_eq!(url.to_string(), "tls://hub:1");
+            assert!(url.is_at(&Url::parse("tls://hub:1").expect("valid")));
+        }
+        assert!(Url::parse("x://u:secret@hub").is_err_and(|e| !e.to_string().contains("secret")));
+        for bad in
+            ["hub:7422", "http://hub", "tls://", "tls://hub:x", "tls://hub:99999", "tls://hub:1/path", "ws://hub/a b"]
+        {
             assert!(Url::parse(bad).is_err(), "{bad}");
         }
     }

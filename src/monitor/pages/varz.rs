@@ -270,7 +270,7 @@ pub(in crate::monitor) fn page(sources: &Sources) -> Varz {
 fn leaf(config: &Config, sources: &Sources) -> Leaf {
     let remotes = config.leaf.remote.iter().map(|remote| Remote {
         local_account: "$G".into(),
-        urls: remote.urls.iter().map(|url| url.rsplit('/').next().unwrap_or(url).to_owned()).collect(),
+        urls: remote.urls.iter().map(|url| url.rsplit(['/', '@']).next().unwrap_or(url).to_owned()).collect(),
     });
     let listen = config.leaf.listen.as_ref();
     Leaf {

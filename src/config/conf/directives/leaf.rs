@@ -4,6 +4,7 @@ use super::super::{Entry, Kind, Value};
 use super::reader::{Findings, set};
 use super::{tls, users};
 use crate::config::compression::Compression;
+use crate::config::percent;
 use crate::config::proxy::ProxyConfig;
 use serde::Deserialize;
 use toml::{Table, Value as Toml};
@@ -228,46 +229,32 @@ fn compression(entry: &Entry, findings: &mut Findings) -> Option<Toml> {
     Some(Toml::Table(table))
 }
 
-/// Addresses; credentials in them become keys of their own.
+/// Addresses; credentials in them become keys of their own, unless each has another.
 fn urls(entry: &Entry, table: &mut Table, findings: &mut Findings) {
     let Some(texts) = findings.texts(entry) else { return };
-    let mut urls = Vec::new();
-    for text in texts {
+    let (mut urls, mut all) = (Vec::new(), Vec::new());
+    for text in &texts {
         let Some((scheme, rest)) = text.split_once("://") else {
             findings.error(&entry.value.at, format!("{text:?} is no URL such as \"tls://hub.example.com:7422\""));
             continue;
         };
         let (credentials, address) = rest.rsplit_once('@').map_or((None, rest), |(c, a)| (Some(c), a));
-        match credentials.map(|credentials| credentials.split_once(':').ok_or(credentials)) {
-            Some(Ok((user, password))) => {
-                set(table, "user", Some(percent_decoded(user)));
-                set(table, "password", Some(percent_decoded(password)));
-            }
-            Some(Err(token)) => set(table, "token", Some(percent_decoded(token))),
-            None => {}
-        }
+        all.push(credentials);
         urls.push(format!("{scheme}://{address}"));
     }
-    set(table, "urls", Some(urls));
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let hex = after.get(..2).and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok());
-        match (first, hex) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = &after[2..];
+    all.dedup();
+    match all[..] {
+        [Some(credentials)] => match credentials.split_once(':') {
+            Some((user, password)) => {
+                set(table, "user", Some(percent::decoded(user)));
+                set(table, "password", Some(percent::decoded(password)));
             }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
+            None => set(table, "token", Some(percent::decoded(credentials))),
+        },
+        [] | [None] => {}
+        _ => urls = texts,
     }
-    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+    set(table, "urls", Some(urls));
 }
 
 /// `~` is the home directory; `$NAME` is taken from the environment (`expandPath`).
@@ -289,17 +276,5 @@ pub(super) fn is_clustered(value: &Value) -> bool {
     match &value.kind {
         Kind::Map(map) => map.iter().any(|e| matches!(&*e.key.to_ascii_lowercase(), "listen" | "port" | "routes")),
         _ => true,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn credentials_of_urls_are_decoded() {
-        for (text, expected) in [("a%20b", "a b"), ("100%", "100%"), ("%zz%41", "%zzA"), ("plain", "plain")] {
-            assert_eq!(percent_decoded(text), expected);
-        }
     }
 }
