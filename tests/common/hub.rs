@@ -14,6 +14,8 @@ pub const STREAM: &str = "TELEMETRY";
 pub struct Hub {
     dir: tempfile::TempDir,
     child: Option<Child>,
+    /// What the gateway's user may publish besides.
+    grants: Vec<String>,
     /// For clients; the same after each restart.
     pub clients: SocketAddr,
     /// For leaf nodes; the same after each restart.
@@ -28,13 +30,24 @@ pub fn binary() -> String {
 impl Hub {
     /// Starts one on ports that the kernel picks.
     pub async fn start() -> Hub {
+        Hub::start_with(&[]).await
+    }
+
+    /// The same; the gateway's user may publish `grants` as well.
+    pub async fn start_with(grants: &[&str]) -> Hub {
         let dir = tempfile::tempdir().expect("a folder");
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let certificate = rcgen::generate_simple_self_signed(names).expect("a certificate");
         fs::write(dir.path().join("cert.pem"), certificate.cert.pem()).expect("written");
         fs::write(dir.path().join("key.pem"), certificate.signing_key.serialize_pem()).expect("written");
         let none = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut hub = Hub { dir, child: None, clients: none, leafs: none };
+        let mut hub = Hub {
+            dir,
+            child: None,
+            grants: grants.iter().map(|s| format!(", {s:?}")).collect(),
+            clients: none,
+            leafs: none,
+        };
         hub.restart().await;
         hub
     }
@@ -130,7 +143,7 @@ accounts {{
       {{ user: app, password: app }}
       {{ user: gw1, password: secret, permissions: {{
           publish: ["plant1.gw1.>", "$JS.API.STREAM.MSG.GET.{STREAM}", "$JS.API.STREAM.MSG.GET.ALARMS",
-                    "$JS.API.STREAM.MSG.GET.KV_config", "$KV.config.>", "$KV.gateways.gw1.>"]
+                    "$JS.API.STREAM.MSG.GET.KV_config", "$KV.config.>", "$KV.gateways.gw1.>"{grants}]
           subscribe: ["_INBOX.>", "plant1.gw1.cmd.>"] }} }}
     ]
   }}
@@ -140,6 +153,7 @@ leafnodes {{
   tls {{ cert_file: {cert:?}, key_file: {key:?} }}
 }}
 "#,
+            grants = self.grants.concat(),
             clients = port(self.clients),
             leafs = port(self.leafs),
             dir = self.dir.path(),

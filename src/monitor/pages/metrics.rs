@@ -5,6 +5,7 @@ use crate::monitor::sources::Sources;
 use crate::system::http::Response;
 use serde_json::Value;
 use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// A number that only grows since the start, or one that goes up and down.
@@ -57,7 +58,7 @@ const LINK: [Metric; 10] = [
     ("waiting_bytes", "leafd_link_waiting_bytes", Gauge, "Bytes that wait to be sent."),
 ];
 
-const UPLINK: [Metric; 21] = [
+const UPLINK: [Metric; 23] = [
     ("backlog_messages", "leafd_uplink_backlog_messages", Gauge, "Messages that the hub has yet to confirm."),
     ("backlog_bytes", "leafd_uplink_backlog_bytes", Gauge, "Their size on disk."),
     ("oldest_age", "leafd_uplink_oldest_age_seconds", Gauge, "Age of the oldest of them."),
@@ -71,7 +72,9 @@ const UPLINK: [Metric; 21] = [
     ("hub_lost", "leafd_uplink_hub_lost_messages_total", Counter, "Confirmed messages that the hub has lost."),
     ("rate", "leafd_uplink_rate_messages", Gauge, "Messages confirmed a second, over half a minute."),
     ("eta", "leafd_uplink_eta_seconds", Gauge, "Until the backlog has crossed at that rate."),
-    ("bytes", "leafd_uplink_bytes_total", Counter, "Bytes that crossed for it, both ways, before compression."),
+    ("bytes", "leafd_uplink_bytes_total", Counter, "Bytes that crossed for it, both ways, as compressed."),
+    ("byte_rate", "leafd_uplink_rate_bytes", Gauge, "Bytes that crossed a second, over half a minute."),
+    ("link_rate", "leafd_uplink_link_rate_bytes", Gauge, "What the link drains, bytes a second."),
     ("bytes_today", "leafd_uplink_bytes_today", Gauge, "Of these, today's."),
     ("bytes_this_month", "leafd_uplink_bytes_this_month", Gauge, "This calendar month's."),
     ("batches", "leafd_uplink_batches_total", Counter, "Atomic batches stored by the hub."),
@@ -115,8 +118,22 @@ fn text(sources: &Sources, status: &Value) -> String {
     };
     family(&mut out, &LINK, &named("links", "link"));
     family(&mut out, &UPLINK, &named("uplinks", "uplink"));
+    let classes = class_bytes(&status["uplinks"]);
+    let help = "Bytes that crossed for the uplinks of a class, both ways, as compressed.";
+    metric(&mut out, "leafd_uplink_class_bytes_total", Counter, help, classes);
     family(&mut out, &ADAPTER, &named("adapters", "adapter"));
     out
+}
+
+/// The bytes of all uplinks by their class.
+fn class_bytes(uplinks: &Value) -> Vec<(String, f64)> {
+    let mut classes = BTreeMap::<&str, f64>::new();
+    for uplink in uplinks.as_array().into_iter().flatten() {
+        let (class, bytes) =
+            (uplink["class"].as_str().unwrap_or_default(), uplink["bytes"].as_f64().unwrap_or_default());
+        *classes.entry(class).or_default() += bytes;
+    }
+    classes.into_iter().map(|(class, bytes)| (labels(&[("class", class)]), bytes)).collect()
 }
 
 fn server(out: &mut String, sources: &Sources) {
@@ -206,6 +223,13 @@ fn labels(pairs: &[(&str, &str)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_by_class() {
+        let uplink = |class, bytes| serde_json::json!({ "class": class, "bytes": bytes });
+        let bytes = class_bytes(&serde_json::json!([uplink("bulk", 5), uplink("alarm", 1), uplink("bulk", 7)]));
+        assert_eq!(bytes, [("{class=\"alarm\"}".to_owned(), 1.0), ("{class=\"bulk\"}".to_owned(), 12.0)]);
+    }
 
     #[test]
     fn the_text_format() {
