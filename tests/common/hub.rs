@@ -122,6 +122,11 @@ impl Hub {
         address.split_once('\n')?.0.trim().parse().ok()
     }
 
+    /// Its store directory.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
     fn log_file(&self) -> PathBuf {
         self.dir.path().join("hub.log")
     }
@@ -157,7 +162,7 @@ leafnodes {{
             clients = port(self.clients),
             leafs = port(self.leafs),
             dir = self.dir.path(),
-            data = self.dir.path().join("data"),
+            data = self.data(),
             cert = self.dir.path().join("cert.pem"),
             key = self.dir.path().join("key.pem"),
         )
