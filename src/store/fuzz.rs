@@ -195,8 +195,8 @@ impl<'a> Script<'a> {
         let mut header = b"leafdseg\x01\0\0\0".to_vec();
         header.extend_from_slice(&base.to_le_bytes());
         header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
-        self.salt = if base % 2 == 0 { 9 } else { UNSALTED };
-        if base % 2 == 0 {
+        self.salt = if base.is_multiple_of(2) { 9 } else { UNSALTED };
+        if self.salt != UNSALTED {
             header = segment::header(base, &Coding { salt: 9, key: None });
         }
         file.write_at(&header, 0).expect("in memory");
