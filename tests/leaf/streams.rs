@@ -52,10 +52,9 @@ pub async fn bodies(client: &async_nats::Client, stream: &str, subject: &str, co
     let (first, last) = (info["state"]["first_seq"].as_u64(), info["state"]["last_seq"].as_u64());
     let mut all = Vec::new();
     for seq in first.expect("a number")..=last.expect("a number") {
-        if let Ok(message) = stream.get_raw_message(seq).await {
-            if message.subject.as_str() == subject {
-                all.push(String::from_utf8_lossy(&message.payload).into_owned());
-            }
+        let Ok(message) = stream.get_raw_message(seq).await else { continue };
+        if message.subject.as_str() == subject {
+            all.push(String::from_utf8_lossy(&message.payload).into_owned());
         }
     }
     all
