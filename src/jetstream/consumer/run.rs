@@ -280,7 +280,8 @@ impl Consumer {
             let stalled = live.delivery.room() == 0;
             let at_end = end.is_some() && live.delivery.redeliveries() == 0 && !stalled;
             // For those who do not wait, what nobody may take is as good as nothing.
-            let nothing_left = at_end || verdict.blocked;
+            // Nor does one that has something wait for acks any longer than to the next sign of life, as at nats-server.
+            let nothing_left = at_end || verdict.blocked || stalled && live.due() <= now;
             self.tick(live, now, nothing_left, deliver_to, &mut statuses);
             put_statuses(outs, &mut statuses);
             let wanted = !live.rests() && live.wanted() > 0;
