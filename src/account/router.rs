@@ -365,10 +365,9 @@ impl Account {
 
     fn compute(&self, subject: &str) -> Routes {
         let mut routes = Routes::default();
-        // Parts of this process (streams above all) may rely on a valid subject; clients get whatever matches. Consumers are
-        // created on subjects that end in their filter, wildcards included.
-        let valid = crate::subject::is_valid_literal(subject)
-            || subject.starts_with("$JS.") && crate::subject::is_valid(subject);
+        // Parts of this process (streams above all) may rely on a valid subject; clients get whatever matches. Tokens that are
+        // wildcards elsewhere may be in it, as at nats-server: filters end requests, and keys are purged by them.
+        let valid = crate::subject::is_valid(subject);
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
         index.lookup(subject, &mut |sub: &Arc<Subscription>| {
             if valid || sub.target.kind() == TargetKind::Client {

@@ -21,7 +21,8 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 const MAGIC: &[u8; 8] = b"leafdcpt";
-const VERSION: u32 = 2;
+/// Of the format; before 3 a byte more was counted for a record.
+const VERSION: u32 = 3;
 const HEADER: usize = 12;
 /// The last frame. One of subjects begins with 0, as its first name shares nothing with another.
 const END: &[u8] = b"end";
@@ -128,10 +129,10 @@ fn encode(state: &mut State, place: &Place) -> Option<Vec<u8>> {
     let (mut msgs, mut bytes) = (state.msgs, state.bytes);
     for part in [state.writing.as_deref(), Some(&state.staged)].into_iter().flatten() {
         for entry in &part.entries {
-            let subject = record::subject_of(&part.buffer[entry.at..])?;
-            staged.entry(subject).or_insert((entry.before, 0)).1 += 1;
+            let record = record::staged(&part.buffer[entry.at..])?;
+            staged.entry(record.subject).or_insert((entry.before, 0)).1 += 1;
             msgs -= 1;
-            bytes = bytes.saturating_sub(entry.used as u64);
+            bytes = bytes.saturating_sub(record.counted() as u64);
         }
     }
     let (mark, unsynced) = state.tombstones.mark();

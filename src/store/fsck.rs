@@ -165,10 +165,10 @@ fn segment(
                     found(from, extent.from, last + 1..=view.seq - 1);
                 }
                 last = view.seq;
-                table.push(view.seq, view.subject, view.size());
+                table.push(view.seq, view.subject, view.counted());
                 if !gone.contains(view.seq) {
                     report.records += 1;
-                    report.bytes += view.size() as u64;
+                    report.bytes += view.counted() as u64;
                     let first = report.sequences.as_ref().map_or(view.seq, |known| *known.start());
                     report.sequences = Some(first..=view.seq);
                 }

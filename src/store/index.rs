@@ -15,7 +15,8 @@ use std::io;
 use std::path::PathBuf;
 
 const MAGIC: &[u8; 8] = b"leafdidx";
-const VERSION: u32 = 1;
+/// Of the format; 1 counted a byte more for a record.
+const VERSION: u32 = 2;
 const HEADER: usize = 12;
 
 /// What opening needs to know of a sealed segment.

@@ -15,6 +15,8 @@ const GOES_ON: u8 = 4;
 const FIXED: usize = 23;
 /// What a record costs beyond subject, headers and payload.
 pub(super) const OVERHEAD: usize = frame::PREFIX + FIXED;
+/// What is counted for a record at least.
+pub(super) const COUNTED: usize = 30;
 
 /// A record as it is given to the store.
 #[derive(Clone, Copy, Debug)]
@@ -63,9 +65,14 @@ pub(super) struct View<'a> {
 }
 
 impl Record<'_> {
-    /// Length as a frame by itself, by which it is counted wherever it lies.
+    /// Length as a frame by itself.
     pub(super) fn size(&self) -> usize {
         OVERHEAD + self.subject.len() + self.headers.len() + self.payload.len()
+    }
+
+    /// Bytes by which it is counted wherever it lies.
+    pub(super) fn counted(&self) -> usize {
+        counted(self.subject, self.headers, self.payload)
     }
 
     /// Whether it fits in a frame.
@@ -94,9 +101,9 @@ impl Record<'_> {
 }
 
 impl View<'_> {
-    /// As [`Record::size`].
-    pub fn size(&self) -> usize {
-        OVERHEAD + self.subject.len() + self.headers.len() + self.payload.len()
+    /// As [`Record::counted`].
+    pub fn counted(&self) -> usize {
+        counted(self.subject, self.headers, self.payload)
     }
 
     pub fn to_stored(self) -> Stored {
@@ -107,6 +114,13 @@ impl View<'_> {
         let headers = payload.split_to(self.headers.len());
         Stored { seq: self.seq, time: self.time, subject: self.subject.into(), headers, payload }
     }
+}
+
+/// What nats-server counts for a message in a file (filestore.go, fileStoreMsgSizeRaw), which is about what it takes here too:
+/// the size of a stream and its limits mean the same on both sides.
+fn counted(subject: &str, headers: &[u8], payload: &[u8]) -> usize {
+    let headers = if headers.is_empty() { 0 } else { 4 + headers.len() };
+    COUNTED + subject.len() + headers + payload.len()
 }
 
 /// The record whose frame begins at `bytes`, in memory: its checksum is of no interest.

@@ -308,7 +308,7 @@ impl Opening<'_> {
                     }
                     segment.note(view.seq, view.time, extent);
                     batches.record(view.seq, view.part, extent.from);
-                    table.push(view.seq, view.subject, view.size());
+                    table.push(view.seq, view.subject, view.counted());
                 }
             }
         }

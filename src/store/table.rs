@@ -2,7 +2,7 @@
 //! segment, or from its index file; held only while it is looked at.
 
 use super::SubjectInfo;
-use super::record::OVERHEAD;
+use super::record::COUNTED;
 use super::scanner::{Item, Scanner};
 use super::varint::{self, Cursor};
 use foldhash::fast::RandomState;
@@ -129,7 +129,7 @@ impl Table {
                 n => u32::try_from(n - 1).ok()?,
             };
             size = size.checked_add(cursor.signed()?)?;
-            if subject as usize >= table.ends.len() || size < OVERHEAD as i64 {
+            if subject as usize >= table.ends.len() || size < COUNTED as i64 {
                 return None;
             }
             table.rows.push(Row { seq, subject, size: u32::try_from(size).ok()? });
@@ -164,7 +164,7 @@ impl Builder {
     pub fn scan(&mut self, mut scanner: Scanner) -> io::Result<()> {
         while let Some(item) = scanner.next()? {
             if let Item::Record(view, _) = item {
-                self.push(view.seq, view.subject, view.size());
+                self.push(view.seq, view.subject, view.counted());
             }
         }
         Ok(())

@@ -75,7 +75,7 @@ impl Inner {
                 let Some(view) = record::staged(&part.buffer[entry.at..]) else { continue };
                 state.subjects.undo(view.subject, entry.before);
                 state.msgs -= 1;
-                state.bytes = state.bytes.saturating_sub(entry.used as u64);
+                state.bytes = state.bytes.saturating_sub(view.counted() as u64);
             }
         }
         state.next = state.committed + 1;
@@ -175,7 +175,7 @@ impl State {
         self.next = seq + 1;
         self.last_time = time;
         self.msgs += 1;
-        self.bytes += record.size() as u64;
+        self.bytes += record.counted() as u64;
         let before = self.subjects.append(record.subject, seq).map(|info| info.last);
         self.staged.push(record, seq, time, part, before, self.salt);
         before.is_none()

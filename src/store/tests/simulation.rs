@@ -34,7 +34,8 @@ pub fn audit(log: &Log, context: &str) {
     let mut reader = log.reader();
     while let Some(stored) = reader.next(&|_| true).expect("readable") {
         msgs += 1;
-        bytes += (31 + stored.subject.len() + stored.headers.len() + stored.payload.len()) as u64;
+        let headers = if stored.headers.is_empty() { 0 } else { 4 + stored.headers.len() };
+        bytes += (30 + stored.subject.len() + headers + stored.payload.len()) as u64;
         let first = SubjectInfo { first: stored.seq, last: 0, count: 0 };
         let info = subjects.entry(stored.subject.into_string()).or_insert(first);
         (info.last, info.count) = (stored.seq, info.count + 1);
