@@ -4,6 +4,7 @@ use futures_util::StreamExt;
 use leafd::account::{Account, Accounts, LocalClient, Message};
 use leafd::auth::{Authenticator, Rules};
 use leafd::config::leaf::{ListenConfig, RemoteConfig};
+use leafd::events::Events;
 use leafd::leaf::{House, Identity, Link, Listener};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -16,11 +17,23 @@ fn identity(name: &str) -> Identity {
     Identity { server_name: name.into(), server_id: name.into(), domain: Some(name.into()), jetstream: false }
 }
 
+fn events(accounts: &Accounts) -> Arc<Events> {
+    let identity = leafd::events::Identity {
+        name: "hub".into(),
+        host: "localhost".into(),
+        id: "hub".into(),
+        domain: None,
+        jetstream: false,
+    };
+    Events::new(accounts.system().clone(), identity).0
+}
+
 async fn listener(accounts: &Arc<Accounts>, extra: &str, shutdown: &watch::Receiver<bool>) -> Listener {
     let config: ListenConfig = toml::from_str(&format!("port = 0\n{extra}")).expect("valid");
     let house = House {
         accounts: accounts.clone(),
         authenticator: Authenticator::new(Rules::open(accounts)),
+        events: events(accounts),
         identity: identity("hub"),
         max_payload: 1 << 20,
         visits: tokio::sync::mpsc::channel(1).1,

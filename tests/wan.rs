@@ -104,6 +104,8 @@ async fn narrow(payload: impl Fn() -> Vec<u8>) -> (f64, Vec<Duration>) {
     (used, took)
 }
 
+type Payload = fn() -> Vec<u8>;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn alarms_overtake_a_backlog_on_a_narrow_link_that_stays_up() {
     if !have(&hub::binary()) {
@@ -111,7 +113,7 @@ async fn alarms_overtake_a_backlog_on_a_narrow_link_that_stays_up() {
     }
     // Payloads, and the share of the link that they are to use at least. A large message among small ones leaves the link
     // idle at times: its neighbours in one block of compression are answered with it.
-    let kinds: [(fn() -> Vec<u8>, f64); 4] = [
+    let kinds: [(Payload, f64); 4] = [
         (|| noise(1000), 0.9),
         (|| text(1000), 0.9),
         (|| noise(100), 0.9),
