@@ -5,7 +5,7 @@
 //! (u64 each), then the records: each its length (u32) and its body, all of them compressed with S2. Kind and sequence stand
 //! where a record has them, so that a search behind damage finds both. In an encrypted directory all records lie in units, and
 //! what follows the head is sealed together with it: nonce, ciphertext, tag. A unit holds records of one commit, and at most
-//! [`SIZE`] bytes unless it is a single record: reading one record unpacks no more than that.
+//! [`SIZE`] bytes unless it is a single record: reading one record unpacks the few that lie behind the search point before it.
 
 use super::coding::Coding;
 use super::frame::{self, u16_at, u32_at, u64_at};
