@@ -61,7 +61,7 @@ impl Leaf {
 async fn visit(server: &Server, port: &str) -> Vec<Value> {
     let mut told = server.listen("$SYS.ACCOUNT.APP.*").await;
     let mut leaf = Leaf::connect(port, "first").await;
-    leaf.line("PONG").await;
+    assert_eq!(leaf.line("PONG").await, "PONG\r\n", "let in");
     let (_, came) = next(server, &mut told).await;
     let refused = Leaf::connect(port, "second").await.line("-ERR").await;
     let kick = format!("{{\"cid\":{}}}", came["client"]["id"]);

@@ -103,7 +103,8 @@ impl Server {
     /// Listens in the system account.
     pub async fn listen(&self, subject: &str) -> Subscriber {
         let subscriber = self.system.subscribe(subject.to_owned()).await.expect("subscribed");
-        self.system.flush().await.expect("flushed");
+        // An answer on the same connection: the server has taken the subscription in.
+        request(&self.system, "$SYS.REQ.USER.INFO", "").await.expect("answered");
         subscriber
     }
 
