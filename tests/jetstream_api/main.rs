@@ -1,5 +1,5 @@
 //! The JetStream API of leafd beside that of a real nats-server: the same requests go to both, and the answers are the
-//! same but for times, for sizes as stored, and for what `known.rs` lists with its reason.
+//! same but for times, for sizes in memory, and for what `known.rs` lists with its reason.
 
 mod batches;
 mod behaviour;
@@ -55,6 +55,7 @@ async fn messages_are_taken_in_and_given_out_as_by_nats_server() {
     messages::publishes(&mut peers).await;
     messages::gets(&mut peers).await;
     messages::removals(&mut peers).await;
+    messages::subjects_with_wildcards(&mut peers).await;
     peers.finish();
 }
 

@@ -250,3 +250,20 @@ pub async fn removals(peers: &mut Peers) {
     peers.ask("$JS.API.STREAM.MSG.DELETE.G", &json!({"seq": 1})).await;
     peers.ask("$JS.API.STREAM.PURGE.G", &json!({})).await;
 }
+
+/// Messages on subjects with tokens that are wildcards elsewhere: clients purge keys by them.
+pub async fn subjects_with_wildcards(peers: &mut Peers) {
+    let config = json!({"name": "M", "subjects": ["m.>"], "allow_rollup_hdrs": true, "allow_direct": true});
+    peers.prepare("$JS.API.STREAM.CREATE.M", &config).await;
+    for subject in ["m.a.1", "m.a.2", "m.b", "m.*"] {
+        peers.ask_raw(subject, &[], "kept or not").await;
+    }
+    let subjects = r#"{"subjects_filter":">"}"#;
+    for subject in ["m.a.*", "m.b.>", "m.>"] {
+        peers.ask_raw(subject, &[("Nats-Rollup", "sub")], "in the place of others").await;
+        peers.ask_raw("$JS.API.STREAM.INFO.M", &[], subjects).await;
+        peers.ask_raw("$JS.API.STREAM.MSG.GET.M", &[], &json!({"last_by_subj": subject}).to_string()).await;
+        peers.ask_raw(&format!("$JS.API.DIRECT.GET.M.{subject}"), &[], "").await;
+    }
+    peers.delete_stream("M").await;
+}
