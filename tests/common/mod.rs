@@ -9,6 +9,7 @@
 
 pub mod browser;
 pub mod certificates;
+pub mod cluster;
 pub mod gateway;
 pub mod http;
 pub mod hub;
@@ -20,6 +21,7 @@ pub mod proxy;
 pub mod pty;
 pub mod slow;
 
+pub use cluster::Cluster;
 pub use gateway::Gateway;
 pub use hub::Hub;
 pub use leafd::Leafd;

@@ -1,5 +1,5 @@
 //! A TCP proxy between leafd and its hub that breaks the link as a WAN does: cut (connections closed and new ones refused),
-//! stalled (bytes stop, nothing is closed), reset in the middle of a message.
+//! stalled (bytes stop, nothing is closed), reset in the middle of a message, half open (one end gone, the other not told).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +20,24 @@ pub enum Link {
     Cut,
     /// Passes this many more bytes of the next buffer of each direction, then resets the connection; new ones pass.
     Reset(usize),
+    /// Closes the side of what is connected that this does not name; the named one is kept and hears nothing more. New ones pass.
+    HalfOpen(Side),
+}
+
+/// An end of a connection through the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// That which dialled the proxy.
+    Near,
+    /// That which the proxy has dialled.
+    Far,
+}
+
+/// How a connection through the proxy ends.
+enum End {
+    Closed,
+    Reset,
+    HalfOpen(Side),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -86,15 +104,34 @@ async fn pass(near: TcpStream, far: TcpStream, state: watch::Receiver<State>) {
     let (far_read, far_write) = far.into_split();
     let mut up = Direction { from: near_read, to: far_write, state: state.clone(), began };
     let mut down = Direction { from: far_read, to: near_write, state, began };
-    let reset = tokio::select! {
-        reset = up.run() => reset,
-        reset = down.run() => reset,
+    let end = tokio::select! {
+        end = up.run() => end,
+        end = down.run() => end,
     };
-    if reset {
+    match end {
+        End::Closed => {}
         // Both ends learn of it by RST, with what was on its way thrown away.
-        let _ = up.to.as_ref().set_zero_linger();
-        let _ = down.to.as_ref().set_zero_linger();
+        End::Reset => {
+            let _ = up.to.as_ref().set_zero_linger();
+            let _ = down.to.as_ref().set_zero_linger();
+        }
+        End::HalfOpen(Side::Near) => {
+            let (mut kept, _open) = (up.from, down.to);
+            drop((up.to, down.from));
+            swallow(&mut kept).await;
+        }
+        End::HalfOpen(Side::Far) => {
+            let (mut kept, _open) = (down.from, up.to);
+            drop((down.to, up.from));
+            swallow(&mut kept).await;
+        }
     }
+}
+
+/// Reads to the end what nobody will get.
+async fn swallow(from: &mut OwnedReadHalf) {
+    let mut buffer = vec![0; 16 << 10];
+    while from.read(&mut buffer).await.is_ok_and(|length| length > 0) {}
 }
 
 struct Direction {
@@ -106,38 +143,39 @@ struct Direction {
 }
 
 impl Direction {
-    /// Passes bytes until the end; whether that shall be a reset.
-    async fn run(&mut self) -> bool {
+    /// Passes bytes until the end; how the connection shall end then.
+    async fn run(&mut self) -> End {
         let mut buffer = vec![0; 16 << 10];
         loop {
             let state = *self.state.borrow_and_update();
             match state.link {
-                Link::Cut => return false,
+                Link::Cut => return End::Closed,
+                Link::HalfOpen(side) if state.change > self.began => return End::HalfOpen(side),
                 Link::Stalled => {
                     if self.state.changed().await.is_err() {
-                        return false;
+                        return End::Closed;
                     }
                     continue;
                 }
-                Link::Open | Link::Reset(_) => {}
+                Link::Open | Link::Reset(_) | Link::HalfOpen(_) => {}
             }
             let read = tokio::select! {
                 changed = self.state.changed() => match changed {
                     Ok(()) => continue,
-                    Err(_) => return false,
+                    Err(_) => return End::Closed,
                 },
                 read = self.from.read(&mut buffer) => read,
             };
-            let Ok(length @ 1..) = read else { return false };
+            let Ok(length @ 1..) = read else { return End::Closed };
             let passed = match state.link {
                 Link::Reset(bytes) if state.change > self.began => Some(bytes.min(length)),
                 _ => None,
             };
             if self.to.write_all(&buffer[..passed.unwrap_or(length)]).await.is_err() {
-                return false;
+                return End::Closed;
             }
             if passed.is_some() {
-                return true;
+                return End::Reset;
             }
         }
     }
