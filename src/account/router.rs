@@ -204,6 +204,16 @@ impl Account {
         any || !self.sharing.services(subject).is_empty()
     }
 
+    /// Whether somebody has subscribed to the literal `subject` itself, not only to a wildcard that takes it in: so it is known
+    /// that who asked for messages there listens, as a client that asks has a wildcard for all its answers
+    /// (`server/sublist.go`, `RegisterNotification`).
+    pub fn has_literal_interest(&self, subject: &str) -> bool {
+        let mut any = false;
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.lookup(subject, &mut |sub: &Arc<Subscription>| any |= *sub.subject == *subject && sub.queue.is_none());
+        any
+    }
+
     /// All subscriptions.
     pub(super) fn all_subscriptions(&self) -> Vec<Arc<Subscription>> {
         let mut all = Vec::new();

@@ -1,7 +1,7 @@
 //! What the API tells of streams and of the account, in nats-server's JSON shapes.
 
 use super::config::StreamConfig;
-use super::consumer::config::Timestamp;
+use super::consumer::config::{GO_ZERO, Timestamp};
 use super::follow::SourceInfo;
 use super::stream::Stream;
 use serde::{Serialize, Serializer};
@@ -14,7 +14,7 @@ pub struct ApiTime(pub i64);
 impl Serialize for ApiTime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
-            0 => serializer.serialize_str("0001-01-01T00:00:00Z"),
+            0 => serializer.serialize_str(GO_ZERO),
             time => Timestamp(time).serialize(serializer),
         }
     }

@@ -144,6 +144,7 @@ pub async fn gets(peers: &mut Peers) {
         json!({"next_by_subj": "g.a", "last_by_subj": "g.a"}),
         json!({"start_time": "2020-01-01T00:00:00Z"}),
         json!({"start_time": "2099-01-01T00:00:00Z"}),
+        json!({"start_time": "0001-01-01T00:00:00Z"}),
         json!({"start_time": "x"}),
         json!({"start_time": "2020-01-01T00:00:00Z", "next_by_subj": "g.b"}),
         json!({"start_time": "2020-01-01T00:00:00Z", "seq": 1}),

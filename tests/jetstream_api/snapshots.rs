@@ -27,14 +27,17 @@ async fn ask(client: &Client, verb: &str, body: Value) -> Value {
     answer
 }
 
+/// As clients in Go do it: they subscribe only after the answer, to a subject within the wildcard for all their answers.
 async fn back_up(client: &Client, stream: &str, options: Value) -> Backup {
-    let inbox = client.new_inbox();
-    let mut chunks = client.subscribe(inbox.clone()).await.expect("subscribed");
+    let answers = client.new_inbox();
+    let _answers = client.subscribe(format!("{answers}.*")).await.expect("subscribed");
+    let inbox = format!("{answers}.backup");
     let mut body = json!({ "deliver_subject": inbox });
     for (key, value) in options.as_object().into_iter().flatten() {
         body[key] = value.clone();
     }
     let begun = ask(client, &format!("STREAM.SNAPSHOT.{stream}"), body).await;
+    let mut chunks = client.subscribe(inbox).await.expect("subscribed");
     let mut taken = Vec::new();
     loop {
         let chunk: Message = tokio::time::timeout(LIMIT, chunks.next()).await.expect("a chunk").expect("open");

@@ -211,15 +211,15 @@ struct PauseRequest {
 
 async fn pause(stream: &str, name: &str, payload: &[u8], streams: Streams<'_>) -> Result<Paused, ApiError> {
     let request: PauseRequest = json::paging(payload)?;
-    let created = consumers(stream, streams)?.pause(name, request.pause_until).ok_or_else(not_found)?;
+    let until = request.pause_until.filter(|until| *until != Timestamp::ZERO);
+    let created = consumers(stream, streams)?.pause(name, until).ok_or_else(not_found)?;
     if let Some(commit) = created {
         commit.await.map_err(ApiError::general)?;
     }
-    let remaining =
-        request.pause_until.map(|until| until.0.saturating_sub(Timestamp::now().0)).filter(|left| *left > 0);
+    let remaining = until.map(|until| until.0.saturating_sub(Timestamp::now().0)).filter(|left| *left > 0);
     Ok(Paused {
         paused: remaining.is_some(),
-        pause_until: ApiTime(request.pause_until.map_or(0, |until| until.0)),
+        pause_until: ApiTime(until.map_or(0, |until| until.0)),
         pause_remaining: remaining,
     })
 }

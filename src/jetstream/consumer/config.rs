@@ -217,13 +217,25 @@ impl ConsumerConfig {
             vec![&self.filter_subject]
         }
     }
+
+    /// Whether a pause has been asked for, ended or not.
+    pub fn pauses(&self) -> bool {
+        self.pause_until.is_some_and(|until| until != Timestamp::ZERO)
+    }
 }
 
-/// A point in time of the API: UNIX nanoseconds, RFC 3339 on the wire.
+/// A point in time of the API: UNIX nanoseconds, RFC 3339 on the wire. What lies outside of the years 1677 to 2262 is read
+/// as the nearest of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
 
+/// How Go writes a time that was never set.
+pub const GO_ZERO: &str = "0001-01-01T00:00:00Z";
+
 impl Timestamp {
+    /// Go's zero time, which clients in Go send in fields that they do not use: before every other time.
+    pub const ZERO: Timestamp = Timestamp(i64::MIN);
+
     /// Now, by the system's clock.
     pub fn now() -> Self {
         let nanos = OffsetDateTime::now_utc().unix_timestamp_nanos();
@@ -233,6 +245,9 @@ impl Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if *self == Timestamp::ZERO {
+            return serializer.serialize_str(GO_ZERO);
+        }
         let time = OffsetDateTime::from_unix_timestamp_nanos(self.0.into()).map_err(serde::ser::Error::custom)?;
         serializer.serialize_str(&time.format(&Rfc3339).map_err(serde::ser::Error::custom)?)
     }
@@ -242,7 +257,7 @@ impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let time = OffsetDateTime::parse(&text, &Rfc3339).map_err(serde::de::Error::custom)?;
-        i64::try_from(time.unix_timestamp_nanos()).map(Timestamp).map_err(serde::de::Error::custom)
+        Ok(Timestamp(time.unix_timestamp_nanos().clamp(i64::MIN.into(), i64::MAX.into()) as i64))
     }
 }
 

@@ -118,7 +118,7 @@ impl Consumers {
         let commit = self.store(&name, created, &config, true);
         let consumer = self.launch(&name, created, config, delivery);
         advisory::publish(&self.context, &name, &Advisory::Action { action: Event::Create });
-        if consumer.config().pause_until.is_some() {
+        if consumer.config().pause_until.is_some_and(|until| until > Timestamp::now()) {
             consumer.tell_paused();
         }
         Ok(Created { consumer, commit })

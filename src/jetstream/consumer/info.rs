@@ -152,7 +152,7 @@ pub fn set_static_metadata(config: &mut ConsumerConfig) {
     let prioritised = config.priority_policy != PriorityPolicy::None || config.pinned_ttl != 0;
     let level = match config.ack_policy {
         AckPolicy::FlowControl => 4,
-        _ => u8::from(config.pause_until.is_some() || prioritised || !config.priority_groups.is_empty()),
+        _ => u8::from(config.pauses() || prioritised || !config.priority_groups.is_empty()),
     };
     config.metadata.insert("_nats.req.level".into(), level.to_string());
 }

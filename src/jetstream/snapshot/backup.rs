@@ -160,10 +160,12 @@ impl Backup {
         }
     }
 
+    /// Clients in Go subscribe after the answer, to a subject that the wildcard for their answers takes in: what came before
+    /// would be lost there.
     fn wait_for_interest(&self, runtime: &Handle) {
         let account = self.stream.account();
         let there = async {
-            while !account.has_interest(&self.request.deliver_subject, None) {
+            while !account.has_literal_interest(&self.request.deliver_subject) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
