@@ -39,6 +39,9 @@ pub struct UplinkConfig {
     /// How urgent its messages are. Default: telemetry.
     #[serde(default)]
     pub class: Class,
+    /// What of a backlog goes first. Default: oldest.
+    #[serde(default)]
+    pub order: DrainOrder,
     /// Bytes a second, on average. Default: no limit.
     #[serde(default)]
     pub rate: Option<Rate>,
@@ -118,6 +121,19 @@ pub enum OnFull {
     /// From nine tenths on, the oldest are thinned: of `keep_every` messages of a subject one stays. What was thinned counts
     /// as a gap. If that is not enough, the oldest go.
     Thin,
+}
+
+/// What of a backlog goes first. Each message crosses once in any order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DrainOrder {
+    /// The oldest: the hub's stream has all in the order in which it was stored here.
+    #[default]
+    Oldest,
+    /// The newest, then backwards.
+    Newest,
+    /// What comes from now on; in between the backlog, its oldest first.
+    Live,
 }
 
 fn window() -> u32 {

@@ -81,7 +81,7 @@ fn refusal(error: &ApiError, ids: &Ids, words: &str) -> AckResult {
         // JSStreamWrongLastMsgIDErrF "wrong last msg ID: {id}"
         (10070, _) => AckResult::Moved(match error.description.rsplit_once(": ") {
             Some((_, "")) | None => LastId::Unknown,
-            Some((_, id)) => ids.seq(id).map_or(LastId::Foreign, LastId::Ours),
+            Some((_, id)) => ids.place(id).map_or(LastId::Foreign, LastId::Ours),
         }),
         // JSStreamWrongLastSequenceErrF, JSStreamWrongLastSequenceConstantErr
         (10071 | 10164, _) => AckResult::Moved(LastId::Unknown),
@@ -160,7 +160,7 @@ pub fn message(answer: &OwnedMessage, ids: &Ids) -> Api<AtHub> {
         (Some(error), _) => Api::Unavailable(error.description),
         (None, Some(message)) => {
             let block = STANDARD.decode(&message.hdrs).unwrap_or_default();
-            let seq = headers::get(&block, "Nats-Msg-Id").and_then(|id| ids.seq(id));
+            let seq = headers::get(&block, "Nats-Msg-Id").and_then(|id| ids.place(id));
             Api::Found(AtHub { position: message.seq, seq, subject: message.subject })
         }
         (None, None) => Api::Unavailable("the hub's answer holds no message".to_owned()),

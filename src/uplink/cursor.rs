@@ -78,7 +78,7 @@ mod tests {
         let hub = HubStream { stream: Some("T".into()), domain: None };
         let spent = Spent { day: 3, day_bytes: 4, month: 5, month_bytes: 6 };
         let mut gaps = Gaps::default();
-        gaps.add(Duration::ZERO, 3, 4, false);
+        gaps.add(Duration::ZERO, 4, (3, 4), false, false);
         let kept = Kept { cursor, hub: hub.clone(), spent, gaps };
         let saved = encode("e1", &kept);
         assert_eq!(decode(Some(saved.clone()), "e1"), kept);

@@ -42,7 +42,7 @@ impl Gap {
 /// Gaps that are to be declared. Saved with the cursor, so that none is forgotten or declared twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gaps {
-    /// Up to here gaps are known already.
+    /// Up to this place in line gaps are known already.
     upto: u64,
     waiting: VecDeque<Gap>,
     #[serde(skip)]
@@ -50,23 +50,25 @@ pub struct Gaps {
 }
 
 impl Gaps {
-    /// Messages `from` to `to` are missing.
-    pub fn add(&mut self, now: Duration, from: u64, to: u64, damaged: bool) {
-        let first = from.max(self.upto + 1);
-        if first > to {
+    /// Messages `seqs`, inclusive, which would be the next in line up to `place`, are missing. `backwards`: the last of them
+    /// would be the first in line.
+    pub fn add(&mut self, now: Duration, place: u64, seqs: (u64, u64), backwards: bool, damaged: bool) {
+        let new = place.saturating_sub(self.upto).min(seqs.1 - seqs.0 + 1);
+        if new == 0 {
             return;
         }
-        self.upto = to;
+        let (first, last) = if backwards { (seqs.0, seqs.0 + new - 1) } else { (seqs.1 + 1 - new, seqs.1) };
+        self.upto = place;
         self.last_grown = now;
-        let count = to - first + 1;
         let full = self.waiting.len() >= MOST;
-        match self.waiting.back_mut().filter(|gap| full || first - gap.last <= NEAR) {
+        let near = |gap: &Gap| gap.last < first && first - gap.last <= NEAR || last + 1 == gap.first;
+        match self.waiting.back_mut().filter(|gap| full || near(gap)) {
             Some(gap) => {
-                gap.last = to;
-                gap.count += count;
+                (gap.first, gap.last) = (gap.first.min(first), gap.last.max(last));
+                gap.count += new;
                 gap.damaged |= damaged;
             }
-            None => self.waiting.push_back(Gap { first, last: to, count, damaged }),
+            None => self.waiting.push_back(Gap { first, last, count: new, damaged }),
         }
     }
 
@@ -83,13 +85,14 @@ impl Gaps {
 
     /// This one is declared, as it was when it was due.
     pub fn declared(&mut self, gap: &Gap) {
-        if let Some(front) = self.waiting.front_mut().filter(|front| front.first == gap.first) {
-            if front.last == gap.last {
-                self.waiting.pop_front();
-            } else {
-                // It has grown meanwhile: the rest is a gap of its own.
-                (front.first, front.count) = (gap.last + 1, front.count.saturating_sub(gap.count));
-            }
+        let Some(front) = self.waiting.front_mut() else { return };
+        let rest = front.count.saturating_sub(gap.count);
+        // Where it has grown meanwhile, the rest is a gap of its own.
+        match (front.first == gap.first, front.last == gap.last) {
+            (true, true) => drop(self.waiting.pop_front()),
+            (true, false) => (front.first, front.count) = (gap.last + 1, rest),
+            (false, true) => (front.last, front.count) = (gap.first - 1, rest),
+            (false, false) => {}
         }
     }
 
@@ -111,18 +114,18 @@ mod tests {
     #[test]
     fn near_gaps_are_one_and_none_is_told_twice() {
         let mut gaps = Gaps::default();
-        gaps.add(at(1), 5, 9, false);
-        gaps.add(at(1), 5, 9, false);
-        gaps.add(at(1), 12, 12, true);
+        gaps.add(at(1), 9, (5, 9), false, false);
+        gaps.add(at(1), 9, (5, 9), false, false);
+        gaps.add(at(1), 12, (12, 12), false, true);
         assert_eq!(gaps.due(at(1)), None);
         let gap = gaps.due(at(2)).expect("has not grown for a second").clone();
         assert_eq!(gap, Gap { first: 5, last: 12, count: 6, damaged: true });
-        gaps.add(at(2), 13, 20, false);
+        gaps.add(at(2), 20, (13, 20), false, false);
         gaps.declared(&gap);
         assert_eq!(gaps.due(at(3)), Some(&Gap { first: 13, last: 20, count: 8, damaged: true }));
         let rest = gaps.due(at(3)).cloned().expect("the rest");
         gaps.declared(&rest);
-        gaps.add(at(4), 1, 20, false);
+        gaps.add(at(4), 20, (1, 20), false, false);
         assert_eq!((gaps.due(at(9)), gaps.deadline()), (None, None));
         let block = gap.headers("id");
         assert_eq!(headers::get(&block, "Leafd-Gap-First"), Some("5"));
@@ -134,7 +137,7 @@ mod tests {
     fn their_number_is_bounded() {
         let mut gaps = Gaps::default();
         for n in 1..100 {
-            gaps.add(at(1), n * 1000, n * 1000, false);
+            gaps.add(at(1), n * 1000, (n * 1000, n * 1000), false, false);
         }
         assert_eq!(gaps.waiting.len(), MOST);
         assert_eq!(gaps.waiting.iter().map(|gap| gap.count).sum::<u64>(), 99);

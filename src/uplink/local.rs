@@ -57,6 +57,12 @@ impl Chunk {
             None => Lookup::Missing(self.covered),
         }
     }
+
+    /// The first of the missing ones that lie behind each other and end with `seq`, which is missing.
+    pub fn missing_from(&self, seq: u64) -> u64 {
+        let at = self.messages.partition_point(|message| message.seq < seq);
+        self.messages[..at].last().map_or(self.from, |message| message.seq + 1)
+    }
 }
 
 /// How much the local stream holds.
@@ -97,6 +103,10 @@ pub trait LocalStream: Send + Sync + 'static {
     fn load_cursor(&self) -> Option<Bytes>;
     /// Saves the cursor; on return it is on disk. Blocks on the disk.
     fn save_cursor(&self, cursor: Bytes) -> Result<(), String>;
+    /// The plan of the order as last saved.
+    fn load_plan(&self) -> Option<Bytes>;
+    /// Saves the plan; on return it is on disk. Blocks on the disk.
+    fn save_plan(&self, plan: Bytes) -> Result<(), String>;
 }
 
 #[cfg(test)]
@@ -114,5 +124,6 @@ mod tests {
         assert!(matches!(chunk.lookup(5), Lookup::Missing(6)));
         assert!(matches!(chunk.lookup(8), Lookup::Missing(9)));
         assert!(matches!(chunk.lookup(10), Lookup::Unknown));
+        assert_eq!((chunk.missing_from(3), chunk.missing_from(6), chunk.missing_from(9)), (3, 5, 8));
     }
 }

@@ -1,7 +1,9 @@
 //! How a stored message looks on its way to the hub: its id, the headers it gains, and those it must not take along.
 
 use super::machine::{Guard, Order};
+use super::order::{Plan, Stretch, Way};
 use crate::protocol::headers::HeadersBuilder;
+use std::sync::Arc;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -15,10 +17,12 @@ const EXPECTED: &str = "Nats-Expected-";
 /// So was the batch in which it came.
 const BATCH: &str = "Nats-Batch-";
 
-/// Makes and recognises the message ids of one uplink: `<gateway>:<stream>:<epoch>:<seq>`.
+/// Makes and recognises the message ids of one uplink: `<gateway>:<stream>:<epoch>:<seq>`, with `@<place>` behind it where a
+/// message's place in line is not its local sequence.
 #[derive(Clone, Debug)]
 pub struct Ids {
     prefix: String,
+    plan: Arc<Plan>,
 }
 
 impl Ids {
@@ -26,7 +30,12 @@ impl Ids {
     /// numbers start to be used a second time.
     pub fn new(gateway: &str, stream: &str, epoch: &str, generation: u32) -> Self {
         let generation = if generation == 0 { String::new() } else { format!(".{generation}") };
-        Ids { prefix: format!("{gateway}:{stream}:{epoch}{generation}:") }
+        Ids { prefix: format!("{gateway}:{stream}:{epoch}{generation}:"), plan: Arc::default() }
+    }
+
+    /// The same with the places of `plan`.
+    pub fn in_order(self, plan: Arc<Plan>) -> Ids {
+        Ids { plan, ..self }
     }
 
     /// The id of the declaration of a gap.
@@ -39,14 +48,21 @@ impl Ids {
         format!("{nonce:x}.{run:x}.{first:x}")
     }
 
-    /// The id of message `seq`.
-    pub fn id(&self, seq: u64) -> String {
-        format!("{}{seq}", self.prefix)
+    /// The id of the message at `place`.
+    pub fn id(&self, place: u64) -> String {
+        match self.plan.at(place) {
+            Stretch { way: Way::Own, seq, .. } => format!("{}{seq}", self.prefix),
+            Stretch { seq, .. } => format!("{}{seq}@{place}", self.prefix),
+        }
     }
 
-    /// The sequence in `id`, if it is one of ours.
-    pub fn seq(&self, id: &str) -> Option<u64> {
-        id.strip_prefix(&self.prefix)?.parse().ok()
+    /// The place of the message with this id, if it is one of ours.
+    pub fn place(&self, id: &str) -> Option<u64> {
+        let number = id.strip_prefix(&self.prefix)?;
+        match number.split_once('@') {
+            Some((seq, place)) => self.plan.place(seq.parse().ok()?, Some(place.parse().ok()?)),
+            None => self.plan.place(number.parse().ok()?, None),
+        }
     }
 }
 
@@ -105,11 +121,11 @@ mod tests {
     fn ids_are_recognised_only_by_their_owner() {
         let ids = Ids::new("gw1", "UPLINK_t", "e1", 0);
         assert_eq!(ids.id(7), "gw1:UPLINK_t:e1:7");
-        assert_eq!(ids.seq("gw1:UPLINK_t:e1:7"), Some(7));
-        assert_eq!(ids.seq("gw1:UPLINK_t:e1.1:7"), None);
-        assert_eq!(Ids::new("gw1", "UPLINK_t", "e1", 1).seq("gw1:UPLINK_t:e1.1:7"), Some(7));
-        assert_eq!(ids.seq("gw2:UPLINK_t:e1:7"), None);
-        assert_eq!(ids.seq("gw1:UPLINK_t:e1:x"), None);
+        assert_eq!(ids.place("gw1:UPLINK_t:e1:7"), Some(7));
+        assert_eq!(ids.place("gw1:UPLINK_t:e1.1:7"), None);
+        assert_eq!(Ids::new("gw1", "UPLINK_t", "e1", 1).place("gw1:UPLINK_t:e1.1:7"), Some(7));
+        assert_eq!(ids.place("gw2:UPLINK_t:e1:7"), None);
+        assert_eq!(ids.place("gw1:UPLINK_t:e1:x"), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod local;
 pub mod machine;
 mod message;
 mod meter;
+mod order;
 mod positions;
 mod report;
 mod start;
@@ -31,10 +32,12 @@ pub use start::{StartError, Surroundings};
 pub use status::UplinkStatus;
 
 use crate::account::{Account, LocalClient};
+use crate::config::uplink::DrainOrder;
 use link::HubLink;
 use local::LocalStream;
 use machine::{Cursor, Phase, Settings};
 use meter::Meter;
+use order::Plan;
 use report::Notable;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -63,6 +66,8 @@ pub struct Options {
     /// Of how many messages of a subject one stays, and of how many bytes, when the local stream is nearly full. `None`: it is
     /// not thinned.
     pub thin: Option<(u32, u64)>,
+    /// What of a backlog goes first.
+    pub order: DrainOrder,
     /// Where the hub is told the state; `None`: nowhere.
     pub bucket: Option<Bucket>,
     /// Bounds and times.
@@ -91,6 +96,7 @@ struct Snapshot {
     phase: Phase,
     held: Option<Held>,
     cursor: Cursor,
+    plan: Arc<Plan>,
     messages: Meter,
     bytes: Meter,
 }
@@ -128,8 +134,8 @@ impl Uplink {
         let status =
             UplinkStatus { name: options.name.clone(), stream: local.name().to_owned(), ..UplinkStatus::default() };
         let (messages, bytes) = (Meter::default(), Meter::default());
-        let snapshot =
-            Snapshot { status, phase: Phase::Offline, held: None, cursor: Cursor::default(), messages, bytes };
+        let (phase, held, cursor, plan) = (Phase::Offline, None, Cursor::default(), Arc::default());
+        let snapshot = Snapshot { status, phase, held, cursor, plan, messages, bytes };
         let shared = Arc::new(Shared { snapshot: Mutex::new(snapshot), changed: Notify::new(), start: Instant::now() });
         let member = Arc::new(member);
         let sparse = options.settings.sparse;
@@ -155,20 +161,25 @@ impl Uplink {
     /// A snapshot of what it does.
     pub fn status(&self) -> UplinkStatus {
         let now = self.shared.start.elapsed();
-        let (mut status, phase, held, cursor) = {
+        let (mut status, phase, held, cursor, plan) = {
             let snapshot = self.shared.snapshot();
             let mut status = snapshot.status.clone();
             status.rate = snapshot.messages.rate(now, status.delivered);
             status.byte_rate = snapshot.bytes.rate(now, status.bytes);
-            (status, snapshot.phase, snapshot.held, snapshot.cursor)
+            (status, snapshot.phase, snapshot.held, snapshot.cursor, snapshot.plan.clone())
         };
         let extent = self.local.extent();
         let committed = *self.local.committed().borrow();
-        // What was dropped and has not been passed over yet.
-        if !self.sparse {
-            status.gaps += extent.first_seq.saturating_sub(cursor.confirmed + 1);
+        let mut oldest = u64::MAX;
+        for (first, last) in plan.unconfirmed(cursor.confirmed, committed) {
+            let here = first.max(extent.first_seq);
+            // What was dropped and has not been passed over yet.
+            if !self.sparse {
+                status.gaps += here.min(last + 1) - first;
+            }
+            status.backlog_messages += (last + 1).saturating_sub(here);
+            oldest = oldest.min(first);
         }
-        status.backlog_messages = committed.saturating_sub(cursor.confirmed.max(extent.first_seq.saturating_sub(1)));
         let held = held.filter(|_| phase == Phase::Sending && status.backlog_messages > 0);
         status.state = held.map_or(status::words(phase, status.backlog_messages), Held::words).to_owned();
         if status.backlog_messages > 0 {
@@ -177,7 +188,7 @@ impl Uplink {
             let share = u128::from(extent.bytes) * u128::from(status.backlog_messages.min(held)) / u128::from(held);
             status.backlog_bytes = u64::try_from(share).unwrap_or(u64::MAX);
             status.eta = status.rate.filter(|rate| *rate > 0.0).map(|rate| status.backlog_messages as f64 / rate);
-            let oldest = self.local.time_of(cursor.confirmed + 1).unwrap_or(extent.first_time);
+            let oldest = self.local.time_of(oldest).unwrap_or(extent.first_time);
             let age = i128::from(unix_nanos()) - i128::from(oldest);
             status.oldest_age = Some(Duration::from_nanos(u64::try_from(age).unwrap_or(0)).as_secs_f64());
         }

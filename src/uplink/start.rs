@@ -98,6 +98,7 @@ impl Uplink {
             dead_subject,
             gap_subject: config.gap_subject.clone(),
             thin: (config.on_full == OnFull::Thin).then_some((config.keep_every, config.max_bytes.0)),
+            order: config.order,
             bucket: config.status_bucket.as_ref().map(|bucket| Bucket {
                 subject: format!("$KV.{bucket}.{gateway}.uplink.{}", config.name),
                 interval: config.status_interval.0,

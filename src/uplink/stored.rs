@@ -9,8 +9,8 @@ use tokio::sync::watch;
 pub struct StoredStream {
     name: String,
     epoch: String,
-    /// The cursor's key in the state log.
-    key: String,
+    /// The cursor's key in the state log, and the plan's.
+    keys: [String; 2],
     store: Store,
     log: Log,
     committed: watch::Receiver<u64>,
@@ -29,13 +29,18 @@ impl StoredStream {
         log: Log,
         committed: watch::Receiver<u64>,
     ) -> StoredStream {
-        let key = format!("cursor/{uplink}");
-        StoredStream { name: name.to_owned(), epoch: epoch.to_owned(), key, store, log, committed, keep: false }
+        let keys = ["cursor", "order"].map(|kind| format!("{kind}/{uplink}"));
+        StoredStream { name: name.to_owned(), epoch: epoch.to_owned(), keys, store, log, committed, keep: false }
     }
 
     /// The same, whose messages are not dropped when the hub has them.
     pub fn keeping(self) -> StoredStream {
         StoredStream { keep: true, ..self }
+    }
+
+    fn save(&self, key: &str, value: Bytes) -> Result<(), String> {
+        let changes = vec![Change::Put(key.to_owned(), value)];
+        self.store.state().write(changes).wait().map_err(|error| error.to_string())
     }
 }
 
@@ -101,12 +106,19 @@ impl LocalStream for StoredStream {
     }
 
     fn load_cursor(&self) -> Option<Bytes> {
-        self.store.state().get(&self.key)
+        self.store.state().get(&self.keys[0])
     }
 
     fn save_cursor(&self, cursor: Bytes) -> Result<(), String> {
-        let changes = vec![Change::Put(self.key.clone(), cursor)];
-        self.store.state().write(changes).wait().map_err(|error| error.to_string())
+        self.save(&self.keys[0], cursor)
+    }
+
+    fn load_plan(&self) -> Option<Bytes> {
+        self.store.state().get(&self.keys[1])
+    }
+
+    fn save_plan(&self, plan: Bytes) -> Result<(), String> {
+        self.save(&self.keys[1], plan)
     }
 }
 

@@ -26,11 +26,13 @@ struct Memory {
     messages: Mutex<BTreeMap<u64, LocalMessage>>,
     committed: watch::Sender<u64>,
     cursor: Mutex<Option<Bytes>>,
+    plan: Mutex<Option<Bytes>>,
 }
 
 impl Memory {
     fn new() -> Arc<Self> {
-        Arc::new(Memory { messages: Mutex::default(), committed: watch::channel(0).0, cursor: Mutex::default() })
+        let (cursor, plan) = Default::default();
+        Arc::new(Memory { messages: Mutex::default(), committed: watch::channel(0).0, cursor, plan })
     }
 
     fn append(&self, subject: &str, payload: &str) {
@@ -97,6 +99,15 @@ impl LocalStream for Memory {
 
     fn save_cursor(&self, cursor: Bytes) -> Result<(), String> {
         *lock(&self.cursor) = Some(cursor);
+        Ok(())
+    }
+
+    fn load_plan(&self) -> Option<Bytes> {
+        lock(&self.plan).clone()
+    }
+
+    fn save_plan(&self, plan: Bytes) -> Result<(), String> {
+        *lock(&self.plan) = Some(plan);
         Ok(())
     }
 }

@@ -14,6 +14,11 @@ use tokio::time::Instant;
 /// About what a TCP segment carries.
 const SEGMENT: usize = 1400;
 
+/// A read that takes longer than this had to wait for bytes.
+const WAITED: Duration = Duration::from_millis(1);
+/// How late the line's task may wake without the line having been idle.
+const LATE: Duration = Duration::from_millis(500);
+
 /// What the link is like, in each direction.
 #[derive(Clone, Copy)]
 pub struct Line {
@@ -90,12 +95,17 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: Line, count
         let mut free = Instant::now();
         loop {
             let mut segment = vec![0; SEGMENT];
+            let asked = Instant::now();
             let Ok(length @ 1..) = from.read(&mut segment).await else { break };
             segment.truncate(length);
             for count in &counts {
                 count.fetch_add(length as u64, Ordering::Relaxed);
             }
-            free = free.max(Instant::now()) + Duration::from_secs_f64(length as f64 / line.rate as f64);
+            // What was there already when the line became free had not to wait: on a loaded machine this task wakes late,
+            // and the line would be slower than it is said to be.
+            let waited = asked.elapsed() > WAITED || asked.duration_since(free) > LATE;
+            let begins = if waited { free.max(Instant::now()) } else { free };
+            free = begins + Duration::from_secs_f64(length as f64 / line.rate as f64);
             if sender.send((free + line.delay, segment)).is_err() {
                 break;
             }

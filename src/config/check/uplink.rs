@@ -4,7 +4,7 @@ use super::limits;
 use crate::account::GLOBAL_ACCOUNT;
 use crate::config::Config;
 use crate::config::units::{ByteSize, Rate};
-use crate::config::uplink::OnFull;
+use crate::config::uplink::{DrainOrder, OnFull};
 use crate::subject;
 
 pub(super) fn check(config: &Config, errors: &mut Vec<String>) {
@@ -23,6 +23,12 @@ pub(super) fn check(config: &Config, errors: &mut Vec<String>) {
             errors.push(format!(
                 "{what}: on_full and gap_subject mean nothing with a bucket, which has limits of its own"
             ));
+        }
+        if uplink.order != DrainOrder::Oldest && uplink.subjects.is_empty() {
+            errors.push(format!("{what}: a bucket's changes have an order of their own; order has to be \"oldest\""));
+        }
+        if uplink.order != DrainOrder::Oldest && uplink.on_full == OnFull::Thin {
+            errors.push(format!("{what}: on_full = \"thin\" needs order = \"oldest\""));
         }
         super::subjects(&format!("{what} subjects"), &uplink.subjects, errors);
         if config.remote_of(uplink).is_none() {

@@ -1,5 +1,7 @@
 //! The uplink's decisions, without I/O or clock: events in, actions out, time passed in as what has elapsed.
 //!
+//! Sequences are those of the line to the hub, which are the local ones unless another [`order`](super::order) is asked for.
+//!
 //! # Why each message is stored once and in order
 //! The invariant is the *prefix property*: the hub holds our messages up to some sequence and none beyond it (dead
 //! letters and gaps aside). Pipelining alone does not give it: a hub whose leader changes can lose message 5 and take 6.
@@ -239,6 +241,11 @@ impl Machine {
     /// The highest local sequence that was handed to the link.
     pub fn sent_high(&self) -> u64 {
         self.sent_high
+    }
+
+    /// Whether there is a link.
+    pub fn has_link(&self) -> bool {
+        self.session.is_some()
     }
 
     /// The present run.

@@ -125,9 +125,11 @@ impl Machine {
     /// The hub holds less than it had confirmed: what is still here is sent again.
     fn hub_lost(&mut self, seq: u64, position: u64, local_first: u64, actions: &mut Vec<Action>) {
         let to = self.cursor.held;
-        let gone = local_first.saturating_sub(seq + 1).min(to - seq);
+        // What was dropped here cannot be sent again, whether the hub had it or it was a gap.
+        let back = local_first.saturating_sub(1).clamp(seq, self.cursor.confirmed.max(seq));
+        let gone = (back - seq).min(to - seq);
         self.counters.hub_lost += to - seq;
-        self.cursor.confirmed = seq + gone;
+        self.cursor.confirmed = back;
         self.cursor.held = seq;
         self.cursor.held_position = position;
         self.next = self.cursor.confirmed + 1;

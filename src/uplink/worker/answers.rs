@@ -67,8 +67,16 @@ impl Worker {
 
     pub(super) fn done(&mut self, done: Done) {
         match done {
-            Done::Event(event) => self.feed(event),
             Done::Trimmed => {}
+            Done::Planned(saved) => {
+                self.planner.saved(saved);
+                self.ids = self.ids.clone().in_order(self.planner.plan().clone());
+            }
+            Done::Event(Event::Saved(cursor)) => {
+                self.feed(Event::Saved(cursor));
+                self.held_on_disk = cursor.held;
+            }
+            Done::Event(event) => self.feed(event),
             Done::Declared { gap, result } => {
                 self.declaring = false;
                 match result {

@@ -1,10 +1,10 @@
 //! What does not reach the hub: dead letters, gaps, and thinning.
 
 use super::super::answer;
-use super::super::local::{LocalMessage, Lookup};
+use super::super::local::LocalMessage;
 use super::super::machine::{AckResult, Event};
 use super::super::message::{self, Ids};
-use super::{Done, Worker};
+use super::{Done, Found, Missing, Worker};
 use crate::account::LocalClient;
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ const STORE_LIMIT: Duration = Duration::from_secs(10);
 impl Worker {
     pub(super) fn bury(&mut self, seq: u64, reason: &str) {
         // The chunk holds the message that was refused, unless its read has been overtaken; then it is refused again.
-        let Lookup::Here(LocalMessage { subject, time, headers, payload, .. }) = self.chunk.lookup(seq) else {
+        let Found::Here(LocalMessage { subject, time, headers, payload, .. }) = self.find(seq) else {
             return self.feed(Event::BuryFailed);
         };
         tracing::warn!("uplink {}: the hub refuses message {seq} on {subject} for good: {reason}", self.options.name);
-        let headers = message::dead_letter(headers, &self.ids, seq, *time, subject, reason);
-        let (client, payload, name) = (self.client.clone(), payload.clone(), self.options.name.clone());
+        let headers = message::dead_letter(&headers, &self.ids, seq, time, &subject, reason);
+        let (client, name) = (self.client.clone(), self.options.name.clone());
         let (subject, ids) = (self.options.dead_subject.clone(), self.ids.clone());
         self.jobs.spawn(async move {
             Done::Event(match store(&client, &subject, &headers, &payload, &ids).await {
@@ -32,17 +32,18 @@ impl Worker {
         });
     }
 
-    pub(super) fn gap(&mut self, from: u64, to: u64) {
+    pub(super) fn gap(&mut self, from: u64, Missing { to, seqs, backwards }: Missing) {
         if self.options.settings.sparse {
             return self.feed(Event::Gap { from, to });
         }
         let count = to - from + 1;
         tracing::warn!(
-            "uplink {}: {count} local messages from {from} on cannot be read and are skipped",
-            self.options.name
+            "uplink {}: {count} local messages from {} on cannot be read and are skipped",
+            self.options.name,
+            seqs.0
         );
         if self.options.gap_subject.is_some() {
-            self.gaps.add(self.now(), from, to, self.local.is_damaged(from, to));
+            self.gaps.add(self.now(), to, seqs, backwards, self.local.is_damaged(seqs.0, seqs.1));
         }
         self.feed(Event::Gap { from, to });
     }
@@ -61,6 +62,10 @@ impl Worker {
 
     /// Thins the local stream where that is asked for and due.
     pub(super) fn thin(&mut self) {
+        if !self.planner.plan().is_plain() {
+            // What was left of another order has to go first.
+            return;
+        }
         let bytes = self.local.extent().bytes;
         let Some(mut thinning) = self.thinning.take_if(|thinning| thinning.is_due(bytes)) else { return };
         let (local, upto) = (self.local.clone(), self.machine.committed());

@@ -6,20 +6,23 @@
 
 mod answers;
 mod gaps;
+mod line;
 mod send;
 
 use super::ask::{self, HubStream, PositionAnswer, Questions, Survey, Surveyed};
 use super::cursor::{self, Kept};
 use super::gaps::{Gap, Gaps};
 use super::link::{HubLink, Session};
-use super::local::{Chunk, LocalStream, Lookup};
+use super::local::{Chunk, LocalStream};
 use super::machine::{Action, Cursor, Event, Machine};
 use super::message::Ids;
+use super::order::{self, Planner};
 use super::positions::Positions;
 use super::thin::Thinning;
 use super::traffic::{Held, Member, Usage};
 use super::{Options, Shared};
 use crate::account::{Inbox, LocalClient};
+use line::{Found, Missing};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -38,10 +41,26 @@ enum Done {
     Event(Event),
     Read(Result<Chunk, String>),
     Trimmed,
-    Declared { gap: Gap, result: Result<(), String> },
-    Thinned { thinning: Thinning, result: Result<u64, String> },
-    Surveyed { run: u64, surveyed: Option<Surveyed> },
-    Positioned { run: u64, seq: u64, subject: Box<str>, answer: Option<PositionAnswer> },
+    /// The plan is on disk, or could not be written.
+    Planned(bool),
+    Declared {
+        gap: Gap,
+        result: Result<(), String>,
+    },
+    Thinned {
+        thinning: Thinning,
+        result: Result<u64, String>,
+    },
+    Surveyed {
+        run: u64,
+        surveyed: Option<Surveyed>,
+    },
+    Positioned {
+        run: u64,
+        seq: u64,
+        subject: Box<str>,
+        answer: Option<PositionAnswer>,
+    },
 }
 
 /// Everything that the task owns.
@@ -66,6 +85,11 @@ pub(super) struct Worker {
     bytes_saved: u64,
     questions: Arc<Questions>,
     ids: Ids,
+    planner: Planner,
+    /// The last message that the hub is known to hold, as on disk.
+    held_on_disk: u64,
+    /// What has places up to here was dropped.
+    trimmed: u64,
     hub: HubStream,
     positions: Positions,
     gaps: Gaps,
@@ -100,14 +124,19 @@ impl Worker {
         // What the operator says about the hub goes before what was learnt.
         hub.stream = options.hub_stream.clone().or(hub.stream);
         hub.domain = options.hub_domain.clone().or(hub.domain);
-        let committed = *local.committed().borrow();
+        let plan = order::decode(local.load_plan(), local.epoch());
+        let planner = Planner::new(options.order, plan, *local.committed().borrow());
+        let ids = Ids::new(&options.gateway, local.name(), local.epoch(), cursor.generation);
         let inbox_prefix = crate::account::new_inbox();
         // Twice the window: what is in flight, and late acks of the run before.
         let inbox = client.subscribe(&format!("{inbox_prefix}.>"), 2 * options.settings.window + 64);
         let thinning = options.thin.map(|(keep, bytes)| Thinning::new(keep, bytes));
         Worker {
-            machine: Machine::new(options.settings.clone(), cursor, committed, fastrand::u64(..)),
-            ids: Ids::new(&options.gateway, local.name(), local.epoch(), cursor.generation),
+            machine: Machine::new(options.settings.clone(), cursor, planner.told(), fastrand::u64(..)),
+            ids: ids.in_order(planner.plan().clone()),
+            held_on_disk: cursor.held,
+            trimmed: planner.plan().first() - 1,
+            planner,
             questions: Arc::new(Questions::new(link.clone(), &inbox_prefix)),
             options,
             member,
@@ -146,14 +175,16 @@ impl Worker {
         let mut committed = self.local.committed();
         let mut sessions = self.link.sessions();
         // Both may have changed since the worker was made.
-        let upto = *committed.borrow_and_update();
-        self.feed(Event::Committed(upto));
+        committed.mark_unchanged();
         let session = sessions.borrow_and_update().clone();
         self.session(&session);
         let traffic = self.member.traffic().clone();
         loop {
             let room = traffic.room();
             self.fill();
+            while self.go_on() {
+                self.fill();
+            }
             self.declare();
             self.publish_status();
             let wake = self.wake();
@@ -180,11 +211,7 @@ impl Worker {
                         self.feed(Event::Blocked);
                     }
                 },
-                Ok(()) = committed.changed() => {
-                    let upto = *committed.borrow_and_update();
-                    self.feed(Event::Committed(upto));
-                    self.thin();
-                }
+                Ok(()) = committed.changed() => self.thin(),
                 () = room, if self.held.is_some() => {}
                 () = tokio::time::sleep_until(wake.unwrap_or(self.start)), if wake.is_some() => {
                     self.blocked = false;
@@ -255,13 +282,7 @@ impl Worker {
             Action::AskHub { run } => self.survey(run),
             Action::AskPosition { run, seq } => self.position(run, seq),
             Action::SaveCursor(cursor) => self.save(cursor),
-            Action::Trim(upto) => {
-                let local = self.local.clone();
-                self.jobs.spawn_blocking(move || {
-                    local.trim(upto);
-                    Done::Trimmed
-                });
-            }
+            Action::Trim(upto) => self.trim(upto),
             Action::Redial => {
                 tracing::warn!("uplink {name}: the hub has answered nothing for too long; the link is dialled anew");
                 self.link.redial();
@@ -278,7 +299,8 @@ impl Worker {
                      (restored from a backup?); goes on under new message ids"
                 );
                 let generation = self.machine.cursor().generation;
-                self.ids = Ids::new(&self.options.gateway, self.local.name(), self.local.epoch(), generation);
+                let ids = Ids::new(&self.options.gateway, self.local.name(), self.local.epoch(), generation);
+                self.ids = ids.in_order(self.planner.plan().clone());
             }
         }
     }
@@ -295,7 +317,7 @@ impl Worker {
             hub: self.hub.clone(),
             filters: self.options.filters.clone(),
             cursor: self.machine.cursor(),
-            local_first: self.local.extent().first_seq,
+            local_first: self.first(),
             limit: self.options.settings.ack_timeout,
         };
         let job = async move { Done::Surveyed { run, surveyed: survey.run().await } };
@@ -304,10 +326,10 @@ impl Worker {
 
     /// Gets the position of message `seq`'s subject, for which the message must be read first.
     fn position(&mut self, run: u64, seq: u64) {
-        let subject = match self.chunk.lookup(seq) {
-            Lookup::Here(message) => message.subject.clone(),
-            Lookup::Missing(to) => return self.gap(seq, to),
-            Lookup::Unknown => {
+        let subject = match self.find(seq) {
+            Found::Here(message) => message.subject,
+            Found::Missing(missing) => return self.gap(seq, missing),
+            Found::Unknown => {
                 self.unread_position = Some((run, seq));
                 return self.read(seq);
             }
@@ -357,6 +379,7 @@ impl Worker {
         snapshot.held = self.held.map(|(held, _)| held);
         snapshot.phase = machine.phase();
         snapshot.cursor = machine.cursor();
+        snapshot.plan.clone_from(self.planner.plan());
         let status = &mut snapshot.status;
         status.in_flight = machine.in_flight();
         status.used(usage);
@@ -368,8 +391,9 @@ impl Worker {
         status.hub_stream.clone_from(&self.hub.stream);
         status.hub_domain.clone_from(&self.hub.domain);
         status.refusal.clone_from(&self.refusal);
-        if self.last_ack != status.last_ack_seq {
-            status.last_ack_seq = self.last_ack;
+        let last_ack = self.planner.plan().at(self.last_ack).seq;
+        if last_ack != status.last_ack_seq {
+            status.last_ack_seq = last_ack;
             status.last_ack_time = super::timestamp();
         }
         let (delivered, bytes) = (status.delivered, status.bytes);

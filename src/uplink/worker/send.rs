@@ -1,10 +1,10 @@
 //! From the local stream to the link: reading, and sending what the machine orders.
 
 use super::super::link::SendError;
-use super::super::local::{LocalMessage, Lookup};
+use super::super::local::LocalMessage;
 use super::super::machine::{Event, Order};
 use super::super::message;
-use super::{Done, Worker};
+use super::{Found, Worker};
 use crate::account::Message;
 use tokio::time::Instant;
 
@@ -21,14 +21,6 @@ pub(super) fn wire_bytes(message: &Message<'_>) -> u64 {
 }
 
 impl Worker {
-    pub(super) fn read(&mut self, from: u64) {
-        if !self.reading {
-            self.reading = true;
-            let (local, upto) = (self.local.clone(), self.machine.committed());
-            self.jobs.spawn_blocking(move || Done::Read(local.read(from, upto)));
-        }
-    }
-
     /// Sends what the machine orders while the link takes it.
     pub(super) fn fill(&mut self) {
         self.held = None;
@@ -38,11 +30,10 @@ impl Worker {
                 self.blocked = true;
                 return;
             }
-            match self.chunk.lookup(order.seq) {
-                Lookup::Missing(to) => self.gap(order.seq, to),
-                Lookup::Unknown => return self.read(order.seq),
-                Lookup::Here(message) => {
-                    let message = message.clone();
+            match self.find(order.seq) {
+                Found::Missing(missing) => self.gap(order.seq, missing),
+                Found::Unknown => return self.read(order.seq),
+                Found::Here(message) => {
                     if let Err(held) = self.member.admit() {
                         self.held = Some((held, Instant::now() + held.again()));
                         return self.feed(Event::Held);

@@ -25,6 +25,8 @@ pub(super) struct Hub {
     pub(super) seen: HashMap<u64, (u64, Duration)>,
     /// Batches that wait for their commit.
     pub(super) staged: HashMap<(u64, u64, u64), Batch>,
+    /// The local sequence of each place in line, and whether its id tells the place: once given, for ever.
+    pub(super) line: HashMap<u64, (u64, bool)>,
 }
 
 impl Hub {
@@ -38,8 +40,13 @@ impl Hub {
         self.last_position
     }
 
+    /// The local sequence of the message at `place`.
+    pub(super) fn local(&self, place: u64) -> u64 {
+        self.line[&place].0
+    }
+
     pub(super) fn last_of(&self, subject: u64) -> Option<&Held> {
-        self.stream.iter().rev().find(|held| held.seq.is_some_and(|seq| seq % SUBJECTS == subject))
+        self.stream.iter().rev().find(|held| held.seq.is_some_and(|seq| self.local(seq) % SUBJECTS == subject))
     }
 
     pub(super) fn restart(&mut self, now: Duration, window: Duration) {
@@ -51,7 +58,7 @@ impl Hub {
     }
 
     pub(super) fn moved(&self, seq: u64, expected: Option<u64>) -> bool {
-        let position = || self.last_of(seq % SUBJECTS).map_or(0, |held| held.position);
+        let position = || self.last_of(self.local(seq) % SUBJECTS).map_or(0, |held| held.position);
         expected.is_some_and(|expected| position() != expected)
     }
 
@@ -68,8 +75,8 @@ impl Hub {
         order: &Order,
         expected: Option<u64>,
     ) -> AckResult {
-        let refuses = |seq: u64| world.permanent && seq % 37 == 5;
         let Order { seq, guard, batch, run } = *order;
+        let refuses = world.permanent && self.local(seq) % 37 == 5;
         if let (Some(place), Some(taken)) = (batch, world.batches) {
             let name = (life, run, place.first);
             return if taken {
@@ -93,7 +100,7 @@ impl Hub {
                 None => LastId::Unknown,
             });
         }
-        if refuses(seq) {
+        if refuses {
             return AckResult::Permanent("too large".into());
         }
         AckResult::Stored { position: self.store(now, Some(seq)), duplicate: false }
@@ -125,7 +132,7 @@ impl Hub {
         if self.moved(staged[0], expected) || staged.iter().any(|seq| self.duplicate(now, world, *seq).is_some()) {
             return AckResult::Moved(LastId::Unknown);
         }
-        if world.permanent && staged.iter().any(|seq| seq % 37 == 5) {
+        if world.permanent && staged.iter().any(|seq| self.local(*seq) % 37 == 5) {
             return AckResult::Permanent("one is too large".into());
         }
         let stored = staged.iter().map(|seq| self.store(now, Some(*seq))).last();
