@@ -307,3 +307,62 @@ async fn a_work_queue_is_mirrored_by_the_hub_and_acknowledged() {
     assert_eq!(contents(&there, "ALL", 15).await, rows("q.a", 1..=15));
     emptied(&here, "Q").await;
 }
+
+#[tokio::test]
+async fn how_a_mirror_stands_is_told_here_and_that_its_origin_is_gone_is_an_event() {
+    if !common::have(&hub::binary()) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let hub = Hub::start(dir.path()).await;
+    let crossing = r#"["$JS.hub.API.>", "$JS.M.>", "$JS.FC.>", "_INBOX.>"]"#;
+    let remote = format!(
+        "[[leaf.remote]]\nname = \"hub\"\nurls = [\"nats-leaf://{}\"]\nexport = {crossing}\nimport = {crossing}\n[http]\nport = 0\n",
+        hub.leafs
+    );
+    let mut leafd = Leafd::new(dir.path(), &remote);
+    leafd.start();
+    let here = leafd.client().await;
+    let there = async_nats::connect(hub.clients.to_string()).await.expect("the hub takes clients");
+    api(&there, "STREAM.CREATE.RECIPES", json!({"name": "RECIPES", "subjects": ["recipes.*"]})).await;
+    publish(&there, "recipes.a", 1, 10).await;
+    api(&there, "STREAM.MSG.DELETE.RECIPES", json!({"seq": 3})).await;
+    let mirror = json!({"name": "RECIPES", "external": {"api": "$JS.hub.API", "deliver": ""}});
+    api(&here, "STREAM.CREATE.COPY", json!({"name": "COPY", "mirror": mirror})).await;
+    contents(&here, "COPY", 9).await;
+    let status = wait_for("the mirror is up to date", LIMIT, || async {
+        let status = leafd.status()?["origins"][0].clone();
+        (status["state"] == "up to date" && status["last_seq"] == 10).then_some(status)
+    })
+    .await;
+    for (key, value) in [
+        ("stream", json!("COPY")),
+        ("kind", json!("mirror")),
+        ("origin", json!("RECIPES")),
+        ("api", json!("$JS.hub.API")),
+        ("backlog_messages", json!(0)),
+        ("received", json!(9)),
+        ("gaps", json!(1)),
+    ] {
+        assert_eq!(status[key], value, "{key}: {status}");
+    }
+    let mut events = here.subscribe("$LEAFD.EVENT.ORIGIN.>").await.expect("subscribed");
+    let answer = here.request("$LEAFD.ORIGIN.COPY.RECIPES", "".into()).await.expect("an answer");
+    let answer: Value = serde_json::from_slice(&answer.payload).expect("JSON");
+    assert_eq!((&answer["up"], &answer["gaps"]), (&json!(true), &json!(1)), "{answer}");
+    let page = common::http::get(&format!("{}/metrics", leafd.port("monitoring")), "", None).await.body;
+    let line = "leafd_origin_gap_messages_total{stream=\"COPY\",origin=\"RECIPES\",kind=\"mirror\"} 1";
+    assert!(page.contains(line), "{page}");
+
+    drop(hub);
+    let gone = async {
+        loop {
+            let event = futures_util::StreamExt::next(&mut events).await.expect("an event");
+            let event: Value = serde_json::from_slice(&event.payload).expect("JSON");
+            if event["changed"].as_array().expect("a list").contains(&json!("up")) && event["up"] == false {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, gone).await.expect("that the origin is gone is told");
+}

@@ -6,6 +6,8 @@ use common::slow::{Line, SlowLink};
 use common::{Gateway, Hub, LIMIT, have, hub, wait_for};
 use futures_util::StreamExt;
 use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// 50 kbit/s.
@@ -73,7 +75,7 @@ async fn narrow(payload: impl Fn() -> Vec<u8>) -> (f64, Vec<Duration>) {
     alarm_stream(&hub).await;
     let link = SlowLink::start(hub.leafs, NARROW).await;
     let dir = tempfile::tempdir().expect("a folder");
-    let mut leafd = Gateway::default().linked(&hub, link.address).text(ALARMS).leafd(dir.path());
+    let mut leafd = Gateway::default().linked(&hub, link.address).unhurried().text(ALARMS).leafd(dir.path());
     leafd.start();
     let local = leafd.client().await;
     let count = NARROW.rate as usize * 3600 / payload().len();
@@ -111,21 +113,49 @@ async fn alarms_overtake_a_backlog_on_a_narrow_link_that_stays_up() {
     if !have(&hub::binary()) {
         return;
     }
-    // Payloads, and the share of the link that they are to use at least. Mostly it is above 0.9; an estimate of the link's rate
-    // that began too low recovers slowly, so that some runs of these 20 s stay below.
-    let kinds: [(Payload, f64); 4] = [
-        (|| noise(1000), 0.5),
-        (|| text(1000), 0.5),
-        (|| noise(100), 0.5),
-        (|| noise(fastrand::choice([60, 100, 200, 4000]).unwrap_or(60)), 0.5),
-    ];
-    let runs = kinds.map(|(payload, least)| (tokio::spawn(narrow(payload)), least));
-    for (run, least) in runs {
-        let (used, took) = run.await.expect("ended");
+    let kinds: [Payload; 4] =
+        [|| noise(1000), || text(1000), || noise(100), || noise(fastrand::choice([60, 100, 200, 4000]).unwrap_or(60))];
+    let lateness = Lateness::start();
+    let runs = kinds.map(|payload| tokio::spawn(narrow(payload)));
+    let runs = futures_util::future::join_all(runs).await;
+    let late = lateness.end();
+    // Where this thread is not run in time, four gateways and their hubs are not either, and what they take is the machine's.
+    let (least, slowest) = if late < 0.05 { (0.9, 2.0) } else { (0.7, 4.0) };
+    println!("threads wake late for {:.0} % of the time: the bounds are {least} and {slowest} s", late * 100.0);
+    for run in runs {
+        let (used, took) = run.expect("ended");
         assert!(used > least, "{used}");
-        assert!(took[3] < Duration::from_millis(1500), "{took:?}");
-        // Four gateways and hubs at once on a loaded machine: the slowest may be the machine's doing.
-        assert!(took[6] < Duration::from_secs(2) && took[7] < Duration::from_secs(4), "{took:?}");
+        assert!(took[3] < Duration::from_millis(1500) && took[7].as_secs_f64() < slowest, "{took:?}");
+    }
+}
+
+/// How late a thread of this machine wakes.
+struct Lateness {
+    ended: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<f64>,
+}
+
+impl Lateness {
+    fn start() -> Lateness {
+        const NAP: Duration = Duration::from_millis(5);
+        let ended = Arc::new(AtomicBool::new(false));
+        let end = ended.clone();
+        let thread = std::thread::spawn(move || {
+            let (began, mut late) = (Instant::now(), Duration::ZERO);
+            while !end.load(Ordering::Relaxed) {
+                let asleep = Instant::now();
+                std::thread::sleep(NAP);
+                late += asleep.elapsed().saturating_sub(NAP * 2);
+            }
+            late.as_secs_f64() / began.elapsed().as_secs_f64()
+        });
+        Lateness { ended, thread }
+    }
+
+    /// For which part of the time it slept longer than it should.
+    fn end(self) -> f64 {
+        self.ended.store(true, Ordering::Relaxed);
+        self.thread.join().expect("it ends")
     }
 }
 

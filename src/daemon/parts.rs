@@ -287,11 +287,13 @@ impl Parts {
     /// Snapshots of everything. Reads from disk.
     pub fn status(&self) -> Value {
         let streams: Vec<_> = self.streams.all().all().into_iter().flat_map(|jetstream| jetstream.streams()).collect();
+        let origins: Vec<_> = streams.iter().flat_map(|stream| stream.sync()).collect();
         let streams: Vec<_> = streams.iter().map(|stream| stream_status(stream)).collect();
         json!({
             "clients": self.clients.status(),
             "store": self.store.stats(),
             "streams": streams,
+            "origins": origins,
             "links": self.links.all().iter().map(|l| l.status()).collect::<Vec<_>>(),
             "leafs": self.leafs.as_ref().map(|l| l.status()),
             "uplinks": self.uplinks.iter().map(|u| u.status()).collect::<Vec<_>>(),

@@ -39,6 +39,7 @@ mod validate;
 
 pub use config::StreamConfig;
 pub use error::{ApiError, JetStreamError};
+pub use follow::SyncStatus;
 pub use info::{AccountInfo, AccountLimits, StreamInfo, StreamState};
 pub use manager::{JetStream, Options};
 pub use registry::JetStreams;

@@ -53,6 +53,9 @@ pub fn render(status: &Value) -> String {
     for uplink in list(&status["uplinks"]) {
         uplink_lines(&mut out, uplink);
     }
+    for origin in list(&status["origins"]) {
+        origin_lines(&mut out, origin);
+    }
     for adapter in list(&status["adapters"]) {
         let _ = writeln!(out, "adapter   {}", fields(adapter, &["kind", "name", "state"]));
     }
@@ -76,6 +79,31 @@ fn link_lines(out: &mut String, link: &Value) {
         out,
         "          {} sent, {} received, {} dropped, {} reconnects",
         link["sent"], link["received"], link["dropped"], link["reconnects"]
+    );
+}
+
+fn origin_lines(out: &mut String, origin: &Value) {
+    let _ = writeln!(
+        out,
+        "{:<9} {} of {}: {}{}",
+        text(&origin["kind"]),
+        text(&origin["stream"]),
+        text(&origin["origin"]),
+        text(&origin["state"]),
+        origin["error"].as_str().map(|error| format!(": {error}")).unwrap_or_default()
+    );
+    let _ = writeln!(
+        out,
+        "          backlog {} messages, {}, oldest {}{}; last heard {} ago, at sequence {}; {} received, {} gaps, {} retries",
+        origin["backlog_messages"],
+        bytes(&origin["backlog_bytes"]),
+        duration(origin["oldest_age"].as_f64()),
+        origin["eta"].as_f64().map(|eta| format!(", done in {}", duration(Some(eta)))).unwrap_or_default(),
+        duration(origin["heard_age"].as_f64()),
+        origin["last_seq"],
+        origin["received"],
+        origin["gaps"],
+        origin["retries"]
     );
 }
 

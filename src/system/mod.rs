@@ -1,8 +1,9 @@
-//! The operating system: systemd, journald, signals, control socket, disk space.
+//! The operating system: systemd, journald, signals, control socket, disk space; and what is counted over time.
 
 pub mod control;
 pub mod http;
 pub mod logging;
+pub mod meter;
 pub mod notify;
 pub mod signals;
 pub mod tls;

@@ -44,6 +44,12 @@ ack_timeout = "2s"
         self
     }
 
+    /// Over a link that is looked after as often as by default.
+    pub fn unhurried(mut self) -> Gateway {
+        self.text = self.text.replace("ping_interval = \"1s\"\n", "");
+        self
+    }
+
     /// Over a link that hardly ever looks whether the hub is still there.
     pub fn patient(mut self) -> Gateway {
         self.text = self.text.replace("ping_interval = \"1s\"", "ping_interval = \"5m\"");

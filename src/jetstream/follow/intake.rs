@@ -1,6 +1,6 @@
 //! The stream's side of following: its followers, where they go on, and taking in what they bring.
 
-use super::{Follower, SourceInfo};
+use super::{Follower, SourceInfo, SyncStatus};
 use crate::account::Message;
 use crate::jetstream::desk::Verdict;
 use crate::jetstream::error::ApiError;
@@ -53,6 +53,12 @@ impl Stream {
     /// What is known of the sources.
     pub fn sources_info(&self) -> Vec<SourceInfo> {
         self.followers().sources.iter().map(Follower::info).collect()
+    }
+
+    /// How the mirror and the sources stand with their origins.
+    pub fn sync(&self) -> Vec<SyncStatus> {
+        let followers = self.followers();
+        followers.mirror.iter().chain(&followers.sources).map(Follower::sync).collect()
     }
 
     /// Stores a message of the mirror's origin under its own sequence and time.

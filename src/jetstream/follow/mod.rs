@@ -14,6 +14,7 @@ mod intake;
 mod message;
 mod position;
 mod request;
+mod sync;
 
 use super::consumer::config::Timestamp;
 use super::error::ApiError;
@@ -29,6 +30,7 @@ pub(super) use position::forget;
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
+pub use sync::SyncStatus;
 use tokio::task::JoinHandle;
 
 /// Messages of the origin that may wait here; what does not fit is asked for again.
@@ -69,6 +71,8 @@ pub(super) struct Follower {
 }
 
 struct Origin {
+    /// The stream here.
+    stream: String,
     source: StreamSource,
     mirror: bool,
     transforms: Vec<Transform>,
@@ -86,6 +90,7 @@ struct Progress {
     created: Option<Timestamp>,
     /// Stays so: an origin that is busy is always a little ahead.
     caught_up: bool,
+    counts: sync::Counts,
 }
 
 impl Progress {
@@ -100,6 +105,7 @@ impl Follower {
     pub fn start(stream: &Arc<Stream>, source: &StreamSource, mirror: bool) -> Self {
         let transforms = source.subject_transforms.iter();
         let origin = Arc::new(Origin {
+            stream: stream.name().to_owned(),
             source: source.clone(),
             mirror,
             // Checked with the configuration.
@@ -107,8 +113,20 @@ impl Follower {
             progress: Mutex::default(),
             position: Mutex::default(),
         });
-        let task = tokio::spawn(follow(Arc::downgrade(stream), origin.clone()));
+        let (weak, followed, client) =
+            (Arc::downgrade(stream), origin.clone(), LocalClient::new(stream.account().clone()));
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                () = follow(weak, followed.clone()) => {}
+                () = followed.answer_questions(&client) => {}
+            }
+        });
         Follower { origin, task }
+    }
+
+    /// How it stands with its origin.
+    pub fn sync(&self) -> SyncStatus {
+        self.origin.sync()
     }
 
     /// Whether there was once nearly nothing left to come.
@@ -152,6 +170,7 @@ async fn follow(stream: Weak<Stream>, origin: Arc<Origin>) {
                 origin.progress().error = Some(error);
             }
         }
+        origin.tell(&client);
         wait = if began.elapsed() > SILENCE { RETRY.0 } else { (wait * 2).min(RETRY.1) };
         tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
     }
@@ -209,7 +228,9 @@ async fn session(
     {
         let mut progress = origin.progress();
         (progress.heard, progress.error) = (Some(Instant::now()), None);
+        progress.counts.begins(last);
     }
+    origin.tell(client);
     tokio::select! {
         result = read(stream, origin, client, &mut inbox, last, next) => result,
         // Reading goes on beside it: an origin need not tell, and on a slow link it takes its time.
@@ -251,6 +272,7 @@ async fn read(
             keep(stream, origin).await?;
         }
         if headers::status(&message.headers) == Some(100) {
+            origin.tell(client);
             let stalled = headers::get(&message.headers, "Nats-Consumer-Stalled").unwrap_or_default();
             let ask = if message.reply.is_empty() { stalled } else { &message.reply };
             if !ask.is_empty() {
@@ -278,7 +300,9 @@ async fn read(
         }
         last = arrived.stream_seq;
         *next = Some(arrived.stream_seq + 1);
-        origin.progress().lags_by(arrived.pending);
+        let mut progress = origin.progress();
+        progress.lags_by(arrived.pending);
+        progress.counts.arrived(&arrived, origin.mirror && origin.source.filter_subject.is_empty());
     }
     Ok(())
 }

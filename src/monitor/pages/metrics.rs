@@ -84,6 +84,19 @@ const UPLINK: [Metric; 23] = [
     ("watchdog", "leafd_uplink_watchdog_total", Counter, "Times nothing went on while the link was up."),
 ];
 
+const ORIGIN: [Metric; 10] = [
+    ("up", "leafd_origin_up", Gauge, "Whether the origin of a mirror or source is heard."),
+    ("backlog_messages", "leafd_origin_backlog_messages", Gauge, "Messages that are still to come."),
+    ("backlog_bytes", "leafd_origin_backlog_bytes", Gauge, "Their bytes, as large as those that came."),
+    ("oldest_age", "leafd_origin_oldest_age_seconds", Gauge, "Age of the oldest of them at most."),
+    ("rate", "leafd_origin_rate_messages", Gauge, "Messages that came a second, over half a minute."),
+    ("eta", "leafd_origin_eta_seconds", Gauge, "Until the backlog is here at that rate."),
+    ("heard_age", "leafd_origin_heard_age_seconds", Gauge, "Since the origin was last heard of."),
+    ("received", "leafd_origin_received_messages_total", Counter, "Messages that came."),
+    ("gaps", "leafd_origin_gap_messages_total", Counter, "Messages that the origin had no longer."),
+    ("retries", "leafd_origin_retries_total", Counter, "Times that it began anew."),
+];
+
 const ADAPTER: [Metric; 9] = [
     ("ok", "leafd_adapter_up", Gauge, "Whether its device or broker is there and the store takes what it brings."),
     ("received", "leafd_adapter_received_readings_total", Counter, "Readings that came."),
@@ -121,6 +134,11 @@ fn text(sources: &Sources, status: &Value) -> String {
     let classes = class_bytes(&status["uplinks"]);
     let help = "Bytes that crossed for the uplinks of a class, both ways, as compressed.";
     metric(&mut out, "leafd_uplink_class_bytes_total", Counter, help, classes);
+    let origins = status["origins"].as_array().map_or(&[][..], |origins| origins);
+    let of = |origin: &Value| {
+        labels(&["stream", "origin", "kind"].map(|label| (label, origin[label].as_str().unwrap_or_default())))
+    };
+    family(&mut out, &ORIGIN, &origins.iter().map(|origin| (of(origin), origin)).collect::<Vec<_>>());
     family(&mut out, &ADAPTER, &named("adapters", "adapter"));
     out
 }

@@ -1,4 +1,4 @@
-//! How fast messages are confirmed, over the last half minute.
+//! How fast something is counted, over the last half minute.
 
 use std::collections::VecDeque;
 use std::time::Duration;
