@@ -27,15 +27,16 @@ async fn gaps_too(hub: &Hub) {
     async_nats::jetstream::new(hub.client().await).update_stream(config).await.expect("updated");
 }
 
-async fn outage(on_full: &str) -> (Vec<u64>, u64, Value) {
+async fn outage(on_full: &str, order: &str) -> (Vec<u64>, u64, Value) {
     let hub = Hub::start().await;
     gaps_too(&hub).await;
     let proxy = Proxy::start(hub.leafs).await;
     proxy.set(Link::Cut);
     let dir = tempfile::tempdir().expect("a folder");
     // The uplink's table is the last one.
-    let keys =
-        format!("max_bytes = \"300KB\"\non_full = {on_full:?}\nkeep_every = 4\ngap_subject = \"plant1.gw1.gaps\"\n");
+    let keys = format!(
+        "max_bytes = \"300KB\"\non_full = {on_full:?}\nkeep_every = 4\ngap_subject = \"plant1.gw1.gaps\"\norder = {order:?}\n"
+    );
     let mut leafd = Gateway::default().linked(&hub, proxy.address).text(&keys).leafd(dir.path());
     leafd.start();
     let context = async_nats::jetstream::new(leafd.client().await);
@@ -71,7 +72,19 @@ async fn the_oldest_go_and_the_hub_is_told_how_many() {
     if !have(&hub::binary()) {
         return;
     }
-    let (readings, told, status) = outage("drop_oldest").await;
+    let (readings, told, status) = outage("drop_oldest", "oldest").await;
+    assert_eq!(readings.len() as u64 + told, READINGS, "{status}");
+    assert!(readings.iter().copied().eq(told..READINGS), "the newest are there: {status}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_do_they_where_the_newest_cross_first() {
+    if !have(&hub::binary()) {
+        return;
+    }
+    let (mut readings, told, status) = outage("drop_oldest", "newest").await;
+    assert_eq!(readings[0], READINGS - 1, "{status}");
+    readings.sort_unstable();
     assert_eq!(readings.len() as u64 + told, READINGS, "{status}");
     assert!(readings.iter().copied().eq(told..READINGS), "the newest are there: {status}");
 }
@@ -81,7 +94,7 @@ async fn a_thinned_stream_reaches_back_to_the_first_reading() {
     if !have(&hub::binary()) {
         return;
     }
-    let (readings, told, status) = outage("thin").await;
+    let (readings, told, status) = outage("thin", "oldest").await;
     assert_eq!(readings.len() as u64 + told, READINGS, "{status}");
     assert!(status["thinned"].as_u64() > Some(READINGS / 3), "{status}");
     assert!(readings[0] < 20, "{status}");

@@ -134,6 +134,18 @@ mod tests {
     }
 
     #[test]
+    fn where_the_line_runs_backwards_gaps_grow_downwards() {
+        let mut gaps = Gaps::default();
+        gaps.add(at(1), 3, (18, 20), true, false);
+        let gap = gaps.due(at(2)).expect("has not grown for a second").clone();
+        assert_eq!(gap, Gap { first: 18, last: 20, count: 3, damaged: false });
+        gaps.add(at(2), 5, (16, 17), true, false);
+        gaps.add(at(2), 6, (15, 17), true, false);
+        gaps.declared(&gap);
+        assert_eq!(gaps.due(at(3)), Some(&Gap { first: 15, last: 17, count: 3, damaged: false }));
+    }
+
+    #[test]
     fn their_number_is_bounded() {
         let mut gaps = Gaps::default();
         for n in 1..100 {
