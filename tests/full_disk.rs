@@ -117,3 +117,86 @@ async fn a_file_system_that_turns_read_only_answers_at_once_and_serves_on() {
     assert_eq!(stream.get_raw_message(seq).await.expect("reads go on").payload.len(), 1000);
     assert!(leafd.runs());
 }
+
+/// A file system on a device whose writes fail while its own medium, a file system in memory, has no room: one with a hole in it, as
+/// a dying flash chip or a loose cable makes it.
+struct Flaky {
+    _inner: Small,
+    medium: PathBuf,
+    _outer: Small,
+}
+
+impl Flaky {
+    fn mount(dir: &Path, at: &Path) -> Option<Flaky> {
+        let medium = dir.join("medium");
+        std::fs::create_dir_all(&medium).expect("a folder");
+        let mounted = run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=48m", "tmpfs"]).arg(&medium));
+        assert!(
+            mounted || std::env::var_os("LEAFD_REQUIRE_PEERS").is_none(),
+            "a tmpfs must be mounted here: run as root"
+        );
+        let outer = mounted.then(|| Small(medium.clone()))?;
+        let image = medium.join("image");
+        std::fs::create_dir(at).expect("a folder");
+        std::fs::File::create(&image).and_then(|file| file.set_len(64 << 20)).expect("an image");
+        // Without a journal nothing but the writes themselves can fail, and the file system goes on.
+        let made = run(Command::new("mkfs.ext4").args(["-q", "-m", "0", "-O", "^has_journal"]).arg(&image));
+        assert!(made && run(Command::new("mount").args(["-o", "loop,errors=continue"]).arg(&image).arg(at)));
+        Some(Flaky { _inner: Small(at.to_owned()), medium, _outer: outer })
+    }
+
+    /// From now on what is written where nothing was before fails.
+    fn fail(&self) {
+        let mut filler = std::fs::File::create(self.medium.join("filler")).expect("a file");
+        while std::io::Write::write_all(&mut filler, &[1; 4096]).is_ok() {}
+    }
+
+    /// The device is back.
+    fn heal(&self) {
+        std::fs::remove_file(self.medium.join("filler")).expect("it is there");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_fails_answers_at_once_serves_on_and_heals_when_it_is_back() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "[jetstream]\nmax_file = \"1GB\"\n");
+    let Some(device) = Flaky::mount(dir.path(), &leafd.data()) else { return };
+    leafd.start();
+    let (context, stream) = stream(&leafd).await;
+    let config = jetstream::kv::Config { bucket: "B".into(), ..Default::default() };
+    let bucket = context.create_key_value(config).await.expect("a bucket");
+    bucket.put("key", "value".into()).await.expect("stored");
+    let first = publish(&context, 1000).await.expect("stored");
+    device.fail();
+    let mut last = first;
+    let refused = loop {
+        match publish(&context, 20_000).await {
+            Ok(seq) => last = seq,
+            Err(error) => break error,
+        }
+        assert!(last < 1000, "writes do not fail");
+    };
+    assert!(!refused.contains("timed out"), "{refused}");
+    let client = leafd.client().await;
+    let answer = client.request("s.x", vec![b'x'; 20_000].into()).await.expect("an answer").payload;
+    let answer: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");
+    assert_eq!((&answer["error"]["code"], &answer["error"]["err_code"]), (&503.into(), &10077.into()), "{answer}");
+    // Everything that needs no write goes on.
+    let mut subscription = client.subscribe("core.>").await.expect("subscribed");
+    client.publish("core.a", "x".into()).await.expect("sent");
+    assert!(futures_util::StreamExt::next(&mut subscription).await.is_some(), "core NATS");
+    assert_eq!(stream.get_raw_message(last).await.expect("reads go on").sequence, last);
+    assert_eq!(bucket.get("key").await.expect("readable"), Some("value".into()));
+    device.heal();
+    heals(&context).await;
+    bucket.put("key", "another".into()).await.expect("stored");
+    leafd.restart();
+    let (context, stream) = self::stream(&leafd).await;
+    for seq in [first, last] {
+        assert_eq!(stream.get_raw_message(seq).await.expect("acknowledged").sequence, seq);
+    }
+    let bucket = context.get_key_value("B").await.expect("the bucket");
+    assert_eq!(bucket.get("key").await.expect("readable"), Some("another".into()));
+    assert_eq!(leafd.status().expect("answers")["store"]["error"], serde_json::Value::Null);
+}

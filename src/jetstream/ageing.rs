@@ -149,8 +149,11 @@ impl Stream {
     fn let_go(self: &Arc<Self>, config: &StreamConfig, stored: &Stored) -> Result<(), StoreError> {
         let header = |name| protocol::headers::get(&stored.headers, name);
         let is_marker = header("Nats-Marker-Reason").is_some() || header("KV-Operation") == Some("PURGE");
-        let is_last = || self.log().subject_info(&stored.subject).is_some_and(|info| info.last == stored.seq);
-        let marked = config.subject_delete_marker_ttl > 0 && !is_marker && is_last();
+        let is_last = || {
+            let info = self.log().subject_info(&stored.subject)?;
+            Ok::<_, StoreError>(info.is_some_and(|info| info.last == stored.seq))
+        };
+        let marked = config.subject_delete_marker_ttl > 0 && !is_marker && is_last()?;
         if marked && self.publish_marker(config, &stored.subject) {
             return Ok(());
         }

@@ -32,7 +32,7 @@ pub(super) fn count(subject: &str, increment: &str, log: &Log) -> Result<Counted
 /// What the subject holds; 0 if there is nothing yet.
 pub(super) fn value(subject: &str, log: &Log) -> Result<i128, ApiError> {
     let broken = || ApiError::new(400, 10172, "message counter is broken");
-    let last = match log.last_for(subject) {
+    let last = match log.last_for(subject).map_err(ApiError::store_failed)? {
         Some(seq) => log.read(seq).map_err(ApiError::store_failed)?,
         None => None,
     };

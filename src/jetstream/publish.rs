@@ -196,7 +196,10 @@ impl Desk {
         }
         let (ttl, headers) = at_least_as_long_as_markers(config, headers::ttl(wishes.ttl)?, message.headers);
         let wanted = config.retention != Retention::Interest || (around.wanted)(message.subject);
-        let before = self.republisher.as_ref().and_then(|_| around.log.subject_info(message.subject));
+        let before = match &self.republisher {
+            Some(_) => around.log.subject_info(message.subject).map_err(ApiError::of_store)?,
+            None => None,
+        };
         Ok(Ready { ttl, headers, wanted, before: before.map_or(0, |info| info.last), size })
     }
 
@@ -267,7 +270,7 @@ impl Desk {
         }
         if let Some(expected) = headers::sequence(wishes.expected_subject_seq) {
             let subject = if wishes.expected_subject.is_empty() { message.subject } else { wishes.expected_subject };
-            let last = around.log.last_for(subject).unwrap_or(0);
+            let last = around.log.last_for(subject).map_err(ApiError::of_store)?.unwrap_or(0);
             if last != expected {
                 return Err(wrong(last));
             }
@@ -302,7 +305,8 @@ impl Desk {
         let config = &self.config;
         let mut replaces = false;
         if let Some(most) = limit(config.max_msgs_per_subject) {
-            replaces = log.subject_info(subject).is_some_and(|info| info.count >= most);
+            let info = log.subject_info(subject).map_err(ApiError::of_store)?;
+            replaces = info.is_some_and(|info| info.count >= most);
             if replaces && config.discard_new_per_subject {
                 return Err(ApiError::store_failed("maximum messages per subject exceeded"));
             }

@@ -10,7 +10,7 @@ use super::io::Place;
 use super::log::State;
 use super::record;
 use super::segment::Segment;
-use super::subjects::Subjects;
+use super::subjects::{Budget, Subjects};
 use super::table::Table;
 use super::tombstones::{Mark, Tomb};
 use super::varint::{self, Cursor};
@@ -19,10 +19,11 @@ use super::{StoreError, SubjectInfo};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-const MAGIC: &[u8; 8] = b"leafdcpt";
+pub(super) const MAGIC: &[u8; 8] = b"leafdcpt";
 /// Of the format; before 3 a byte more was counted for a record.
-const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 3;
 const HEADER: usize = 12;
 /// The last frame. One of subjects begins with 0, as its first name shares nothing with another.
 const END: &[u8] = b"end";
@@ -151,7 +152,7 @@ fn encode(state: &mut State, place: &Place) -> Option<Vec<u8>> {
     out.extend_from_slice(&VERSION.to_le_bytes());
     push(place, &mut out, |out| numbers.encode(out));
     let (mut piece, mut before) = (Vec::new(), String::new());
-    state.subjects.each::<()>(">", |subject, mut info| {
+    let passed = state.subjects.each::<()>(">", |subject, mut info| {
         if let Some((last, n)) = staged.get(subject) {
             let Some(last) = last.filter(|_| info.count > *n) else { return ControlFlow::Continue(()) };
             (info.last, info.count) = (last, info.count - n);
@@ -168,6 +169,7 @@ fn encode(state: &mut State, place: &Place) -> Option<Vec<u8>> {
         }
         ControlFlow::Continue(())
     });
+    passed.ok()?;
     if !piece.is_empty() {
         push(place, &mut out, |out| out.append(&mut piece));
     }
@@ -192,7 +194,7 @@ pub(super) fn write(place: &Place, bytes: &[u8]) -> Result<(), StoreError> {
 }
 
 /// The checkpoint on disk and its subjects; `None` if there is none to be believed.
-pub(super) fn read(place: &Place) -> Option<(Checkpoint, Subjects, Due)> {
+pub(super) fn read(place: &Place, budget: &Arc<Budget>) -> Option<(Checkpoint, Subjects, Due)> {
     let bytes = place.disk.open(&path(place), false).ok()?.read_all().ok()?;
     if bytes.get(..8)? != MAGIC || u32_at(&bytes, 8)? != VERSION {
         return None;
@@ -200,7 +202,7 @@ pub(super) fn read(place: &Place) -> Option<(Checkpoint, Subjects, Due)> {
     let Parsed::Whole(body, used) = frame::parse(&bytes[HEADER..], UNSALTED) else { return None };
     let open = |body| vault::open_body(place.vault.as_ref(), Kind::Hint, body);
     let numbers = Checkpoint::decode(&open(body)?)?;
-    let mut subjects = Subjects::default();
+    let mut subjects = Subjects::new(budget.clone());
     let mut at = HEADER + used;
     loop {
         let Parsed::Whole(body, used) = frame::parse(&bytes[at..], UNSALTED) else { return None };
@@ -213,9 +215,12 @@ pub(super) fn read(place: &Place) -> Option<(Checkpoint, Subjects, Due)> {
         let mut name = String::new();
         while !cursor.0.is_empty() {
             cursor.name(&mut name)?;
+            // None is longer in a record.
+            u16::try_from(name.len()).ok()?;
             let first = cursor.number()?;
             let last = first.wrapping_add(cursor.number()?);
-            subjects.merge(&name, SubjectInfo { first, last, count: cursor.number()? });
+            subjects.merge(&name, SubjectInfo { first, last, count: cursor.number()? }).ok()?;
+            subjects.relieve(u64::MAX);
         }
     }
 }

@@ -124,7 +124,7 @@ fn copy(log: &Log, sources: &mut [Source], new: &mut Segment) -> Result<Option<V
         while let Some(item) = source.scanner.next().map_err(failed)? {
             let view = match item {
                 Item::Record(view, _) => view,
-                Item::Removals(_) => continue,
+                Item::Removals(_) | Item::Passed => continue,
                 Item::Damage { .. } => {
                     // It stays as it is, for fsck and salvage to see.
                     let mut state = log.0.state();

@@ -173,7 +173,7 @@ fn segment(
                     report.sequences = Some(first..=view.seq);
                 }
             }
-            Item::Removals(_) => {}
+            Item::Removals(_) | Item::Passed => {}
             // The end of the last segment may be an unfinished write, which opening cuts off.
             Item::Damage { at_end: true, .. } if next.is_none() => {}
             Item::Damage { from, at_end: true } if segment.is_blank(from).map_err(failed)? => {}

@@ -7,8 +7,8 @@ use super::dir::{self, Lock};
 use super::io::{Disk, MemoryDisk, Place, RealDisk};
 use super::log::{Inner, Log, LogOptions, Storage};
 use super::recovery::{self, Opened};
-use super::reserve::Reserve;
 use super::salt;
+use super::subjects;
 use super::vault::{self, Encryption};
 use super::{StateLog, StoreError};
 use std::path::Path;
@@ -22,8 +22,8 @@ pub struct StoreOptions {
     pub segment_bytes: u64,
     /// Whether it is encrypted, and with what.
     pub encryption: Option<Encryption>,
-    /// Most memory that the indexes of all logs by subject may take, bytes; 2 GB at most. A record on a subject that is not in them
-    /// yet is refused beyond that.
+    /// Most memory that the indexes of all logs by subject may take, bytes; 2 GB at most. Subjects beyond that are kept in files, and
+    /// in memory where these have what; a record on a new subject is refused only where even that does not fit.
     pub index_bytes: u64,
 }
 
@@ -70,7 +70,8 @@ impl Store {
         let place = Place { salt: salt::take(&place), vault, ..place };
         let streams = dir.join("streams");
         place.disk.create_dir(&streams).map_err(|e| StoreError::io("create", &streams, e))?;
-        let shared = Arc::new(Shared::new(&options, clock, Reserve::new(place.clone())));
+        subjects::remove_spilled(&place);
+        let shared = Arc::new(Shared::new(&options, clock, &place));
         let state = Arc::new(StateLog::open(place.clone(), shared.clone())?);
         let thread = thread::Builder::new().name("leafd-commit".into()).spawn({
             let (shared, state) = (shared.clone(), state.clone());
@@ -113,12 +114,11 @@ impl Store {
 
     fn load(&self, id: &str, place: Place, options: LogOptions) -> Result<Log, StoreError> {
         let shared = self.0.shared.clone();
-        let Opened { state, mend, damaged } = recovery::open(&place, id, &options, shared.now())?;
+        let Opened { state, mend, damaged } = recovery::open(&place, id, &options, &shared)?;
         let inner = Inner::new(id, place, options.storage, shared.clone(), state);
         shared.logs().insert(id.to_owned(), Arc::downgrade(&inner));
         damaged.into_iter().for_each(|(first, last)| inner.declare_damage(first, last));
         let log = Log(inner);
-        log.0.count_index(&mut log.0.state());
         mend.iter().for_each(|subject| log.mend_last(subject));
         // The limits may have changed, or a power cut may have come before a removal was written.
         if let Some(max) = options.limits.max_msgs_per_subject {
@@ -128,6 +128,7 @@ impl Store {
         log.set_limits(options.limits);
         self.0.shared.look_at(&log);
         log.expire();
+        commit::relieve(&self.0.shared);
         Ok(log)
     }
 
@@ -200,6 +201,8 @@ impl StoreInner {
                 let _ = thread.join();
             }
         }
+        // What is open stays readable.
+        subjects::remove_spilled(&self.place);
     }
 
     fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {

@@ -14,9 +14,9 @@ use super::vault::{self, Kind};
 use std::io;
 use std::path::PathBuf;
 
-const MAGIC: &[u8; 8] = b"leafdidx";
+pub(super) const MAGIC: &[u8; 8] = b"leafdidx";
 /// Of the format; 1 counted a byte more for a record.
-const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 2;
 const HEADER: usize = 12;
 
 /// What opening needs to know of a sealed segment.

@@ -22,6 +22,8 @@ mod frame;
 mod fsck;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz_hints;
 mod handle;
 mod index;
 mod io;

@@ -58,6 +58,10 @@ impl Reader {
                     open.damaged = true;
                     continue;
                 }
+                Ok(Some(Item::Passed)) => {
+                    open.damaged = false;
+                    continue;
+                }
                 Ok(Some(Item::Removals(_))) => continue,
                 Ok(None) => Ok(None),
                 Err(error) => Err(error),

@@ -4,8 +4,8 @@
 use super::StoreError;
 use super::batch::Batches;
 use super::checkpoint::{self, Checkpoint, Due};
-use super::clock::{Ages, Reading};
-use super::commit::{BLOCK, PREPARED};
+use super::clock::Ages;
+use super::commit::{BLOCK, PREPARED, Shared};
 use super::compaction;
 use super::index;
 use super::io::Place;
@@ -13,9 +13,10 @@ use super::log::{LogOptions, State};
 use super::removed::{Change, Removed};
 use super::scanner::Item;
 use super::segment::{CHUNK, Segment, file_name};
-use super::subjects::{Left, Subjects};
+use super::subjects::{Budget, Left, Subjects};
 use super::table::{Builder, Table};
 use super::tombstones::{self, Removals, Tomb, Tombstones};
+use std::sync::Arc;
 
 /// What a device writes as a whole, bytes.
 const SECTOR: u64 = 512;
@@ -30,7 +31,7 @@ pub(super) struct Opened {
 }
 
 /// Reads the log in `place`; an empty folder is an empty log.
-pub(super) fn open(place: &Place, id: &str, options: &LogOptions, now: Reading) -> Result<Opened, StoreError> {
+pub(super) fn open(place: &Place, id: &str, options: &LogOptions, shared: &Shared) -> Result<Opened, StoreError> {
     let names = place.disk.list(&place.dir).map_err(|e| StoreError::io("list", &place.dir, e))?;
     let bases = |base_of: fn(&str) -> Option<u64>| {
         let mut bases: Vec<u64> = names.iter().filter_map(|name| base_of(name)).filter(|base| *base > 0).collect();
@@ -42,7 +43,7 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions, now: Reading) 
         let _ = place.disk.remove(&place.dir.join(compaction::NEW));
     }
     let (tombstones, removals) = Tombstones::open(place)?;
-    let (state, mend, damaged) = (State::new(options, place.salt), Vec::new(), Vec::new());
+    let (state, mend, damaged) = (State::new(options, place.salt, &shared.budget), Vec::new(), Vec::new());
     let mut opening = Opening { place, id, state, mend, damaged, tombs: Vec::new(), broken: Vec::new() };
     let mut segments = opening.segments(&bases(|name| name.strip_suffix(".seg")?.parse().ok()))?;
     // First of all, as it says what was removed since the one before was sealed.
@@ -52,7 +53,7 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions, now: Reading) 
     };
     let mut journaled = std::mem::take(&mut opening.tombs);
     journaled.append(&mut opening.broken);
-    let start = Start::find(place, &segments, &tombstones, &removals);
+    let start = Start::find(place, &segments, &tombstones, &removals, &shared.budget);
     opening.state.tombstones = tombstones;
     let known = start.known.iter().flat_map(Checkpoint::removals);
     let gone = Removed::new(known.chain(removals.all.iter().map(|r| r.1)).chain(journaled.iter().copied()));
@@ -62,7 +63,7 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions, now: Reading) 
     // What was removed is not given again, also where a power cut took the records and left their removal.
     state.next = state.next.max(gone.end());
     state.committed = state.next - 1;
-    state.ages = Ages::new(now, state.segments.iter().flat_map(Segment::times));
+    state.ages = Ages::new(shared.now(), state.segments.iter().flat_map(Segment::times));
     state.first = match state.segments.front() {
         Some(front) => front.base.max(gone.below).min(state.next),
         None => state.next,
@@ -83,15 +84,21 @@ struct Start {
     known: Option<Checkpoint>,
     /// What the checkpoint has counted out.
     before: Removed,
-    subjects: Subjects,
+    subjects: Option<Subjects>,
     due: Due,
     /// Segments that the checkpoint counts in and that are gone since.
     dropped: Vec<Table>,
 }
 
 impl Start {
-    fn find(place: &Place, segments: &[(Segment, bool)], tombstones: &Tombstones, removals: &Removals) -> Start {
-        Self::from_checkpoint(place, segments, tombstones, removals).unwrap_or_default()
+    fn find(
+        place: &Place,
+        segments: &[(Segment, bool)],
+        tombstones: &Tombstones,
+        removals: &Removals,
+        budget: &Arc<Budget>,
+    ) -> Start {
+        Self::from_checkpoint(place, segments, tombstones, removals, budget).unwrap_or_default()
     }
 
     fn from_checkpoint(
@@ -99,8 +106,9 @@ impl Start {
         segments: &[(Segment, bool)],
         tombstones: &Tombstones,
         removals: &Removals,
+        budget: &Arc<Budget>,
     ) -> Option<Start> {
-        let (known, subjects, due) = checkpoint::read(place)?;
+        let (known, subjects, due) = checkpoint::read(place, budget)?;
         let (now, then) = (tombstones.mark().0, known.mark);
         if !removals.walk.damaged.is_empty()
             || then.len > 0 && (then.generation != now.generation || then.len > now.len)
@@ -122,7 +130,7 @@ impl Start {
         }
         let written = removals.all.iter().filter(|(at, _)| *at < then.len).map(|(_, tomb)| *tomb);
         let before = Removed::new(known.removals().chain(written));
-        Some(Start { before, known: Some(known), subjects, due, dropped })
+        Some(Start { before, known: Some(known), subjects: Some(subjects), due, dropped })
     }
 }
 
@@ -178,7 +186,9 @@ impl Opening<'_> {
         gone: &Removed,
     ) -> Result<(), StoreError> {
         let Start { known, before, subjects, due, dropped } = start;
-        self.state.subjects = subjects;
+        if let Some(subjects) = subjects {
+            self.state.subjects = subjects;
+        }
         self.state.checkpoint = due;
         let counted = known.map_or(0, |known| {
             (self.state.msgs, self.state.bytes) = (known.msgs, known.bytes);
@@ -186,7 +196,7 @@ impl Opening<'_> {
             known.last
         });
         for table in dropped {
-            self.count_out(&table, |seq| !before.contains(seq));
+            self.count_out(&table, |seq| !before.contains(seq))?;
         }
         // A record that a failed write left behind was refused, and its sequence given again, to a record of a later segment.
         let nexts: Vec<u64> = segments.iter().skip(1).map(|(s, _)| s.base).chain([u64::MAX]).collect();
@@ -217,8 +227,8 @@ impl Opening<'_> {
                     }
                     segment.note_absent(table.rows.iter().map(|row| row.seq));
                     match segment.base > counted {
-                        true => self.count_in(table, is_gone),
-                        false => self.count_out(table, |seq| gone.contains(seq) && !before.contains(seq)),
+                        true => self.count_in(table, is_gone)?,
+                        false => self.count_out(table, |seq| gone.contains(seq) && !before.contains(seq))?,
                     }
                 }
                 None => {
@@ -246,23 +256,27 @@ impl Opening<'_> {
         self.state.tombstones.sync(self.place).map_err(|(error, _)| error)
     }
 
-    fn count_in(&mut self, table: &Table, is_gone: impl Fn(u64) -> bool) {
+    fn count_in(&mut self, table: &Table, is_gone: impl Fn(u64) -> bool) -> Result<(), StoreError> {
         for (subject, info, bytes) in table.summarize(|seq| !is_gone(seq)) {
             self.state.msgs += info.count;
             self.state.bytes += bytes;
-            self.state.subjects.merge(subject, info);
+            self.state.subjects.merge(subject, info)?;
+            self.state.subjects.relieve(u64::MAX);
         }
+        Ok(())
     }
 
-    fn count_out(&mut self, table: &Table, chosen: impl Fn(u64) -> bool) {
+    fn count_out(&mut self, table: &Table, chosen: impl Fn(u64) -> bool) -> Result<(), StoreError> {
         for row in table.rows.iter().filter(|row| chosen(row.seq)) {
             let subject = table.subject(row.subject);
             self.state.msgs = self.state.msgs.saturating_sub(1);
             self.state.bytes = self.state.bytes.saturating_sub(u64::from(row.size));
-            if self.state.subjects.remove(subject, row.seq) == Left::Last {
+            if self.state.subjects.remove(subject, row.seq)? == Left::Last {
                 self.mend.push(subject.into());
             }
+            self.state.subjects.relieve(u64::MAX);
         }
+        Ok(())
     }
 
     /// Reads a segment up to the record that `next` begins with, and cuts what follows its last whole record or batch.
@@ -278,6 +292,8 @@ impl Opening<'_> {
         segment.forget();
         while let Some(item) = scanner.next().map_err(failed)? {
             match item {
+                // Nothing is passed over.
+                Item::Passed => {}
                 Item::Damage { from, at_end: true }
                     if next == u64::MAX || segment.is_blank(from).map_err(failed)? =>
                 {
@@ -369,6 +385,6 @@ fn holds_records(segment: &Segment) -> Result<bool, StoreError> {
     let mut scanner = segment.scan_file(len, 4096);
     Ok(match scanner.next().map_err(failed)? {
         None | Some(Item::Damage { at_end: true, .. }) => false,
-        Some(Item::Record(..) | Item::Removals(_) | Item::Damage { at_end: false, .. }) => true,
+        Some(Item::Record(..) | Item::Removals(_) | Item::Passed | Item::Damage { at_end: false, .. }) => true,
     })
 }

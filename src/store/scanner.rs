@@ -20,6 +20,8 @@ pub(super) struct Scanner {
     end: u64,
     after: u64,
     chunk: usize,
+    /// Units that end before this sequence are not unpacked.
+    wanted: u64,
     /// The records of a unit, unpacked, and how far they have been walked over.
     unpacked: Vec<u8>,
     within: usize,
@@ -53,6 +55,8 @@ pub(super) enum Item<'a> {
     Record(View<'a>, Extent),
     /// The body of a frame of [removals](tombstones::in_frame).
     Removals(&'a [u8]),
+    /// A unit before what is [wanted](Scanner::seek), which was not unpacked.
+    Passed,
     /// Bytes that are no record, from this offset to where the next record begins, or to the end.
     Damage { from: u64, at_end: bool },
 }
@@ -62,6 +66,8 @@ enum Step {
     Whole(usize, u64),
     /// Length of a unit, which is unpacked.
     Unit(usize, unit::Head),
+    /// The same of one that is passed over.
+    Passed(usize, unit::Head),
     /// Length of a frame of removals.
     Removals(usize),
     Bad,
@@ -79,6 +85,7 @@ impl Scanner {
             end: offsets.end,
             after,
             chunk,
+            wanted: 0,
             unpacked: Vec::new(),
             within: 0,
             unit: Extent::default(),
@@ -88,6 +95,12 @@ impl Scanner {
     /// Offset behind the frame of the last item.
     pub fn position(&self) -> u64 {
         self.offset + self.at as u64
+    }
+
+    /// What lies before `seq` is of no interest: units that end before it are passed over, their checksums being right.
+    pub fn seek(mut self, seq: u64) -> Scanner {
+        self.wanted = seq;
+        self
     }
 
     /// The records may now be read up to `end`.
@@ -106,7 +119,9 @@ impl Scanner {
                 return Ok(None);
             }
             let step = match frame::parse(&self.buffer[self.at..], self.coding.salt) {
-                Parsed::Whole(body, used) => step(body, used, self.after, &self.coding, &mut self.unpacked),
+                Parsed::Whole(body, used) => {
+                    step(body, used, (self.after, self.wanted), &self.coding, &mut self.unpacked)
+                }
                 Parsed::Short(wanted) if position + wanted as u64 <= self.end => {
                     self.fill(wanted)?;
                     continue;
@@ -129,6 +144,11 @@ impl Scanner {
                 (self.within, self.after) = (0, head.last);
                 self.at += used;
                 return Ok(self.next_of_unit());
+            }
+            Step::Passed(used, head) => {
+                self.after = head.last;
+                self.at += used;
+                return Ok(Some(Item::Passed));
             }
             Step::Removals(used) => {
                 let body = &self.buffer[self.at + frame::PREFIX..self.at + used];
@@ -154,6 +174,7 @@ impl Scanner {
         self.within += used;
         Some(Item::Record(view, self.unit))
     }
+
     /// Has at least `wanted` bytes from the position on in the buffer, or all there are.
     fn fill(&mut self, wanted: usize) -> io::Result<()> {
         self.buffer.drain(..self.at);
@@ -173,14 +194,18 @@ impl Scanner {
     }
 }
 
-/// What the frame with this `body` is; a unit is unpacked. Sequences ascend; what does not is left of an older write.
-fn step(body: &[u8], used: usize, after: u64, coding: &Coding, unpacked: &mut Vec<u8>) -> Step {
+/// What the frame with this `body` is; a unit is unpacked unless it ends before what is wanted. Sequences ascend; what does not is left
+/// of an older write.
+fn step(body: &[u8], used: usize, (after, wanted): (u64, u64), coding: &Coding, unpacked: &mut Vec<u8>) -> Step {
     if let Some(view) = record::view(body) {
         // One that is not sealed where all are is not ours.
         let fits = view.seq > after && view.seq < u64::MAX && coding.key.is_none();
         return if fits { Step::Whole(used, view.seq) } else { Step::Bad };
     }
     if let Some(head) = unit::head(body) {
+        if head.first > after && head.last < wanted {
+            return Step::Passed(used, head);
+        }
         return match head.first > after && head.last < u64::MAX && unit::unpack(body, coding, unpacked).is_some() {
             true => Step::Unit(used, head),
             false => {

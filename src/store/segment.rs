@@ -337,9 +337,9 @@ impl Segment {
         Scanner::new(self.file.clone(), self.coding.clone(), self.start..end, self.base - 1, chunk)
     }
 
-    /// A scan of the committed records from about `seq` on.
+    /// A scan of the committed records from `seq` on, and some before it.
     pub fn scan(&self, seq: u64, chunk: usize) -> Scanner {
-        self.scan_from(self.offset_of(seq), chunk)
+        self.scan_from(self.offset_of(seq), chunk).seek(seq)
     }
 }
 

@@ -81,11 +81,7 @@ pub(super) fn next(log: &Log, from: u64, filter: &str) -> Result<Option<Stored>,
 
 /// The last message on a subject, wildcards allowed.
 pub(super) fn last(log: &Log, filter: &str) -> Result<Option<Stored>, StoreError> {
-    let seq = match subject::is_literal(filter) {
-        true => log.subject_info(filter).map(|info| info.last),
-        false => log.last_for(filter),
-    };
-    seq.map_or(Ok(None), |seq| log.read(seq))
+    log.last_for(filter)?.map_or(Ok(None), |seq| log.read(seq))
 }
 
 #[derive(Serialize)]

@@ -170,7 +170,7 @@ fn select(log: &Log, request: &GetRequest, upto: u64) -> Result<Vec<u64>, StoreE
                 earlier.insert(Box::from(subject), 0);
             }
             ControlFlow::Continue(())
-        });
+        })?;
     }
     if !earlier.is_empty() {
         let mut reader = log.reader();

@@ -124,13 +124,14 @@ fn info(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<Page<Stream
     }
     let offset = usize::try_from(request.offset).unwrap_or(0);
     let (mut total, mut page) = (0, BTreeMap::new());
-    stream.log().each_subject::<()>(&request.subjects_filter, |subject, info| {
+    let passed = stream.log().each_subject::<()>(&request.subjects_filter, |subject, info| {
         if total >= offset && page.len() < MAX_SUBJECTS {
             page.insert(Box::<str>::from(subject), info.count);
         }
         total += 1;
         ControlFlow::Continue(())
     });
+    passed.map_err(ApiError::general)?;
     if total == 0 {
         return Ok(Page { total: 0, offset: 0, limit: 0, body: info });
     }

@@ -153,7 +153,7 @@ impl Checks {
         }
         let last = match self.expected.get(subject) {
             Some(last) => *last,
-            None => around.log.last_for(subject).unwrap_or(0),
+            None => around.log.last_for(subject).map_err(ApiError::of_store)?.unwrap_or(0),
         };
         if last != expected {
             return Err(wrong(last));
@@ -197,7 +197,7 @@ impl Checks {
             return Err(ApiError::store_failed("maximum bytes exceeded"));
         }
         if config.discard_new_per_subject && wishes.rollup.is_empty() {
-            let have = around.log.subject_info(subject).map_or(0, |info| info.count);
+            let have = around.log.subject_info(subject).map_err(ApiError::of_store)?.map_or(0, |info| info.count);
             let more = self.subjects.get(subject).copied().unwrap_or(0);
             if full(have, more, limit(config.max_msgs_per_subject)) {
                 return Err(ApiError::store_failed("maximum messages per subject exceeded"));

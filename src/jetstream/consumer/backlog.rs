@@ -46,7 +46,11 @@ fn between(log: &Log, filter: &Filter, from: u64, committed: u64) -> u64 {
         return 0;
     }
     let staged = match filter {
-        Filter::Subject(subject) if log.subject_info(subject).is_none_or(|info| info.last <= committed) => 0,
+        Filter::Subject(subject)
+            if log.subject_info(subject).is_ok_and(|info| info.is_none_or(|info| info.last <= committed)) =>
+        {
+            0
+        }
         _ => filter.count_from(log, committed + 1),
     };
     filter.count_from(log, from).saturating_sub(staged)

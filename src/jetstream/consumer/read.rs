@@ -102,7 +102,7 @@ impl Consumer {
         let committed = log.committed();
         let mut next = plan.next;
         if let Filter::Subject(subject) = &*plan.filter {
-            match log.subject_info(subject).filter(|info| info.last >= next) {
+            match log.subject_info(subject)?.filter(|info| info.last >= next) {
                 Some(info) => next = next.max(info.first),
                 None => {
                     found.end = Some(committed);

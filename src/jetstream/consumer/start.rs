@@ -3,7 +3,7 @@
 use super::config::{ConsumerConfig, DeliverPolicy};
 use super::context::Filter;
 use super::state::{Delivery, Rules};
-use crate::store::Log;
+use crate::store::{Log, StoreError};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
@@ -18,7 +18,7 @@ pub fn select(config: &ConsumerConfig, filter: &Filter, log: &Log) -> Delivery {
         DeliverPolicy::Last => {
             let last = match filter {
                 Filter::All => Some(state.last_seq),
-                _ => filter.patterns().into_iter().filter_map(|pattern| log.last_for(pattern)).max(),
+                _ => filter.patterns().into_iter().filter_map(|pattern| last_of(pattern, log)).max(),
             };
             last.filter(|last| *last > 0).unwrap_or(after_last)
         }
@@ -43,12 +43,31 @@ pub fn select(config: &ConsumerConfig, filter: &Filter, log: &Log) -> Delivery {
 /// the stream.
 pub fn last_per_subject(filter: &Filter, log: &Log, from: u64, upto: u64) -> VecDeque<u64> {
     let mut picks = Vec::new();
-    for pattern in filter.patterns() {
-        log.each_subject::<()>(pattern, |_, info| {
-            picks.extend((from..=upto).contains(&info.last).then_some(info.last));
-            ControlFlow::Continue(())
-        });
-    }
+    let mut pick = || {
+        picks.clear();
+        for pattern in filter.patterns() {
+            log.each_subject::<()>(pattern, |_, info| {
+                picks.extend((from..=upto).contains(&info.last).then_some(info.last));
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(())
+    };
+    twice(log, &mut pick);
     picks.sort_unstable();
     picks.into()
+}
+
+fn last_of(pattern: &str, log: &Log) -> Option<u64> {
+    twice(log, &mut || log.last_for(pattern)).flatten()
+}
+
+/// Asks the index once more if it could not be read, as it is made anew from the segments. Where these cannot be read either, there
+/// is nothing to be delivered.
+fn twice<T>(log: &Log, ask: &mut dyn FnMut() -> Result<T, StoreError>) -> Option<T> {
+    let again = ask().or_else(|_| {
+        log.mend_index();
+        ask()
+    });
+    again.inspect_err(|error| tracing::error!("where a consumer begins is not known: {error}")).ok()
 }

@@ -80,7 +80,8 @@ fn check_scheduler(config: &StreamConfig, wishes: &Wishes<'_>, subject: &str, lo
     if !config.allow_msg_schedules {
         return Err(bad(10188, "message schedules is disabled"));
     }
-    let last = log.last_for(scheduler).map(|seq| log.read(seq)).transpose().map_err(ApiError::store_failed)?;
+    let last = log.last_for(scheduler).map_err(ApiError::of_store)?;
+    let last = last.map(|seq| log.read(seq)).transpose().map_err(ApiError::store_failed)?;
     let is_schedule = |block: &[u8]| protocol::headers::get(block, "Nats-Schedule").is_some_and(|p| !p.is_empty());
     match last.flatten() {
         Some(last) if !is_schedule(&last.headers) => Err(invalid()),

@@ -220,7 +220,7 @@ impl Stream {
         let now = Timestamp::now().0;
         let Ok(Some(next)) = pattern::read(wishes.schedule, wishes.schedule_zone, now, now) else { return };
         let source = (!wishes.schedule_source.is_empty())
-            .then(|| self.log().last_for(wishes.schedule_source))
+            .then(|| self.log().last_for(wishes.schedule_source).ok().flatten())
             .flatten()
             .and_then(|seq| self.log().read(seq).ok().flatten());
         let content = source.as_ref().unwrap_or(stored);

@@ -19,7 +19,7 @@ use Kind::{Counter, Gauge};
 /// Where a number stands in the status, and how it is called: name, kind and what it says.
 type Metric = (&'static str, &'static str, Kind, &'static str);
 
-const STORE: [Metric; 8] = [
+const STORE: [Metric; 10] = [
     ("commits", "leafd_store_commits_total", Counter, "Commit rounds that wrote something."),
     ("syncs", "leafd_store_syncs_total", Counter, "Calls of fdatasync."),
     ("bytes_written", "leafd_store_written_bytes_total", Counter, "Bytes of records written."),
@@ -27,7 +27,14 @@ const STORE: [Metric; 8] = [
     ("failures", "leafd_store_failures_total", Counter, "Commits that failed."),
     ("index_bytes", "leafd_store_index_bytes", Gauge, "Memory that the subjects of all streams take."),
     ("index_max_bytes", "leafd_store_index_max_bytes", Gauge, "Memory that they may take (memory.max)."),
-    ("subjects_refused", "leafd_store_subjects_refused_total", Counter, "Messages refused because of that."),
+    ("index_cold_subjects", "leafd_store_index_cold_subjects", Gauge, "Subjects that do not fit into it, on disk."),
+    ("index_cold_bytes", "leafd_store_index_cold_bytes", Gauge, "Bytes of disk that they take."),
+    (
+        "subjects_refused",
+        "leafd_store_subjects_refused_total",
+        Counter,
+        "Messages refused as not even the place of another subject on disk fits into it.",
+    ),
 ];
 
 const STREAM: [Metric; 5] = [

@@ -5,6 +5,7 @@
 
 mod interval;
 mod queue;
+mod relief;
 mod removals;
 mod round;
 mod seal;
@@ -13,6 +14,7 @@ mod write;
 
 pub(super) use queue::Shared;
 pub use queue::StoreStats;
+pub(super) use relief::run as relieve;
 pub use ticket::{Commit, Told};
 pub(super) use ticket::{Ticket, ticket};
 pub(super) use write::{BLOCK, PREPARED};
@@ -41,6 +43,7 @@ pub(super) fn run(shared: &Shared, state: &StateLog) {
             if let Err(error) = &result {
                 shared.failed(error);
             }
+            relief::run(shared);
             work.tickets.into_iter().for_each(|(ticket, known)| ticket.resolve(known.and(result.clone())));
             if work.stop {
                 // What the last round gave rise to, such as removals by limits, goes along.

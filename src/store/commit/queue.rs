@@ -4,16 +4,15 @@ use super::TICK;
 use super::ticket::{Commit, Ticket, ticket};
 use crate::store::clock::{Clock, Reading};
 use crate::store::compaction::Compactor;
+use crate::store::io::Place;
 use crate::store::log::{Inner, Log};
 use crate::store::reserve::Reserve;
+use crate::store::subjects::Budget;
 use crate::store::tables::Tables;
 use crate::store::{StoreError, StoreOptions};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-
-/// Most that the indexes may take, whatever is set: their entries are called by 32 bits.
-const INDEX_MOST: u64 = 2 << 30;
 
 /// Counters of the store.
 #[derive(Clone, Debug, Default, serde::Serialize)]
@@ -34,6 +33,10 @@ pub struct StoreStats {
     pub index_bytes: u64,
     /// and may take.
     pub index_max_bytes: u64,
+    /// Subjects that do not fit into it and are on disk,
+    pub index_cold_subjects: u64,
+    /// and the bytes of disk that they take.
+    pub index_cold_bytes: u64,
     /// Records that were refused because of that.
     pub subjects_refused: u64,
     /// The last failure, until a commit works again.
@@ -50,9 +53,8 @@ pub(in crate::store) struct Shared {
     logs: Mutex<HashMap<String, Weak<Inner>>>,
     tables: Mutex<Tables>,
     pub(in crate::store) segment_bytes: u64,
-    index_max: u64,
-    index: AtomicU64,
-    refused: AtomicU64,
+    /// The memory for the subjects of all logs.
+    pub budget: Arc<Budget>,
     /// Gives room of removed records back; there from the time the store is open.
     pub compactor: OnceLock<Compactor>,
     pub(super) commits: AtomicU64,
@@ -79,9 +81,10 @@ pub(super) struct Queue {
 }
 
 impl Shared {
-    pub fn new(options: &StoreOptions, clock: Clock, reserve: Reserve) -> Shared {
+    /// For the store in `place`, its data directory.
+    pub fn new(options: &StoreOptions, clock: Clock, place: &Place) -> Shared {
         Shared {
-            reserve,
+            reserve: Reserve::new(place.clone()),
             clock,
             queue: Mutex::default(),
             wake: Condvar::new(),
@@ -89,9 +92,7 @@ impl Shared {
             logs: Mutex::default(),
             tables: Mutex::default(),
             segment_bytes: options.segment_bytes,
-            index_max: options.index_bytes.min(INDEX_MOST),
-            index: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
+            budget: Arc::new(Budget::new(options.index_bytes, place.clone())),
             compactor: OnceLock::new(),
             commits: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
@@ -167,22 +168,6 @@ impl Shared {
         self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// The index of a log takes so many bytes more, or less: `change` wraps around.
-    pub fn count_index(&self, change: u64) {
-        self.index.fetch_add(change, Ordering::Relaxed);
-    }
-
-    /// Whether there is no memory for another subject.
-    pub fn is_index_full(&self) -> bool {
-        self.index.load(Ordering::Relaxed) >= self.index_max
-    }
-
-    /// A record was refused for that reason.
-    pub fn refuse_subject(&self) -> StoreError {
-        self.refused.fetch_add(1, Ordering::Relaxed);
-        StoreError::Subjects(self.index_max)
-    }
-
     /// Counters of now.
     pub fn stats(&self) -> StoreStats {
         StoreStats {
@@ -192,9 +177,11 @@ impl Shared {
             bytes_compacted: self.compacted.load(Ordering::Relaxed),
             records: self.records.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
-            index_bytes: self.index.load(Ordering::Relaxed),
-            index_max_bytes: self.index_max,
-            subjects_refused: self.refused.load(Ordering::Relaxed),
+            index_bytes: self.budget.used(),
+            index_max_bytes: self.budget.max(),
+            index_cold_subjects: self.budget.cold().0,
+            index_cold_bytes: self.budget.cold().1,
+            subjects_refused: self.budget.refused(),
             error: self.error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
@@ -294,9 +281,16 @@ mod tests {
     fn a_log_that_is_staged_and_retried_is_in_a_round_once() {
         let place = Place { disk: Arc::new(MemoryDisk), dir: "/data".into(), salt: 7, vault: None };
         let clock = Clock::of_the_machine();
-        let shared = Arc::new(Shared::new(&StoreOptions::default(), clock, Reserve::new(place.clone())));
-        let log =
-            |id| Inner::new(id, place.clone(), Storage::File, shared.clone(), State::new(&LogOptions::default(), 7));
+        let shared = Arc::new(Shared::new(&StoreOptions::default(), clock, &place));
+        let log = |id| {
+            Inner::new(
+                id,
+                place.clone(),
+                Storage::File,
+                shared.clone(),
+                State::new(&LogOptions::default(), 7, &shared.budget),
+            )
+        };
         let (both, failed) = (log("both"), log("failed"));
         for log in [&both, &failed, &both] {
             shared.retry(log.clone());
@@ -310,7 +304,7 @@ mod tests {
     #[test]
     fn a_barrier_asked_for_during_a_round_that_fails_says_so() {
         let place = Place { disk: Arc::new(MemoryDisk), dir: "/data".into(), salt: 7, vault: None };
-        let shared = Shared::new(&StoreOptions::default(), Clock::of_the_machine(), Reserve::new(place));
+        let shared = Shared::new(&StoreOptions::default(), Clock::of_the_machine(), &place);
         let during = shared.barrier();
         shared.failed(&StoreError::Missing("space".into()));
         let after = shared.barrier();

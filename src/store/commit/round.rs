@@ -117,7 +117,7 @@ fn finish(shared: &Shared, round: Round) {
                     Some(1) => superseded.extend(entry.before),
                     Some(max) => {
                         if let Some(subject) = record::subject_of(&staged.buffer[entry.at..])
-                            && state.subjects.get(subject).is_some_and(|i| i.count > max)
+                            && state.subjects.get(subject).is_ok_and(|info| info.is_some_and(|i| i.count > max))
                         {
                             over.push(Box::from(subject));
                         }

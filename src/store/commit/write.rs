@@ -228,8 +228,9 @@ fn put(
     let Spot { file, path, coding, offset, cut, anew, .. } = spot;
     let failed = |e| StoreError::io("write", &path, e);
     if cut {
-        // What a failed write left behind would be read as records after the next power cut.
-        file.truncate(offset).map_err(|e| StoreError::io("cut", &path, e))?;
+        // What a failed write left behind would be read as records after the next power cut; and as it could not be told from damage
+        // where the next write is torn, it is gone for good before that begins.
+        file.truncate(offset).and_then(|()| file.sync()).map_err(|e| StoreError::io("cut", &path, e))?;
     }
     if let Some(base) = anew {
         file.write_at(&segment::header(base, &coding), 0).map_err(failed)?;

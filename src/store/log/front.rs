@@ -53,7 +53,6 @@ impl Log {
                     // Damaged records are in no table, and so go here.
                     state.first = state.first.max(last + 1);
                 }
-                self.0.count_index(&mut state);
                 state.settle()
             };
             self.delete(gone);
@@ -77,7 +76,9 @@ impl Log {
                 if !(rule.accept)(&Candidate { seq: row.seq, size: row.size.into(), time }) {
                     return Ok((count, false));
                 }
-                count += u64::from(state.drop_first(row.seq, table.subject(row.subject), row.size.into()));
+                let committed = state.committed;
+                state.subjects.relieve(committed);
+                count += u64::from(state.drop_first(row.seq, table.subject(row.subject), row.size.into())?);
             }
         }
         Ok((count, true))
@@ -100,7 +101,7 @@ impl Log {
             if !(rule.accept)(&Candidate { seq: view.seq, size, time: view.time }) {
                 return Ok((count, false));
             }
-            count += u64::from(state.drop_first(view.seq, view.subject, size));
+            count += u64::from(state.drop_first(view.seq, view.subject, size)?);
         }
         Ok((count, true))
     }

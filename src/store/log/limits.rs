@@ -70,10 +70,13 @@ impl Log {
     /// Subjects with more than `max` records.
     pub(in crate::store) fn subjects_above(&self, max: u64) -> Vec<Box<str>> {
         let mut above = Vec::new();
-        self.each_subject::<()>(">", |subject, info| {
+        let passed = self.each_subject::<()>(">", |subject, info| {
             above.extend((info.count > max).then(|| Box::from(subject)));
             ControlFlow::Continue(())
         });
+        if let Err(error) = passed {
+            tracing::warn!("{}: not all subjects are held to their limit: {error}", self.0.id);
+        }
         above
     }
 
@@ -81,16 +84,18 @@ impl Log {
     pub(in crate::store) fn limit_subjects(&self, subjects: &[Box<str>], max: u64) {
         for subject in subjects {
             loop {
-                let Some(info) = self.0.state().committed_of(subject).filter(|i| i.count > max) else { break };
+                let known = self.0.state().committed_of(subject);
+                let Some(info) = known.ok().flatten().filter(|i| i.count > max) else { break };
                 let Ok(Some(first)) = self.first_of(subject, info.first) else { break };
                 let (seq, size) = first;
-                if self.strike(vec![(seq, subject.clone(), size)]) == 0 {
+                if !matches!(self.strike(seq, subject, size), Ok(true)) {
                     break;
                 }
                 if max > 1
                     && let Ok(Some((next, _))) = self.first_of(subject, seq + 1)
                 {
-                    self.0.state().subjects.set_first(subject, next);
+                    // If not, it is looked for when it is asked for.
+                    let _ = self.0.state().subjects.set_first(subject, next);
                 }
             }
         }

@@ -84,6 +84,7 @@ impl Log {
             match scanner.next().map_err(|e| StoreError::io("read", &self.0.place.dir, e))? {
                 Some(Item::Record(view, _)) if view.seq == seq => return Ok(Some(view.to_stored())),
                 Some(Item::Record(view, _)) if view.seq < seq => damaged = false,
+                Some(Item::Passed) => damaged = false,
                 Some(Item::Damage { .. }) => damaged = true,
                 Some(Item::Removals(_)) => {}
                 // A gap left by `append_at` is no damage.
@@ -97,53 +98,67 @@ impl Log {
     }
 
     /// Last sequence of the subjects that `filter` selects; staged ones included.
-    pub fn last_for(&self, filter: &str) -> Option<u64> {
+    ///
+    /// # Errors
+    /// The index cannot be read; it is made anew.
+    pub fn last_for(&self, filter: &str) -> Result<Option<u64>, StoreError> {
         if subject::is_literal(filter) {
-            return self.subject_info(filter).map(|info| info.last);
+            return Ok(self.subject_info(filter)?.map(|info| info.last));
         }
         let mut last = None;
         self.each_subject::<()>(filter, |_, info| {
             last = last.max(Some(info.last));
             ControlFlow::Continue(())
-        });
-        last
+        })?;
+        Ok(last)
     }
 
     /// First and last sequence and count of one subject.
-    pub fn subject_info(&self, subject: &str) -> Option<SubjectInfo> {
+    ///
+    /// # Errors
+    /// The index cannot be read; it is made anew.
+    pub fn subject_info(&self, subject: &str) -> Result<Option<SubjectInfo>, StoreError> {
         let known = {
-            let state = self.0.state();
-            let info = state.subjects.get(subject)?;
+            let mut state = self.0.state();
+            let Some(info) = self.noted(&mut state, |subjects| subjects.get(subject))? else { return Ok(None) };
             let there = |seq: u64| seq > state.committed || state.is_live(seq);
             (there(info.first) && there(info.last)).then_some(info)
         };
         if known.is_some() {
-            return known;
+            return Ok(known);
         }
         self.mend_first(subject);
         // A commit that failed leads back to a record that may have been removed meanwhile.
         self.mend_last(subject);
-        self.0.state().subjects.get(subject)
+        self.noted(&mut self.0.state(), |subjects| subjects.get(subject))
     }
 
     /// Passes all subjects that `filter` selects to `visit`, in their order, until it breaks off. Their `first` may lag behind
     /// removals. Under the log's lock: `visit` must neither ask the log nor take long.
-    pub fn each_subject<B>(&self, filter: &str, visit: impl FnMut(&str, SubjectInfo) -> ControlFlow<B>) -> Option<B> {
-        self.0.state().subjects.each(filter, visit)
+    ///
+    /// # Errors
+    /// The index cannot be read; it is made anew. What was passed before is right.
+    pub fn each_subject<B>(
+        &self,
+        filter: &str,
+        visit: impl FnMut(&str, SubjectInfo) -> ControlFlow<B>,
+    ) -> Result<Option<B>, StoreError> {
+        self.noted(&mut self.0.state(), |subjects| subjects.each(filter, visit))
     }
 
     /// A sequence before which no record at or after `from` is on a subject that `filter` selects; `None` if there is no such
     /// record at all.
     pub fn not_before(&self, filter: &str, from: u64) -> Option<u64> {
         let mut least = None;
-        self.each_subject(filter, |_, info| {
+        let passed = self.each_subject(filter, |_, info| {
             if info.last >= from {
                 let first = info.first.max(from);
                 least = Some(least.map_or(first, |least: u64| least.min(first)));
             }
             if least == Some(from) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        least
+        // What is not known may be anywhere.
+        if passed.is_err() { Some(from) } else { least }
     }
 
     /// Committed records from `from_seq` on whose subject `filter` selects; staged ones too, for `>` and where `from_seq` is not
@@ -156,11 +171,15 @@ impl Log {
         }
         if from_seq <= state.first {
             let mut count = 0;
-            state.subjects.each::<()>(filter, |_, info| {
-                count += info.count;
-                ControlFlow::Continue(())
+            let passed = self.noted(state, |subjects| {
+                subjects.each::<()>(filter, |_, info| {
+                    count += info.count;
+                    ControlFlow::Continue(())
+                })
             });
-            return count;
+            if passed.is_ok() {
+                return count;
+            }
         }
         if filter == ">" {
             // All but what lies before; whole segments by their counts.
@@ -187,17 +206,19 @@ impl Log {
         }
         // Of subjects that are all before `from_seq`, or all behind it, nothing has to be looked up.
         let (mut count, committed) = (0, state.committed);
-        let parted = state.subjects.each(filter, |_, info| {
-            if info.last > committed || info.first < from_seq && from_seq <= info.last {
-                return ControlFlow::Break(());
-            }
-            count += if info.first >= from_seq { info.count } else { 0 };
-            ControlFlow::Continue(())
+        let parted = self.noted(state, |subjects| {
+            subjects.each(filter, |_, info| {
+                if info.last > committed || info.first < from_seq && from_seq <= info.last {
+                    return ControlFlow::Break(());
+                }
+                count += if info.first >= from_seq { info.count } else { 0 };
+                ControlFlow::Continue(())
+            })
         });
         drop(guard);
         match parted {
-            None => count,
-            Some(()) => self.count_live(from_seq..u64::MAX, filter).unwrap_or(0),
+            Ok(None) => count,
+            Ok(Some(())) | Err(_) => self.count_live(from_seq..u64::MAX, filter).unwrap_or(0),
         }
     }
 

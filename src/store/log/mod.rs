@@ -2,6 +2,7 @@
 
 mod contents;
 mod front;
+mod index_mend;
 mod limits;
 mod look_up;
 mod options;
@@ -15,11 +16,13 @@ pub(super) use staging::{Entry, Staged};
 pub(super) use state::State;
 
 use self::contents::Tail;
+use super::StoreError;
 use super::commit::Shared;
 use super::io::Place;
 use super::quarantine::Quarantine;
 use super::reader::Reader;
 use super::segment::Segment;
+use super::subjects::Subjects;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -56,15 +59,6 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Subjects came or went: what they take is counted for the whole store.
-    pub fn count_index(&self, state: &mut State) {
-        let now = state.subjects.memory() as u64;
-        let before = std::mem::replace(&mut state.indexed, now);
-        if now != before {
-            self.shared.count_index(now.wrapping_sub(before));
-        }
-    }
-
     /// The sequences from `first` to `last`, if there are any, turned out damaged: whoever observes the log is told once.
     pub fn declare_damage(&self, first: u64, last: u64) {
         if self.quarantine.add(&self.id, first, last)
@@ -77,13 +71,6 @@ impl Inner {
     /// Has the commit thread look at this log; call without the state's lock.
     pub fn queue(self: &Arc<Self>) {
         self.shared.enqueue(self.clone());
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        let indexed = self.state().indexed;
-        self.shared.count_index(indexed.wrapping_neg());
     }
 }
 
@@ -100,6 +87,19 @@ impl Log {
         if !std::mem::replace(&mut state.queued, true) {
             self.0.queue();
         }
+    }
+
+    /// Asks the index. Should that fail the commit thread is woken, which makes what could not be read anew.
+    fn noted<T>(
+        &self,
+        state: &mut State,
+        ask: impl FnOnce(&mut Subjects) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let answer = ask(&mut state.subjects);
+        if answer.is_err() {
+            self.queue(state);
+        }
+        answer
     }
 
     /// Sequences that turned out damaged: they are left out wherever records are read.

@@ -1,12 +1,18 @@
 //! Removing records: one by one, by a purge, and from the front.
 
-use super::Log;
 use super::front::Rule;
 use super::options::Purge;
+use super::{Log, State};
 use crate::store::StoreError;
 use crate::store::tombstones::Tomb;
 use crate::subject;
 use std::ops::{ControlFlow, RangeInclusive};
+
+/// Records are taken out of the books in pieces, so that nobody waits for long.
+const PIECE: usize = 1024;
+
+/// Between which sequences records are, and which they are if that is known.
+type Ends = (RangeInclusive<u64>, Option<Vec<u64>>);
 
 impl Log {
     /// Removes committed records; returns how many there were. Durable with the next commit ([`super::Store::barrier`]).
@@ -31,11 +37,10 @@ impl Log {
                 let mut state = self.0.state();
                 for &seq in here {
                     rows = &rows[rows.partition_point(|row| row.seq < seq)..];
-                    if let Some(row) = rows.first().filter(|row| row.seq == seq)
-                        && state.strike(seq, table.subject(row.subject), row.size.into(), &mut mend)
-                    {
-                        count += 1;
-                        Tomb::push(&mut state.tombs, seq);
+                    let Some(row) = rows.first().filter(|row| row.seq == seq) else { continue };
+                    match self.take_out(&mut state, seq, table.subject(row.subject), row.size, &mut mend) {
+                        Ok(taken) => count += u64::from(taken),
+                        Err(error) => failure = Some(error),
                     }
                 }
                 ControlFlow::Break(())
@@ -46,20 +51,30 @@ impl Log {
         failure.map_or(Ok(count), Err)
     }
 
-    /// Takes records out of the books and has their removal written.
-    pub(super) fn strike(&self, records: Vec<(u64, Box<str>, u64)>) -> u64 {
+    /// Takes a record out of the books and has its removal written; whether it was there.
+    pub(super) fn strike(&self, seq: u64, subject: &str, size: u32) -> Result<bool, StoreError> {
         let mut mend = Vec::new();
-        let mut count = 0;
-        let mut state = self.0.state();
-        for (seq, subject, size) in records {
-            if state.strike(seq, &subject, size, &mut mend) {
-                count += 1;
-                Tomb::push(&mut state.tombs, seq);
-            }
+        let taken = self.take_out(&mut self.0.state(), seq, subject, size, &mut mend);
+        self.settle(mend, matches!(taken, Ok(true)));
+        taken
+    }
+
+    /// Takes a record out of the books and notes its removal; whether it was there.
+    fn take_out(
+        &self,
+        state: &mut State,
+        seq: u64,
+        subject: &str,
+        size: u32,
+        mend: &mut Vec<Box<str>>,
+    ) -> Result<bool, StoreError> {
+        let taken = state.strike(seq, subject, size.into(), mend).inspect_err(|_| self.queue(state))?;
+        if taken {
+            Tomb::push(&mut state.tombs, seq);
+            let committed = state.committed;
+            state.subjects.relieve(committed);
         }
-        drop(state);
-        self.settle(mend, count > 0);
-        count
+        Ok(taken)
     }
 
     /// After records were taken out of the books: deletes what segments that empties, has the removals written if `note`, and
@@ -75,7 +90,6 @@ impl Log {
                 }
                 self.queue(&mut state);
             }
-            self.0.count_index(&mut state);
             (state.settle(), std::mem::take(&mut state.sparse))
         };
         self.delete(gone);
@@ -106,7 +120,7 @@ impl Log {
         }
         let filter = filter.unwrap_or(">");
         let keep = purge.keep.unwrap_or(0);
-        let range = match self.ends_of(filter) {
+        let range = match self.ends_of(filter)? {
             None => return Ok(0),
             Some((_, Some(seqs))) if keep == 0 => {
                 return self.remove(&seqs.into_iter().filter(|seq| *seq < below).collect::<Vec<_>>());
@@ -121,39 +135,46 @@ impl Log {
         let mut count = 0;
         let stopped = self.each_table(range, |table, rows| {
             let chosen = table.select(|subject| subject::matches(filter, subject));
-            let mut state = self.0.state();
-            for row in rows.iter().filter(|row| chosen[row.subject as usize]) {
-                if count == most {
-                    return ControlFlow::Break(());
-                }
-                if state.strike(row.seq, table.subject(row.subject), row.size.into(), &mut mend) {
-                    count += 1;
-                    Tomb::push(&mut state.tombs, row.seq);
+            for piece in rows.chunks(PIECE) {
+                let mut state = self.0.state();
+                for row in piece.iter().filter(|row| chosen[row.subject as usize]) {
+                    if count == most {
+                        return ControlFlow::Break(None);
+                    }
+                    match self.take_out(&mut state, row.seq, table.subject(row.subject), row.size, &mut mend) {
+                        Ok(taken) => count += u64::from(taken),
+                        Err(error) => return ControlFlow::Break(Some(error)),
+                    }
                 }
             }
             ControlFlow::Continue(())
         });
         self.settle(mend, count > 0);
-        stopped.map(|_| count)
+        match stopped?.flatten() {
+            Some(error) => Err(error),
+            None => Ok(count),
+        }
     }
 
     /// Between which sequences all records are on subjects that `filter` selects; and these records, if the index knows them all,
     /// as it does where there are one or two of each subject. `None`: there are none.
-    fn ends_of(&self, filter: &str) -> Option<(RangeInclusive<u64>, Option<Vec<u64>>)> {
+    fn ends_of(&self, filter: &str) -> Result<Option<Ends>, StoreError> {
         let mut guard = self.0.state();
         let state = &mut *guard;
         let (mut range, mut seqs) = (None::<(u64, u64)>, Some(Vec::new()));
-        state.subjects.each::<()>(filter, |_, info| {
-            let (first, last) = range.unwrap_or((u64::MAX, 0));
-            range = Some((first.min(info.first), last.max(info.last)));
-            match &mut seqs {
-                Some(seqs) if info.count <= 2 => seqs.extend([info.first, info.last]),
-                _ => seqs = None,
-            }
-            ControlFlow::Continue(())
-        });
-        let (first, last) = range?;
-        Some((first..=last, seqs.filter(|seqs| seqs.iter().all(|seq| *seq <= state.committed && state.is_live(*seq)))))
+        self.noted(state, |subjects| {
+            subjects.each::<()>(filter, |_, info| {
+                let (first, last) = range.unwrap_or((u64::MAX, 0));
+                range = Some((first.min(info.first), last.max(info.last)));
+                match &mut seqs {
+                    Some(seqs) if info.count <= 2 => seqs.extend([info.first, info.last]),
+                    _ => seqs = None,
+                }
+                ControlFlow::Continue(())
+            })
+        })?;
+        let there = |seqs: &Vec<u64>| seqs.iter().all(|seq| *seq <= state.committed && state.is_live(*seq));
+        Ok(range.map(|(first, last)| (first..=last, seqs.filter(there))))
     }
 
     /// The sequence of the record with `keep - 1` records after it.
@@ -177,7 +198,12 @@ impl Log {
         if below <= first {
             return 0;
         }
-        let dropped = self.drop_front(Rule { accept: &mut |c| c.seq < below, by_table: &|_| true });
+        let drop = || self.drop_front(Rule { accept: &mut |c| c.seq < below, by_table: &|_| true });
+        let dropped = drop().or_else(|_| {
+            // Most likely a part of the index.
+            self.mend_index();
+            drop()
+        });
         let count = dropped.unwrap_or_else(|error| {
             tracing::warn!("{}: not all that goes could be counted: {error}", self.0.id);
             0
@@ -191,7 +217,6 @@ impl Log {
             state.tombs.push(Tomb::below(below));
             state.rotate |= state.msgs == 0;
             self.queue(&mut state);
-            self.0.count_index(&mut state);
             state.settle()
         };
         self.delete(gone);

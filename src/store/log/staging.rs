@@ -80,7 +80,6 @@ impl Inner {
         }
         state.next = state.committed + 1;
         state.first = state.first.min(state.next);
-        self.count_index(&mut state);
         state.next
     }
 }
@@ -122,13 +121,14 @@ impl Log {
         let mut guard = self.0.state();
         let state = &mut *guard;
         self.check_open(state)?;
+        // Afterwards they are all in memory, so that nothing can go wrong half-way.
         records.iter().try_for_each(|record| self.admit(state, record.subject))?;
+        records.iter().try_for_each(|record| self.noted(state, |subjects| subjects.fetch(record.subject)))?;
         state.ages.stamp(now);
         let (first, time) = (state.next, now.wall.max(state.last_time));
         for (n, record) in records.iter().enumerate() {
-            state.stage(state.next, time, record, Part { joins: n > 0, goes_on: n + 1 < records.len() });
+            state.stage(state.next, time, record, Part { joins: n > 0, goes_on: n + 1 < records.len() })?;
         }
-        self.0.count_index(state);
         self.queue(state);
         Ok(first)
     }
@@ -144,21 +144,25 @@ impl Log {
         let state = &mut *guard;
         self.check_open(state)?;
         self.admit(state, record.subject)?;
-        if state.stage(seq, time, record, Part::default()) {
-            self.0.count_index(state);
-        }
+        let staged = state.stage(seq, time, record, Part::default());
+        // Also if it was not: the commit thread makes the index anew where that could not be read.
         self.queue(state);
+        staged?;
         Ok(seq)
     }
 
-    /// Refuses a new subject where there is no memory for one.
+    /// Refuses a new subject where there is no memory for one. Most often the commit thread has put others out before it comes so far.
     fn admit(&self, state: &mut State, subject: &str) -> Result<(), StoreError> {
-        if !self.0.shared.is_index_full() || state.subjects.get(subject).is_some() {
+        let budget = &self.0.shared.budget;
+        if !budget.is_full() || state.subjects.is_hot(subject) {
             return Ok(());
         }
-        state.subjects.make_room();
-        self.0.count_index(state);
-        if self.0.shared.is_index_full() { Err(self.0.shared.refuse_subject()) } else { Ok(()) }
+        let committed = state.committed;
+        state.subjects.relieve(committed);
+        if !budget.is_full() || self.noted(state, |subjects| subjects.get(subject))?.is_some() {
+            return Ok(());
+        }
+        Err(budget.refuse())
     }
 
     fn check_open(&self, state: &State) -> Result<(), StoreError> {
@@ -167,8 +171,12 @@ impl Log {
 }
 
 impl State {
-    /// Whether its subject is new.
-    fn stage(&mut self, seq: u64, time: i64, record: &Record<'_>, part: Part) -> bool {
+    /// Takes a record into the books, and has it written.
+    ///
+    /// # Errors
+    /// What is known of its subject cannot be read: nothing is changed.
+    fn stage(&mut self, seq: u64, time: i64, record: &Record<'_>, part: Part) -> Result<(), StoreError> {
+        let before = self.subjects.append(record.subject, seq)?.map(|info| info.last);
         if self.msgs == 0 {
             self.first = seq;
         }
@@ -176,8 +184,7 @@ impl State {
         self.last_time = time;
         self.msgs += 1;
         self.bytes += record.counted() as u64;
-        let before = self.subjects.append(record.subject, seq).map(|info| info.last);
         self.staged.push(record, seq, time, part, before, self.salt);
-        before.is_none()
+        Ok(())
     }
 }

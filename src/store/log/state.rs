@@ -2,13 +2,13 @@
 
 use super::options::{Limits, LogOptions, Sync};
 use super::staging::Staged;
-use crate::store::SubjectInfo;
 use crate::store::checkpoint::Due;
 use crate::store::clock::Ages;
 use crate::store::record;
 use crate::store::segment::Segment;
-use crate::store::subjects::{Left, Subjects};
+use crate::store::subjects::{Budget, Left, Subjects};
 use crate::store::tombstones::{Tomb, Tombstones};
+use crate::store::{StoreError, SubjectInfo};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,8 +23,6 @@ pub(in crate::store) struct State {
     /// Ascending; records are appended to the last one. Empty until the first commit.
     pub segments: VecDeque<Segment>,
     pub subjects: Subjects,
-    /// Bytes of these, as they were counted for the store.
-    pub indexed: u64,
     /// First live sequence; `next` if there is none.
     pub first: u64,
     /// Next sequence to be given.
@@ -61,7 +59,7 @@ pub(in crate::store) struct State {
 
 impl State {
     /// Of a log without records, whose segments begin their checksums with `salt`.
-    pub fn new(options: &LogOptions, salt: u32) -> State {
+    pub fn new(options: &LogOptions, salt: u32, budget: &Arc<Budget>) -> State {
         let next = options.first_seq.max(1);
         State {
             limits: options.limits,
@@ -69,8 +67,7 @@ impl State {
             compress: options.compress,
             salt,
             segments: VecDeque::new(),
-            subjects: Subjects::default(),
-            indexed: 0,
+            subjects: Subjects::new(budget.clone()),
             first: next,
             next,
             committed: next - 1,
@@ -117,21 +114,27 @@ impl State {
     }
 
     /// What is known of a subject, with only its committed records counted.
-    pub(super) fn committed_of(&self, subject: &str) -> Option<SubjectInfo> {
-        let mut info = self.subjects.get(subject)?;
+    pub(super) fn committed_of(&mut self, subject: &str) -> Result<Option<SubjectInfo>, StoreError> {
+        let Some(mut info) = self.subjects.get(subject)? else { return Ok(None) };
         if info.last > self.committed {
             let parts = [self.writing.as_deref(), Some(&self.staged)];
             let staged = parts.into_iter().flatten().flat_map(|part| part.entries.iter().map(|e| &part.buffer[e.at..]));
             let ours = staged.filter(|bytes| record::subject_of(bytes) == Some(subject)).count();
             info.count = info.count.saturating_sub(ours as u64);
         }
-        Some(info)
+        Ok(Some(info))
     }
 
-    /// Takes one committed, live record out of the books.
-    pub fn strike(&mut self, seq: u64, subject: &str, size: u64, mend: &mut Vec<Box<str>>) -> bool {
+    /// Takes one committed, live record out of the books; whether it was in them.
+    ///
+    /// # Errors
+    /// What is known of its subject cannot be read: the record stays.
+    pub fn strike(&mut self, seq: u64, subject: &str, size: u64, mend: &mut Vec<Box<str>>) -> Result<bool, StoreError> {
         if !self.is_live(seq) || seq > self.committed {
-            return false;
+            return Ok(false);
+        }
+        if self.subjects.remove(subject, seq)? == Left::Last {
+            mend.push(subject.into());
         }
         if let Some(segment) = self.segment_of_mut(seq) {
             let (sparse, empty) = (segment.remove(seq), segment.live() == 0);
@@ -140,18 +143,15 @@ impl State {
         }
         self.msgs -= 1;
         self.bytes = self.bytes.saturating_sub(size);
-        if self.subjects.remove(subject, seq) == Left::Last {
-            mend.push(subject.into());
-        }
-        true
+        Ok(true)
     }
 
     /// Takes the first record out of the books. It is never its subject's last, unless it is the only one: nothing to mend.
-    pub fn drop_first(&mut self, seq: u64, subject: &str, size: u64) -> bool {
-        let struck = self.strike(seq, subject, size, &mut Vec::new());
+    pub fn drop_first(&mut self, seq: u64, subject: &str, size: u64) -> Result<bool, StoreError> {
+        let struck = self.strike(seq, subject, size, &mut Vec::new())?;
         // At once, as a checkpoint knows a removal by this or by its tombstone.
         self.first = self.first.max(seq + 1);
-        struck
+        Ok(struck)
     }
 
     /// Moves `first` past what was removed; gives back segments with nothing left in them, to be deleted.

@@ -6,12 +6,12 @@ use std::ops::ControlFlow;
 
 impl Log {
     /// The first live record of `subject` at or after `from`, and its size.
-    pub(super) fn first_of(&self, subject: &str, from: u64) -> Result<Option<(u64, u64)>, StoreError> {
+    pub(super) fn first_of(&self, subject: &str, from: u64) -> Result<Option<(u64, u32)>, StoreError> {
         self.each_table(from..u64::MAX, |table, rows| {
             let Some(number) = table.number_of(subject) else { return ControlFlow::Continue(()) };
             let state = self.0.state();
             match rows.iter().find(|row| row.subject == number && state.is_live(row.seq)) {
-                Some(row) => ControlFlow::Break((row.seq, row.size.into())),
+                Some(row) => ControlFlow::Break((row.seq, row.size)),
                 None => ControlFlow::Continue(()),
             }
         })
@@ -20,21 +20,24 @@ impl Log {
     /// Corrects a subject's `first` if that record is gone.
     pub(super) fn mend_first(&self, subject: &str) {
         let stale = {
-            let state = self.0.state();
-            state.subjects.get(subject).filter(|i| i.first <= state.committed && !state.is_live(i.first))
+            let mut state = self.0.state();
+            let known = state.subjects.get(subject).ok().flatten();
+            known.filter(|i| i.first <= state.committed && !state.is_live(i.first))
         };
         if let Some(info) = stale
             && let Ok(Some((first, _))) = self.first_of(subject, info.first)
         {
-            self.0.state().subjects.set_first(subject, first);
+            // If not, it is looked for again.
+            let _ = self.0.state().subjects.set_first(subject, first);
         }
     }
 
     /// Looks for the record of `subject` that is the last one now, if the one that was is gone.
     pub(in crate::store) fn mend_last(&self, subject: &str) {
         let stale = {
-            let state = self.0.state();
-            state.subjects.get(subject).filter(|i| i.last <= state.committed && !state.is_live(i.last))
+            let mut state = self.0.state();
+            let known = state.subjects.get(subject).ok().flatten();
+            known.filter(|i| i.last <= state.committed && !state.is_live(i.last))
         };
         let Some(info) = stale else { return };
         let mut below = info.last;
@@ -55,8 +58,10 @@ impl Log {
             if let Some(seq) = found {
                 let mut state = self.0.state();
                 // Unless one was published meanwhile.
-                if state.subjects.get(subject).is_some_and(|now| now.last == info.last) {
-                    state.subjects.set_last(subject, seq);
+                if state.subjects.get(subject).is_ok_and(|now| now.is_some_and(|now| now.last == info.last))
+                    && let Err(error) = state.subjects.set_last(subject, seq)
+                {
+                    tracing::warn!("{}: cannot note the last record of {subject}: {error}", self.0.id);
                 }
                 return;
             }

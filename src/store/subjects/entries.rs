@@ -1,12 +1,16 @@
 //! What is known of each subject, in one piece of memory, behind each other; called by where it begins.
 //!
-//! An entry is: first sequence (u64), last (u64), count (u32), length of the name (u16), the name.
+//! An entry is: first sequence (u64), last (u64), count (u32), flags (u8), length of the name (u16), the name.
 
 use super::SubjectInfo;
 use crate::store::frame::{u16_at, u32_at, u64_at};
 
 /// Bytes before the name.
-const FIXED: usize = 22;
+const FIXED: usize = 23;
+/// Flag: it was asked for or changed since the hand that looks for what was not has passed.
+pub(in crate::store::subjects) const USED: u8 = 1;
+/// Flag: another one of this name is not in memory, and does not count while this one is here.
+pub(in crate::store::subjects) const SHADOW: u8 = 2;
 
 /// The subjects.
 #[derive(Default)]
@@ -18,9 +22,10 @@ impl Entries {
         self.0.len()
     }
 
-    pub fn add(&mut self, name: &[u8], info: SubjectInfo) -> u32 {
+    pub fn add(&mut self, name: &[u8], info: SubjectInfo, flags: u8) -> u32 {
         let at = self.0.len() as u32;
-        self.0.extend_from_slice(&[0; FIXED - 2]);
+        self.0.extend_from_slice(&[0; FIXED - 3]);
+        self.0.push(flags);
         // Records have no longer subjects.
         self.0.extend_from_slice(&(name.len() as u16).to_le_bytes());
         self.0.extend_from_slice(name);
@@ -34,8 +39,26 @@ impl Entries {
         &self.0[at + FIXED..at + FIXED + usize::from(len)]
     }
 
+    /// Whether it says anything: of a subject that is there, or that one that is not in memory is no more.
+    pub fn is_kept(&self, at: u32) -> bool {
+        self.is_live(at) || self.flags(at) & SHADOW > 0
+    }
+
     pub fn is_live(&self, at: u32) -> bool {
         u32_at(&self.0, at as usize + 16).is_some_and(|count| count > 0)
+    }
+
+    pub fn flags(&self, at: u32) -> u8 {
+        self.0[at as usize + 20]
+    }
+
+    pub fn set_flags(&mut self, at: u32, flags: u8) {
+        self.0[at as usize + 20] = flags;
+    }
+
+    /// It says nothing any more.
+    pub fn clear(&mut self, at: u32) {
+        self.0[at as usize + 16..at as usize + 21].fill(0);
     }
 
     pub fn info(&self, at: u32) -> SubjectInfo {

@@ -36,7 +36,7 @@ impl Order {
     fn settle(&mut self, entries: &Entries) {
         let name = |number: &u32| entries.name(*number);
         let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.retain(|number| entries.is_live(*number));
+        waiting.retain(|number| entries.is_kept(*number));
         if !waiting.is_sorted_by_key(name) {
             waiting.sort_unstable_by(|a, b| name(a).cmp(name(b)));
         }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::io::MemoryDisk;
 use crate::subject;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -9,6 +10,12 @@ enum Step {
     Remove(String),
     Merge(String, u64, u64),
     SetFirst(String, u64),
+    Evict,
+}
+
+fn subjects(max: u64) -> Subjects {
+    let place = Place { disk: Arc::new(MemoryDisk), dir: "/data".into(), salt: 0, vault: None };
+    Subjects::new(Arc::new(Budget::new(max, place)))
 }
 
 fn name() -> impl Strategy<Value = String> {
@@ -26,27 +33,30 @@ fn step() -> impl Strategy<Value = Step> {
         3 => name().prop_map(Step::Remove),
         1 => (name(), any::<u64>(), any::<u64>()).prop_map(|(name, a, b)| Step::Merge(name, a, b)),
         1 => (name(), 0u64..1 << 40).prop_map(|(name, first)| Step::SetFirst(name, first)),
+        1 => Just(Step::Evict),
     ]
 }
 
 fn selected(subjects: &mut Subjects, filter: &str) -> Vec<(String, SubjectInfo)> {
     let mut found = Vec::new();
-    subjects.each::<()>(filter, |subject, info| {
+    let passed = subjects.each::<()>(filter, |subject, info| {
         found.push((subject.to_owned(), info));
         ControlFlow::Continue(())
     });
+    assert_eq!(passed.expect("readable"), None);
     found
 }
 
 proptest! {
     #[test]
-    fn it_is_what_a_plain_map_is(steps in proptest::collection::vec(step(), 1..800), filters in proptest::collection::vec("((kv|device|[a-c]|\\*)\\.){0,3}([a-c]{1,2}|\\*|>)", 1..20)) {
-        let (mut subjects, mut model) = (Subjects::default(), BTreeMap::<String, SubjectInfo>::new());
+    fn it_is_what_a_plain_map_is(steps in proptest::collection::vec(step(), 1..800), filters in proptest::collection::vec("((kv|device|[a-c]|\\*)\\.){0,3}([a-c]{1,2}|\\*|>)", 1..20), max in prop_oneof![Just(1u64 << 30), 2000u64..30_000]) {
+        let (mut subjects, mut model) = (subjects(max), BTreeMap::<String, SubjectInfo>::new());
         for (seq, step) in (1..).zip(steps) {
             match step {
+                Step::Evict => assert!(subjects.evict(u64::MAX).error.is_none()),
                 Step::Append(name) => {
                     let before = model.get(&name).copied();
-                    prop_assert_eq!(subjects.append(&name, seq), before);
+                    prop_assert_eq!(subjects.append(&name, seq).expect("readable"), before);
                     if seq % 7 == 0 {
                         subjects.undo(&name, before.map(|info| info.last));
                         continue;
@@ -56,11 +66,11 @@ proptest! {
                 }
                 Step::Remove(name) => {
                     let Some(info) = model.get_mut(&name) else {
-                        subjects.remove(&name, seq);
+                        assert!(subjects.remove(&name, seq).is_ok());
                         continue;
                     };
                     let last = info.last;
-                    let left = subjects.remove(&name, last) == Left::Last;
+                    let left = subjects.remove(&name, last).expect("readable") == Left::Last;
                     prop_assert_eq!(left, info.count > 1);
                     info.count -= 1;
                     if info.count == 0 {
@@ -71,7 +81,7 @@ proptest! {
                 }
                 Step::Merge(name, a, b) => {
                     let other = SubjectInfo { first: a.min(b), last: a.max(b), count: a % 300 + 1 };
-                    subjects.merge(&name, other);
+                    subjects.merge(&name, other).expect("readable");
                     let info = model.entry(name).or_insert(SubjectInfo { count: 0, ..other });
                     *info = SubjectInfo {
                         first: info.first.min(other.first),
@@ -80,14 +90,15 @@ proptest! {
                     };
                 }
                 Step::SetFirst(name, first) => {
-                    subjects.set_first(&name, first);
+                    subjects.set_first(&name, first).expect("readable");
                     model.get_mut(&name).into_iter().for_each(|info| info.first = first);
                 }
             }
+            subjects.relieve(u64::MAX);
         }
         prop_assert_eq!(subjects.len(), model.len());
         for (name, info) in &model {
-            prop_assert_eq!(subjects.get(name), Some(*info), "{}", name);
+            prop_assert_eq!(subjects.get(name).expect("readable"), Some(*info), "{}", name);
         }
         for filter in filters.iter().map(String::as_str).chain([">", "kv.>", "device.*.humidity"]) {
             let naive: Vec<_> =
@@ -95,24 +106,30 @@ proptest! {
             prop_assert_eq!(selected(&mut subjects, filter), naive, "{}", filter);
         }
         for name in model.keys() {
-            subjects.change(name, |_| None);
+            subjects.change(name, |_| None).expect("readable");
         }
         prop_assert_eq!(subjects.len(), 0);
         prop_assert!(selected(&mut subjects, ">").is_empty());
+        let budget = subjects.budget.clone();
+        prop_assert_eq!(budget.used(), subjects.memory() as u64);
+        while !subjects.evict(u64::MAX).round || subjects.hot.len() > 0 {}
+        prop_assert_eq!(budget.cold(), (0, 0), "what is no more is nowhere");
+        drop(subjects);
+        prop_assert_eq!(budget.used(), 0);
     }
 }
 
 #[test]
 fn subjects_that_come_and_go_leave_nothing_behind() {
-    let mut subjects = Subjects::default();
+    let mut subjects = subjects(1 << 30);
     let (mut random, mut model) = (fastrand::Rng::with_seed(1), BTreeMap::new());
     for seq in 1..60_000 {
         let name = format!("plant.{:02}.dev.{:05}.temp", seq % 50, random.u32(..20_000));
-        subjects.append(&name, seq);
+        subjects.append(&name, seq).expect("readable");
         model.insert(name, seq);
         if random.u8(..9) > 3 {
             let (name, last) = model.pop_first().expect("there is one");
-            subjects.change(&name, |info| (info.last != last).then_some(info));
+            subjects.change(&name, |info| (info.last != last).then_some(info)).expect("readable");
         }
         if seq % 9973 == 0 {
             let all = selected(&mut subjects, ">");
@@ -122,17 +139,64 @@ fn subjects_that_come_and_go_leave_nothing_behind() {
         }
     }
     for name in model.keys() {
-        subjects.change(name, |_| None);
+        subjects.change(name, |_| None).expect("readable");
     }
     assert!(subjects.memory() < 200_000, "{}", subjects.memory());
 }
 
 #[test]
 fn a_hundred_thousand_subjects_take_little_memory() {
-    let mut subjects = Subjects::default();
+    let mut subjects = subjects(1 << 30);
     for n in 1..=100_000 {
-        subjects.append(&format!("plant.{:02}.dev.{n:07}.temp", n % 50), n);
+        subjects.append(&name_of(n), n).expect("readable");
     }
     let each = subjects.memory() / 100_000;
     assert!(each < 70, "{each} bytes each");
+}
+
+fn name_of(n: u64) -> String {
+    format!("plant.{:02}.dev.{n:07}.temp", n % 50)
+}
+
+#[test]
+fn a_hundred_thousand_subjects_fit_into_any_memory() {
+    const MAX: u64 = 400_000;
+    let mut subjects = subjects(MAX);
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut order: Vec<u64> = (1..=100_000).collect();
+    random.shuffle(&mut order);
+    for n in &order {
+        subjects.relieve(u64::MAX);
+        subjects.append(&name_of(*n), *n).expect("readable");
+        assert!(subjects.budget.used() < MAX + MAX / 10, "{}", subjects.budget.used());
+    }
+    assert_eq!(subjects.len(), 100_000);
+    let (cold, bytes) = subjects.budget.cold();
+    assert!(cold > 90_000 && bytes < cold * 30, "{cold} in {bytes} bytes");
+    for n in &order[..2000] {
+        assert_eq!(subjects.get(&name_of(*n)).expect("readable").map(|info| info.first), Some(*n));
+    }
+    assert_eq!(subjects.get("plant.00.dev.0000001.temp").expect("readable"), None);
+    assert_eq!(selected(&mut subjects, "plant.07.dev.*.temp").len(), 2000);
+}
+
+#[test]
+fn a_block_that_cannot_be_read_is_an_error_until_it_is_made_anew() {
+    let mut subjects = subjects(4000);
+    for n in 1..=1000 {
+        subjects.append(&name_of(n), n).expect("readable");
+        subjects.relieve(n);
+    }
+    subjects.damage_first();
+    let first = name_of(50);
+    assert!(!subjects.is_hot(&first) && subjects.get(&first).is_err() && subjects.append(&first, 1001).is_err());
+    assert!(subjects.each::<()>(">", |_, _| ControlFlow::Continue(())).is_err());
+    assert!(subjects.evict(u64::MAX).error.is_none_or(|error| error.to_string().contains("damaged")));
+    let range = subjects.unread().expect("one was found");
+    let all = (1..=1000).filter(|n| range.contains(&name_of(*n)));
+    let info = |n| SubjectInfo { first: n, last: n, count: 1 };
+    subjects.mend(&range, &all.map(|n| (Box::from(name_of(n)), info(n))).collect()).expect("written");
+    assert_eq!(subjects.unread(), None);
+    assert_eq!(subjects.get(&first).expect("readable"), Some(info(50)));
+    assert_eq!(selected(&mut subjects, ">").len(), 1000);
 }

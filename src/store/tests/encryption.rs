@@ -142,7 +142,7 @@ fn what_was_changed_on_disk_is_damage_and_never_served() {
     for seed in 0..60 {
         let mut random = fastrand::Rng::with_seed(seed);
         let disk = SimDisk::default();
-        let store = open_as(&disk, Clock::of_the_machine(), true);
+        let store = open_as(&disk, Clock::of_the_machine(), true, StoreOptions::default().index_bytes);
         let log = log_of(&store, LogOptions::default());
         for n in 0..200 {
             put(&log, "s", &format!("payload {n}"));
@@ -155,7 +155,7 @@ fn what_was_changed_on_disk_is_damage_and_never_served() {
         let files: Vec<_> = files.filter(|(p, _)| p.extension().is_some_and(|e| e == "seg")).collect();
         let (path, len) = &files[random.usize(..files.len())];
         disk.flip(path, random.usize(..*len));
-        let store = open_as(&disk, Clock::of_the_machine(), true);
+        let store = open_as(&disk, Clock::of_the_machine(), true, StoreOptions::default().index_bytes);
         let log = log_of(&store, LogOptions::default());
         let found = all(&log);
         assert!(found.iter().all(|(seq, payload)| *payload == format!("payload {}", seq - 1)), "seed {seed}");

@@ -24,10 +24,10 @@ fn records_are_read_back_staged_and_committed() {
     assert_eq!(state.num_subjects, 7);
     assert_eq!(all(&log).len(), 500);
     assert_eq!(
-        log.subject_info("a.3"),
+        log.subject_info("a.3").expect("readable"),
         Some(SubjectInfo { first: 3, last: 500 - 500 % 7 + 3 - 7 * u64::from(500 % 7 < 3), count: 72 })
     );
-    assert_eq!(log.last_for("a.*"), Some(500));
+    assert_eq!(log.last_for("a.*").expect("readable"), Some(500));
     assert_eq!(log.count_from(1, "a.0"), 71);
     assert_eq!(log.count_from(400, ">"), 101);
     assert_eq!(log.count_from(494, "a.1"), 1);
@@ -126,7 +126,7 @@ fn a_subject_keeps_its_last() {
     }
     store.barrier().wait().expect("commits");
     assert_eq!(log1.state().msgs, 6);
-    assert_eq!(log1.subject_info("k.0"), Some(SubjectInfo { first: 55, last: 58, count: 2 }));
+    assert_eq!(log1.subject_info("k.0").expect("readable"), Some(SubjectInfo { first: 55, last: 58, count: 2 }));
     store.close();
     let store = open(&disk);
     assert_eq!(log(&store, limits).state().msgs, 6);
@@ -144,7 +144,7 @@ fn purges_by_filter_sequence_and_keep() {
     assert_eq!(log.purge(&Purge { filter: filter("k.1"), below_seq: Some(15), keep: None }).expect("purges"), 5);
     assert_eq!(log.purge(&Purge { filter: filter("k.2"), below_seq: None, keep: Some(1) }).expect("purges"), 9);
     assert_eq!(log.state().msgs, 16);
-    assert_eq!(log.last_for("k.2"), Some(30));
+    assert_eq!(log.last_for("k.2").expect("readable"), Some(30));
     assert_eq!(log.purge(&Purge { keep: Some(4), ..Purge::default() }).expect("purges"), 12);
     assert_eq!(log.purge(&Purge::default()).expect("purges"), 4);
     assert_eq!((log.state().msgs, log.state().first_seq, log.state().last_seq), (0, 31, 30));
@@ -232,7 +232,7 @@ fn sequences_that_never_were_are_not_counted() {
 }
 
 #[test]
-fn where_subjects_have_no_more_memory_those_that_are_known_go_on() {
+fn subjects_beyond_the_memory_for_them_are_on_disk_until_not_even_their_blocks_fit() {
     let disk = SimDisk::default();
     let open = |index_bytes| {
         let options = StoreOptions { index_bytes, ..StoreOptions::default() };
@@ -241,25 +241,43 @@ fn where_subjects_have_no_more_memory_those_that_are_known_go_on() {
     let store = open(8000);
     let log1 = log(&store, Limits::default());
     let record = |subject| Record { subject, headers: b"", payload: b"x" };
-    let names: Vec<String> = (0..1000).map(|n| format!("plant.dev.{n:04}.temp")).collect();
-    let taken = names.iter().take_while(|name| log1.append(&record(name)).is_ok()).count();
-    assert!((100..300).contains(&taken), "{taken}");
+    let names: Vec<String> = (0..50_000u64).map(|n| format!("plant.dev.{:05}.temp", n * 7919 % 50_000)).collect();
+    let commit = || store.barrier().wait().expect("commits");
+    let append = |name| {
+        commit();
+        log1.append(&record(name))
+    };
+    let taken = names.iter().take_while(|name| append(name).is_ok()).count();
+    assert!((800..10_000).contains(&taken), "{taken}");
+    commit();
+    let stats = store.stats();
+    assert!(stats.index_cold_subjects > 600 && stats.index_cold_bytes > 0, "{stats:?}");
+    assert!(stats.index_bytes < 2 * stats.index_max_bytes, "{stats:?}");
+    let files = || disk.files().iter().filter(|(path, _)| path.to_string_lossy().contains("spill")).count();
+    assert_eq!(files(), 1);
     let error = log1.append(&record("another")).expect_err("is refused");
     assert!(matches!(error, StoreError::Subjects(8000)), "{error}");
     let batch = [record(&names[0]), record("another")];
     assert!(matches!(log1.append_batch(&batch), Err(StoreError::Subjects(_))));
-    log1.append(&record(&names[0])).expect("is known");
-    store.barrier().wait().expect("commits");
-    let stats = store.stats();
-    assert!((stats.index_bytes, stats.subjects_refused) >= (stats.index_max_bytes, 3), "{stats:?}");
+    assert!(store.stats().subjects_refused >= 3);
+    for (seq, name) in (1..).zip(&names[..taken]) {
+        assert_eq!(log1.last_for(name).expect("readable"), Some(seq), "{name}");
+    }
+    append(&names[0]).expect("is known");
+    commit();
+    assert_eq!(log1.subject_info(&names[0]).expect("readable").map(|info| info.count), Some(2));
     // Once there are fewer, there is room.
     log1.trim(taken as u64);
-    log1.append(&record("another")).expect("has room");
-    store.barrier().wait().expect("commits");
+    append("another").expect("has room");
+    commit();
+    assert_eq!(log1.state().num_subjects, 3);
     // What is there is served, whatever the limit is now.
     store.close();
     let store = open(1);
     let log1 = log(&store, Limits::default());
-    assert_eq!(log1.subject_info("another").map(|info| info.count), Some(1));
+    assert_eq!(log1.subject_info("another").expect("readable").map(|info| info.count), Some(1));
     assert!(log1.append(&record("another")).is_ok() && log1.append(&record("one more")).is_err());
+    store.close();
+    drop((store, log1));
+    assert_eq!(files(), 0, "nothing is left behind");
 }

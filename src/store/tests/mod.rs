@@ -17,13 +17,13 @@ use std::sync::{Arc, Mutex};
 const DIR: &str = "/data";
 
 fn open_by(disk: &SimDisk, clock: Clock) -> Store {
-    open_as(disk, clock, false)
+    open_as(disk, clock, false, StoreOptions::default().index_bytes)
 }
 
-fn open_as(disk: &SimDisk, clock: Clock, encrypted: bool) -> Store {
+fn open_as(disk: &SimDisk, clock: Clock, encrypted: bool, index_bytes: u64) -> Store {
     let encryption =
         encrypted.then(|| Encryption { key: b"a key that nobody guesses".to_vec(), ..Encryption::default() });
-    let options = StoreOptions { segment_bytes: 2000, encryption, ..StoreOptions::default() };
+    let options = StoreOptions { segment_bytes: 2000, encryption, index_bytes };
     Store::on_disk(Arc::new(disk.clone()), Path::new(DIR), options, None, clock).expect("opens")
 }
 
