@@ -1,9 +1,10 @@
 //! The router of one account: subscriptions in, messages out.
 
+use super::seat::Seats;
 use super::sharing::{Hop, ServiceImport, Sharing};
 use super::{Batch, InterestWatcher, Message, RouteCache, Subscription, TargetId, TargetKind, mapping};
 use crate::subject::Index;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 /// An account: a subject space of its own.
@@ -17,9 +18,9 @@ pub struct Account {
     watchers: Mutex<Vec<(TargetId, Arc<dyn InterestWatcher>)>>,
     pub(super) mappings: mapping::InForce,
     pub(super) sharing: Sharing,
-    pub(super) clients: AtomicUsize,
+    pub(super) clients: Seats,
     /// That connect to us.
-    pub(super) leafs: AtomicUsize,
+    pub(super) leafs: Seats,
     this: Weak<Account>,
 }
 
@@ -106,8 +107,8 @@ impl Account {
             watchers: Mutex::default(),
             mappings: mapping::InForce::default(),
             sharing: Sharing::default(),
-            clients: AtomicUsize::new(0),
-            leafs: AtomicUsize::new(0),
+            clients: Seats::default(),
+            leafs: Seats::default(),
             this: this.clone(),
         })
     }

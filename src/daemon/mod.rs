@@ -189,10 +189,6 @@ impl Daemon {
         if !fixed.is_empty() {
             return Err(format!("{} can only change with a restart", fixed.join(", ")));
         }
-        let refused = self.parts.refused_streams(&new);
-        if !refused.is_empty() {
-            return Err(format!("{} had jetstream before, and can have it again with a restart", refused.join(", ")));
-        }
         let door = new.leaf.listen.as_ref().map(Door::open).transpose().map_err(|error| error.to_string())?;
         self.parts.reload_tls(&new)?;
         self.parts.reload_users(&new)?;
@@ -259,7 +255,7 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<&'static str> {
     let system = |config: &Config| config.authorization.as_ref().and_then(crate::auth::system_account);
     note("[authorization] system_account", system(old) != system(new));
     note("[accounts] jetstream: whether $G has it", old.global_has_streams() != new.global_has_streams());
-    note("[limits]", old.limits != new.limits);
+    note("[limits] max_payload", old.limits.max_payload != new.limits.max_payload);
     note("[jetstream]", old.jetstream != new.jetstream);
     note("[store]", old.store != new.store);
     note("[log]", old.log != new.log);

@@ -15,7 +15,7 @@ use crate::monitor::{Counters, Http, Sources, SystemAccount};
 use crate::protocol::Limits;
 use crate::server::tls::TlsPolicy;
 use crate::server::websocket::WebSocket;
-use crate::server::{self, Ending, LameDuck, Listening, Server, ServerOptions};
+use crate::server::{self, ClientLimits, Ending, LameDuck, Listening, Server, ServerOptions};
 use crate::store::{Store, StoreOptions};
 use crate::system::control::Asked;
 use crate::system::tls::TlsError;
@@ -203,14 +203,17 @@ impl Parts {
         })
     }
 
-    /// Has the clients judged by the users of `config` from now on.
+    /// Has the clients judged by the users, and held to the limits, of `config` from now on.
     ///
     /// # Errors
     /// Those are not right; the old ones stay.
     pub fn reload_users(&self, config: &Config) -> Result<(), String> {
         let resolver = Resolver::open(config.authorization.as_ref()).map_err(|error| error.to_string())?;
         let rules = Rules::new(config, &resolver.tokens(), &self.accounts, &self.keys);
-        self.authenticator.replace(rules.map_err(|error| error.to_string())?);
+        let rules = rules.map_err(|error| error.to_string())?;
+        // First: whoever is judged anew takes them over.
+        self.clients.set_limits(client_limits(&config.limits));
+        self.authenticator.replace(rules);
         self.resolver.replace(resolver);
         Ok(())
     }
@@ -223,11 +226,6 @@ impl Parts {
         let rules = Rules::new(config, &self.resolver.tokens(), &self.accounts, &self.keys);
         self.authenticator.replace(rules.map_err(|error| error.to_string())?);
         self.reload_subjects(config)
-    }
-
-    /// The accounts that cannot have JetStream before a restart, though `config` gives it to them.
-    pub fn refused_streams<'c>(&self, config: &'c Config) -> Vec<&'c str> {
-        self.streams.refused(config)
     }
 
     /// Has the accounts share and map what `config` says, and have the streams that it gives them, from now on.
@@ -412,20 +410,25 @@ fn event_identity(config: &Config, identity: &Identity) -> events::Identity {
     }
 }
 
-fn server_options(config: &Config, identity: &Identity, keys: &ServerKeys) -> ServerOptions {
-    let limits = &config.limits;
-    ServerOptions {
-        server_id: identity.server_id.clone(),
-        server_name: identity.server_name.clone(),
-        host: config.listen.host.clone(),
-        port: config.listen.port,
-        limits: Limits { control_line: limits.max_control_line.as_usize(), payload: limits.max_payload.as_usize() },
+fn client_limits(limits: &LimitsConfig) -> ClientLimits {
+    ClientLimits {
+        protocol: Limits { control_line: limits.max_control_line.as_usize(), payload: limits.max_payload.as_usize() },
         max_connections: limits.max_connections,
         max_pending: limits.max_pending.as_usize(),
         write_deadline: limits.write_deadline.0.max(Duration::from_millis(1)),
         ping_interval: limits.ping_interval.0.max(Duration::from_millis(1)),
         ping_max: limits.ping_max,
         max_subscriptions: limits.max_subscriptions,
+    }
+}
+
+fn server_options(config: &Config, identity: &Identity, keys: &ServerKeys) -> ServerOptions {
+    ServerOptions {
+        server_id: identity.server_id.clone(),
+        server_name: identity.server_name.clone(),
+        host: config.listen.host.clone(),
+        port: config.listen.port,
+        limits: client_limits(&config.limits),
         jetstream_domain: identity.domain.clone(),
         xkey: keys.xkey(),
     }

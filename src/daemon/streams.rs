@@ -8,15 +8,13 @@ use crate::jetstream::api::Absent;
 use crate::jetstream::{AccountLimits, JetStream, JetStreamError, JetStreams, Options, Usage};
 use crate::store::Store;
 use crate::system;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// JetStream of the accounts that have it. Their limits hold for each, the server's for all together.
 pub(super) struct Streams {
     all: Arc<JetStreams>,
     room: Option<Room>,
-    /// Those that had JetStream and have it no longer: their logs may still be in use, and are not opened twice.
-    ended: BTreeSet<String>,
     /// For the accounts without.
     absent: Vec<Absent>,
     store: Store,
@@ -37,8 +35,7 @@ impl Streams {
         store: &Store,
     ) -> Result<Streams, JetStreamError> {
         let room = config.jetstream.enabled.then(|| Room::new(config));
-        let (all, ended) = (Arc::new(JetStreams::default()), BTreeSet::new());
-        let mut streams = Streams { all, room, ended, absent: Vec::new(), store: store.clone() };
+        let mut streams = Streams { all: Arc::default(), room, absent: Vec::new(), store: store.clone() };
         for (name, limits) in wanted(config, by_jwt) {
             streams.add(name, limits, accounts)?;
         }
@@ -49,12 +46,6 @@ impl Streams {
     /// Those of now.
     pub fn all(&self) -> &Arc<JetStreams> {
         &self.all
-    }
-
-    /// The accounts that cannot have JetStream before a restart, though `config` gives it to them.
-    pub fn refused<'c>(&self, config: &'c Config) -> Vec<&'c str> {
-        let wanted = config.accounts.iter().filter(|(_, account)| account.jetstream.enabled);
-        wanted.map(|(name, _)| &**name).filter(|name| self.ended.contains(*name)).collect()
     }
 
     /// JetStream and limits as `config` and JWTs give them by now. Blocks where an account loses it.
@@ -68,15 +59,12 @@ impl Streams {
                 None => {
                     tracing::warn!("account {name} has JetStream no longer; its streams stay on disk");
                     self.all.remove(name);
-                    self.ended.insert(name.to_owned());
                     jetstream.switch_off();
                 }
             }
         }
         for (name, limits) in wanted {
-            if self.ended.contains(name) {
-                tracing::error!("account {name} had JetStream before, and can have it again after a restart");
-            } else if self.all.of(name).is_none()
+            if self.all.of(name).is_none()
                 && let Err(error) = self.add(name, limits, accounts)
             {
                 tracing::error!("account {name} gets no JetStream: {error}");

@@ -37,6 +37,11 @@ impl ApiError {
         Self::new(400, 10003, "bad request")
     }
 
+    /// The account has no JetStream.
+    pub fn not_enabled() -> Self {
+        Self::new(503, 10039, "JetStream not enabled for account")
+    }
+
     /// No such stream.
     pub fn stream_not_found() -> Self {
         Self::new(404, 10059, "stream not found")

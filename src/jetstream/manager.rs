@@ -20,7 +20,7 @@ use crate::account::{Account, Batch, Message, Origin, RouteCache, TargetId};
 use crate::store::{Store, StoreError};
 use crate::subject;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// What JetStream is told by the configuration.
@@ -46,6 +46,8 @@ pub struct JetStream {
     offline: BTreeMap<String, String>,
     /// Held while streams are made, changed or removed, so that checks and changes are one.
     changing: Mutex<()>,
+    /// The account has JetStream no longer.
+    ended: AtomicBool,
     api: Mutex<Option<Api>>,
     origin: Origin,
     /// API requests, and those answered by an error.
@@ -95,6 +97,7 @@ impl JetStream {
             streams: RwLock::new(streams),
             offline,
             changing: Mutex::new(()),
+            ended: AtomicBool::new(false),
             api: Mutex::default(),
             origin: Origin { id: TargetId::next(), echo: true },
             requests: AtomicU64::new(0),
@@ -125,6 +128,9 @@ impl JetStream {
     }
 
     fn check_online(&self, name: &str) -> Result<(), ApiError> {
+        if self.ended.load(Ordering::SeqCst) {
+            return Err(ApiError::not_enabled());
+        }
         match self.offline.get(name) {
             Some(reason) => Err(ApiError::new(500, 10194, format!("stream is offline: {reason}"))),
             None => Ok(()),
@@ -280,11 +286,23 @@ impl JetStream {
         self.shared.limits()
     }
 
-    /// As [`JetStream::shutdown`], for an account that has JetStream no longer: what it stored counts for nobody. Blocks.
+    /// As [`JetStream::shutdown`], for an account that has JetStream no longer: what it stored counts for nobody, and
+    /// another [`JetStream`] of the account may be started later. Blocks.
     pub fn switch_off(&self) {
-        let logs: Vec<_> = self.streams().iter().map(|stream| stream.entry().log.clone()).collect();
+        let streams = {
+            // Streams are neither made nor removed after this.
+            let _changing = self.changing();
+            self.ended.store(true, Ordering::SeqCst);
+            self.streams()
+        };
         self.shutdown();
+        streams.iter().for_each(|stream| stream.take_no_more());
+        let logs: Vec<_> = streams.iter().map(|stream| stream.entry().log).collect();
         logs.iter().for_each(|log| self.shared.usage.forget(log));
+        if let Err(error) = self.store.close_logs(&logs) {
+            let account = self.account().name();
+            tracing::error!("not everything that the streams of account {account} took could be written: {error}");
+        }
     }
 
     /// Streams that cannot be read, and why.

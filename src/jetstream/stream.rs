@@ -244,6 +244,11 @@ impl Stream {
         }
     }
 
+    /// Takes no more in. Those who wait for a commit are answered by it.
+    pub(super) fn take_no_more(&self) {
+        self.desk().closed = true;
+    }
+
     /// The account's limits have changed.
     pub(super) fn limits_changed(&self) {
         self.consumers.set_rules(rules(&self.config(), &self.shared.limits()));

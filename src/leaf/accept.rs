@@ -115,7 +115,7 @@ impl Shared {
             }
         };
         self.replace_stale(&connect, guest.account.name());
-        let Some(seat) = guest.account.enter_leaf(in_force.max_leafs(guest.account.name())) else {
+        let Some(seat) = guest.account.enter_leaf(id, in_force.max_leafs(guest.account.name())) else {
             let _ = socket.send(b"-ERR 'maximum account active connections exceeded'\r\n").await;
             return format!("account {} has as many leaf connections as it may", guest.account.name());
         };

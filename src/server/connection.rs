@@ -35,7 +35,7 @@ pub(super) async fn serve(
     mut ending: Ending,
 ) -> CloseReason {
     let _ = socket.set_nodelay(true);
-    let options = &shared.options;
+    let limits = shared.limits.now();
     let id = TargetId::next();
     let mut login = Login::new(&shared, door.kind(), peer.ip());
     let required = login.required;
@@ -48,7 +48,7 @@ pub(super) async fn serve(
         Ok(greeted) => greeted,
         Err(reason) => return reason,
     };
-    let (mut reader, out, write) = transport.split(options.max_pending, options.write_deadline);
+    let (mut reader, out, write) = transport.split(limits.max_pending, limits.write_deadline);
     let about = About::new(peer, visitor.is_some());
     let client = Client::new(id, out.clone(), login.session.clone(), tls, about);
     if let Some(tls) = &client.tls {
@@ -57,7 +57,7 @@ pub(super) async fn serve(
     login.begin(visitor);
     shared.registry.add(&client);
     let mut connection = Connection::new(shared.clone(), client.clone(), login, info);
-    let mut idle = Liveness::new(options.ping_interval, options.ping_max);
+    let mut idle = Liveness::new(limits.ping_interval);
     let mut leave = None;
     let reason = {
         let read = connection.read(&mut reader);
@@ -73,7 +73,9 @@ pub(super) async fn serve(
                 }
                 () = until(leave) => break CloseReason::LameDuck,
                 _ = tokio::time::sleep_until(idle.next) => {
-                    if idle.tick(client.in_msgs.load(Ordering::Relaxed) + client.pongs.load(Ordering::Relaxed)) {
+                    let limits = shared.limits.now();
+                    idle.interval = limits.ping_interval;
+                    if idle.tick(client.in_msgs.load(Ordering::Relaxed) + client.pongs.load(Ordering::Relaxed)) > limits.ping_max {
                         client.tell(b"-ERR 'Stale Connection'\r\n");
                         break CloseReason::Stale;
                     }
@@ -129,27 +131,27 @@ async fn until(moment: Option<tokio::time::Instant>) {
 /// When to ask an idle client whether it is there, and when to give it up.
 struct Liveness {
     interval: Duration,
-    max: u32,
     next: tokio::time::Instant,
     unanswered: u32,
     activity: u64,
 }
 
 impl Liveness {
-    fn new(interval: Duration, max: u32) -> Self {
-        Liveness { interval, max, next: tokio::time::Instant::now() + interval, unanswered: 0, activity: 0 }
+    fn new(interval: Duration) -> Self {
+        Liveness { interval, next: tokio::time::Instant::now() + interval, unanswered: 0, activity: 0 }
     }
 
-    /// One interval has passed; `activity` grows with everything the client sends. Returns whether it is stale.
-    fn tick(&mut self, activity: u64) -> bool {
+    /// One interval has passed; `activity` grows with everything the client sends. Returns how many pings are unanswered, the
+    /// one that is due included.
+    fn tick(&mut self, activity: u64) -> u32 {
         self.next += self.interval;
         if activity != self.activity {
             self.activity = activity;
             self.unanswered = 0;
-            return false;
+            return 0;
         }
         self.unanswered += 1;
-        self.unanswered > self.max
+        self.unanswered
     }
 }
 
@@ -166,6 +168,8 @@ pub(super) struct Connection {
     pub cache: RouteCache,
     /// The server's, narrowed by the session's.
     pub limits: Limits,
+    /// The server's for subscriptions.
+    pub max_subscriptions: usize,
     /// The INFO that the client has got, until its first PING is answered.
     pub info: Option<Box<Info>>,
 }
@@ -173,7 +177,7 @@ pub(super) struct Connection {
 impl Connection {
     fn new(shared: Arc<Shared>, client: Arc<Client>, login: Login, info: Info) -> Self {
         let session = login.session.clone();
-        let limits = shared.options.limits;
+        let limits = shared.limits.now();
         Connection {
             shared,
             client,
@@ -182,7 +186,8 @@ impl Connection {
             session,
             gate: None,
             cache: RouteCache::default(),
-            limits,
+            limits: limits.protocol,
+            max_subscriptions: limits.max_subscriptions,
             info: Some(Box::new(info)),
         }
     }

@@ -4,6 +4,7 @@ use super::client::Client;
 use super::connection;
 use super::greeting::Door;
 use super::lame_duck::{self, LameDuck};
+use super::limits::{ClientLimits, InForce};
 use super::outbound::CloseReason;
 use super::registry::Registry;
 use super::tls::{TlsPolicy, TlsSlot};
@@ -14,7 +15,7 @@ use crate::auth::Authenticator;
 use crate::config::origin::OriginError;
 use crate::config::websocket::WebSocketConfig;
 use crate::events::Events;
-use crate::protocol::{Info, JETSTREAM_API_LEVEL, Limits, NATS_VERSION};
+use crate::protocol::{Info, JETSTREAM_API_LEVEL, NATS_VERSION};
 use crate::system::tls::TlsError;
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -37,20 +38,8 @@ pub struct ServerOptions {
     pub host: String,
     /// Port; 0 lets the kernel choose.
     pub port: u16,
-    /// Limits of the parser.
-    pub limits: Limits,
-    /// Clients at a time.
-    pub max_connections: usize,
-    /// Bytes that may wait for one client before it is cut off as a slow consumer.
-    pub max_pending: usize,
-    /// How long a write may make no progress.
-    pub write_deadline: Duration,
-    /// Idle time after which a client is pinged.
-    pub ping_interval: Duration,
-    /// Unanswered pings after which it is given up.
-    pub ping_max: u32,
-    /// Subscriptions of one client; 0: no bound.
-    pub max_subscriptions: usize,
+    /// What clients may use at first.
+    pub limits: ClientLimits,
     /// JetStream domain, if JetStream is on.
     pub jetstream_domain: Option<String>,
     /// Public curve key of this process.
@@ -60,6 +49,7 @@ pub struct ServerOptions {
 /// What all connections share.
 pub(super) struct Shared {
     pub options: ServerOptions,
+    pub limits: InForce,
     pub accounts: Arc<Accounts>,
     pub authenticator: Arc<Authenticator>,
     pub events: Arc<Events>,
@@ -96,7 +86,7 @@ impl Shared {
             host: self.address.ip().to_string(),
             port: self.address.port(),
             headers: true,
-            max_payload: options.limits.payload,
+            max_payload: self.limits.now().protocol.payload,
             tls_required: false,
             tls_verify: false,
             tls_available: false,
@@ -143,7 +133,7 @@ pub struct Server {
 
 /// The client side at work.
 pub struct Listening {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     websocket: Option<Arc<WebSocket>>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -214,6 +204,7 @@ impl Server {
         let listener = TcpListener::bind((options.host.as_str(), options.port)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let shared = Arc::new(Shared {
+            limits: InForce::new(options.limits.clone()),
             options,
             accounts,
             authenticator,
@@ -238,7 +229,8 @@ impl Server {
         let failed = |error| StartError::BindWebSocket { host: config.host.clone(), port: config.port, error };
         let listener = TcpListener::bind((config.host.as_str(), config.port)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let websocket = WebSocket::new(config, tls, self.shared.options.limits.payload, address, leafs)?;
+        let max_payload = self.shared.limits.now().protocol.payload;
+        let websocket = WebSocket::new(config, tls, max_payload, address, leafs)?;
         self.websocket = Some((listener, Arc::new(websocket)));
         Ok(())
     }
@@ -309,7 +301,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, door: Door, mut endi
                 continue;
             }
         };
-        if shared.connections.load(Ordering::Relaxed) >= shared.options.max_connections {
+        if shared.connections.load(Ordering::Relaxed) >= shared.limits.now().max_connections {
             connections.spawn(async move {
                 let _ = socket.write_all(b"-ERR 'maximum connections exceeded'\r\n").await;
             });
@@ -342,26 +334,33 @@ mod tests {
     use super::*;
     use crate::auth::Rules;
     use crate::events::Identity;
+    use crate::protocol::Limits;
     use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
     use tokio::net::TcpStream;
 
     async fn server(max_pending: usize) -> (Listening, watch::Sender<bool>) {
-        start(ServerOptions { max_pending, ..options() }).await
+        start(options(ClientLimits { max_pending, ..limits() })).await
     }
 
-    fn options() -> ServerOptions {
-        ServerOptions {
-            server_id: "ID".into(),
-            server_name: "gw1".into(),
-            host: "127.0.0.1".into(),
-            port: 0,
-            limits: Limits::default(),
+    fn limits() -> ClientLimits {
+        ClientLimits {
+            protocol: Limits::default(),
             max_connections: 3,
             max_pending: 64 << 20,
             write_deadline: Duration::from_secs(10),
             ping_interval: Duration::from_secs(120),
             ping_max: 2,
             max_subscriptions: 0,
+        }
+    }
+
+    fn options(limits: ClientLimits) -> ServerOptions {
+        ServerOptions {
+            server_id: "ID".into(),
+            server_name: "gw1".into(),
+            host: "127.0.0.1".into(),
+            port: 0,
+            limits,
             jetstream_domain: None,
             xkey: String::new(),
         }
@@ -442,7 +441,7 @@ mod tests {
 
     #[tokio::test]
     async fn subscriptions_are_limited() {
-        let (server, _end) = start(ServerOptions { max_subscriptions: 2, ..options() }).await;
+        let (server, _end) = start(options(ClientLimits { max_subscriptions: 2, ..limits() })).await;
         let mut client = client(&server).await;
         say(&mut client, CONNECT).await;
         let refused = "-ERR 'maximum subscriptions exceeded'\r\n";

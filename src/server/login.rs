@@ -164,11 +164,11 @@ impl Connection {
         let seated = self.login.seat.as_ref().is_some_and(|seat| Arc::ptr_eq(seat.account(), &session.account));
         if !seated {
             self.leave();
-            self.login.seat = session.account.enter(session.limits.connections);
-            if self.login.seat.is_none() {
-                self.refuse("maximum account active connections exceeded");
-                return Err(CloseReason::MaxAccountConnections);
-            }
+            self.login.seat = session.account.enter(self.client.id.get(), session.limits.connections);
+        }
+        if self.login.seat.as_ref().is_none_or(|seat| seat.is_beyond(session.limits.connections)) {
+            self.refuse("maximum account active connections exceeded");
+            return Err(CloseReason::MaxAccountConnections);
         }
         self.login.waiting = false;
         self.login.deadline = session.ends.map(|(left, _)| Instant::now() + left);
@@ -178,7 +178,8 @@ impl Connection {
             // What it remembers is of another account's subscriptions.
             self.cache = RouteCache::default();
         }
-        self.limits = self.shared.options.limits;
+        let limits = self.shared.limits.now();
+        (self.limits, self.max_subscriptions) = (limits.protocol, limits.max_subscriptions);
         self.limits.payload = self.limits.payload.min(session.limits.payload.unwrap_or(usize::MAX));
         self.client.become_user(session.clone());
         if !seated {
@@ -193,7 +194,7 @@ impl Connection {
 
     /// Whether it may have one more subscription; says so if not.
     pub(super) fn has_room(&self) -> bool {
-        let server = Some(self.shared.options.max_subscriptions).filter(|limit| *limit != 0);
+        let server = Some(self.max_subscriptions).filter(|limit| *limit != 0);
         let limits = [self.session.limits.subscriptions, server];
         let room = limits.into_iter().flatten().min().is_none_or(|limit| self.client.subscriptions() < limit);
         if !room {

@@ -9,6 +9,7 @@ mod connection;
 mod events;
 mod greeting;
 mod lame_duck;
+mod limits;
 mod listener;
 mod login;
 pub mod outbound;
@@ -22,6 +23,7 @@ mod view;
 pub mod websocket;
 
 pub use lame_duck::LameDuck;
+pub use limits::ClientLimits;
 pub use listener::{Ending, Listening, Server, ServerOptions, ServerStatus, StartError};
 pub use registry::AccountTotals;
 pub use snapshot::{ClientSnapshot, SubscriptionSnapshot, Totals};

@@ -17,7 +17,7 @@ use super::scanner::{Item, Scanner};
 use super::segment::{self, Segment};
 use super::writer::Writer;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -94,6 +94,7 @@ fn compact(shared: &Shared, log: &Log) -> Result<u64, StoreError> {
     if shared.is_closed() {
         return Ok(0);
     }
+    let _compacting = log.0.compacting.lock().unwrap_or_else(PoisonError::into_inner);
     let mut sources = choose(&log.0.state(), shared.segment_bytes);
     let Some(base) = sources.first().map(|s| s.base) else { return Ok(0) };
     let place = &log.0.place;

@@ -159,6 +159,23 @@ impl Store {
         Ok(())
     }
 
+    /// Ends logs so that they can be opened again: what is staged is committed first, and handles of them that are still
+    /// about take no more and find nothing. Blocks.
+    ///
+    /// # Errors
+    /// Something could not be committed; the logs are closed nevertheless.
+    pub fn close_logs(&self, ids: &[String]) -> Result<(), StoreError> {
+        let committed = self.barrier().wait();
+        let closed: Vec<_> = {
+            let mut logs = self.0.shared.logs();
+            ids.iter().filter_map(|id| logs.remove(id)).filter_map(|weak| weak.upgrade()).map(Log).collect()
+        };
+        let synced = closed.iter().map(Log::close).fold(Ok(()), Result::and);
+        // The round that was under way may still have had them in hand.
+        let ended = self.barrier().wait();
+        committed.and(synced).and(ended)
+    }
+
     /// The file-backed logs there are.
     ///
     /// # Errors

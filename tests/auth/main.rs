@@ -10,6 +10,7 @@ mod certificates;
 mod clients;
 mod jwt;
 mod jwt_sharing;
+mod lowered;
 mod permissions;
 mod reload;
 mod resolver;

@@ -13,8 +13,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 /// An operator with a system account, known to both servers, and accounts that are not.
-struct World {
-    both: Both,
+pub struct World {
+    pub both: Both,
     dir: tempfile::TempDir,
     operator: KeyPair,
     system: KeyPair,
@@ -24,7 +24,7 @@ struct World {
 
 impl World {
     /// `resolver` of both, `DIR` for a folder of each; `preloaded` accounts.
-    async fn new(toml: &str, conf: &str, preloaded: bool) -> Option<World> {
+    pub async fn new(toml: &str, conf: &str, preloaded: bool) -> Option<World> {
         let (operator, system, account) = (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account());
         let dir = tempfile::tempdir().expect("a folder");
         let op = sign(
@@ -51,7 +51,7 @@ impl World {
         Some(World { both, dir, operator, system, account, bearer: KeyPair::new_user() })
     }
 
-    async fn full() -> Option<World> {
+    pub async fn full() -> Option<World> {
         World::new(
             "resolver = { dir = DIR, allow_delete = true }",
             "resolver: { type: full, dir: DIR, allow_delete: true }",
@@ -61,7 +61,7 @@ impl World {
     }
 
     /// Somebody in the system account of each.
-    async fn systems(&self) -> Vec<Client> {
+    pub async fn systems(&self) -> Vec<Client> {
         let mut clients = Vec::new();
         for address in self.both.addresses() {
             clients.push(client(address, &self.system).await.expect("the system account is let in"));
@@ -70,7 +70,7 @@ impl World {
     }
 
     /// What both answer, which must be the same.
-    async fn ask(&self, systems: &[Client], subject: &str, payload: &str) -> Value {
+    pub async fn ask(&self, systems: &[Client], subject: &str, payload: &str) -> Value {
         let mut answers = Vec::new();
         for system in systems {
             let answer = system.request(subject.to_owned(), payload.to_owned().into()).await;
@@ -106,8 +106,19 @@ impl World {
         (raws, said.remove(0))
     }
 
-    fn token(&self, claims: Value) -> String {
+    /// A JWT of the account.
+    pub fn token(&self, claims: Value) -> String {
         account_token(&self.operator, &self.account, claims)
+    }
+
+    /// A JWT of a user of the account that needs no signature.
+    pub fn user_token(&self) -> String {
+        bearer(&self.account, &self.bearer)
+    }
+
+    /// A client of the account.
+    pub async fn client(&self, address: SocketAddr) -> Client {
+        client(address, &self.account).await.expect("let in")
     }
 }
 

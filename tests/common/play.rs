@@ -96,6 +96,13 @@ impl Both {
         [self.leafd.clients.expect("it listens"), self.nats.clients]
     }
 
+    /// Has both read another configuration; they may still be about it.
+    pub fn reconfigure(&self, toml: &str, conf: &str) {
+        self.leafd.configure(toml);
+        self.leafd.hup();
+        self.nats.reconfigure(conf);
+    }
+
     /// Where they listen for `kind`, in the same order.
     pub fn ports(&self, kind: &str) -> [String; 2] {
         [self.leafd.port(kind), self.nats.port(kind)]

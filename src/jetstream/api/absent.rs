@@ -75,8 +75,7 @@ impl Target for Desk {
         }
         let request = message.subject.split_once(".API.").map(|(_, request)| request);
         let Some(kind) = request.and_then(kind) else { return };
-        let error = ApiError::new(503, 10039, "JetStream not enabled for account");
-        let payload = json::envelope::<()>(&kind, Err(error));
+        let payload = json::envelope::<()>(&kind, Err(ApiError::not_enabled()));
         let answer = Message { subject: message.reply, reply: "", headers: &[], payload: &payload };
         let origin = Origin { id: self.id, echo: true };
         self.account.route(origin, &answer, &mut RouteCache::default(), batch);

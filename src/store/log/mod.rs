@@ -37,6 +37,8 @@ pub(super) struct Inner {
     pub shared: Arc<Shared>,
     pub observer: OnceLock<Arc<dyn CommitObserver>>,
     pub quarantine: Quarantine,
+    /// Held while segments are written anew.
+    pub compacting: Mutex<()>,
     tail: Mutex<Tail>,
     state: Mutex<State>,
 }
@@ -51,6 +53,7 @@ impl Inner {
             shared,
             observer: OnceLock::new(),
             quarantine: Quarantine::default(),
+            compacting: Mutex::default(),
             state: Mutex::new(state),
         })
     }
@@ -110,6 +113,22 @@ impl Log {
     /// A reader of what is committed, from the first record on.
     pub fn reader(&self) -> Reader {
         Reader::new(self.0.clone())
+    }
+
+    /// Ends it, with its files as they are: it takes no more, and has nothing any more.
+    pub(super) fn close(&self) -> Result<(), StoreError> {
+        let unsynced = {
+            let mut state = self.0.state();
+            state.deleted = true;
+            let last = state.segments.back().filter(|_| state.unsynced).map(|segment| segment.file.clone());
+            state.segments.clear();
+            state.subjects = Subjects::default();
+            self.0.count_index(&mut state);
+            last
+        };
+        drop(self.0.compacting.lock().unwrap_or_else(PoisonError::into_inner));
+        let failed = |error| StoreError::io("sync", &self.0.place.dir, error);
+        unsynced.map_or(Ok(()), |file| file.sync().map_err(failed))
     }
 
     pub(super) fn delete(&self, segments: Vec<Segment>) {

@@ -1,0 +1,57 @@
+//! What clients may use, which a reload can change.
+
+use super::listener::Listening;
+use super::outbound::CloseReason;
+use crate::protocol::Limits;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+/// Bounds of all clients.
+#[derive(Clone, Debug)]
+pub struct ClientLimits {
+    /// Of the parser.
+    pub protocol: Limits,
+    /// Clients at a time.
+    pub max_connections: usize,
+    /// Bytes that may wait for one client before it is cut off as a slow consumer.
+    pub max_pending: usize,
+    /// How long a write may make no progress.
+    pub write_deadline: Duration,
+    /// Idle time after which a client is pinged.
+    pub ping_interval: Duration,
+    /// Unanswered pings after which it is given up.
+    pub ping_max: u32,
+    /// Subscriptions of one client; 0: no bound.
+    pub max_subscriptions: usize,
+}
+
+/// Those in force; read when a client comes, logs in or is judged anew, and when it is pinged.
+pub(super) struct InForce(RwLock<Arc<ClientLimits>>);
+
+impl InForce {
+    pub fn new(limits: ClientLimits) -> InForce {
+        InForce(RwLock::new(Arc::new(limits)))
+    }
+
+    pub fn now(&self) -> Arc<ClientLimits> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Listening {
+    /// Other limits from now on: `max_pending` and `write_deadline` for clients to come, the others for those who are here
+    /// too, when they are next judged by the users' rules. Those above `max_connections` are closed, the last to come first;
+    /// nats-server chooses at random (`reload.go`, `maxConnOption`).
+    pub fn set_limits(&self, limits: ClientLimits) {
+        let most = limits.max_connections;
+        *self.shared.limits.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(limits);
+        let clients = self.shared.registry.clients();
+        for client in clients.iter().skip(most) {
+            client.tell(b"-ERR 'maximum connections exceeded'\r\n");
+            client.out.close(CloseReason::MaxConnections);
+        }
+        if clients.len() > most {
+            tracing::info!("Closed {} connections to fall within max_connections", clients.len() - most);
+        }
+    }
+}
