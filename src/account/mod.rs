@@ -5,6 +5,7 @@
 //! target copies what it keeps; nothing in here waits or does I/O. What was touched is flushed once when the [`Batch`] ends.
 
 mod cache;
+mod describe;
 mod interest;
 mod local;
 mod mapping;
@@ -16,6 +17,7 @@ mod sharing;
 mod subscription;
 
 pub use cache::RouteCache;
+pub use describe::Describe;
 pub use interest::InterestWatcher;
 pub use local::{Inbox, LocalClient, RequestError, new_inbox};
 pub use mapping::{Mapped, MappingError, Mappings};

@@ -1,8 +1,8 @@
 //! The accounts of the process by name.
 
-use super::Account;
+use super::{Account, Describe};
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
 /// Name of the default account.
 pub const GLOBAL_ACCOUNT: &str = "$G";
@@ -14,6 +14,7 @@ pub struct Accounts {
     global: Arc<Account>,
     system: Arc<Account>,
     named: RwLock<BTreeMap<Box<str>, Arc<Account>>>,
+    who: OnceLock<Weak<dyn Describe>>,
 }
 
 impl Accounts {
@@ -24,7 +25,7 @@ impl Accounts {
         global.ask_system(&system);
         system.ask_system(&system);
         let named = [&global, &system].map(|account| (account.name().into(), account.clone()));
-        Arc::new(Accounts { global, system, named: RwLock::new(BTreeMap::from(named)) })
+        Arc::new(Accounts { global, system, named: RwLock::new(BTreeMap::from(named)), who: OnceLock::new() })
     }
 
     /// `$G`.
@@ -51,9 +52,18 @@ impl Accounts {
         let account = named.entry(name.into()).or_insert_with(|| {
             let account = Account::new(name);
             account.ask_system(&self.system);
+            self.who.get().into_iter().for_each(|who| account.described_by(who.clone()));
             account
         });
         account.clone()
+    }
+
+    /// Has `who` tell of connections to services of imports that share it, in all accounts; the first one stays.
+    pub fn described_by(&self, who: Weak<dyn Describe>) {
+        // Held, so that no account is made in between.
+        let named = self.named.write().unwrap_or_else(PoisonError::into_inner);
+        let who = self.who.get_or_init(|| who);
+        named.values().for_each(|account| account.described_by(who.clone()));
     }
 
     /// All of them, by name.

@@ -2,10 +2,10 @@
 
 use super::seat::Seats;
 use super::sharing::{Hop, ServiceImport, Sharing};
-use super::{Batch, InterestWatcher, Message, RouteCache, Subscription, TargetId, TargetKind, mapping};
+use super::{Batch, Describe, InterestWatcher, Message, RouteCache, Subscription, TargetId, TargetKind, mapping};
 use crate::subject::Index;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
 /// An account: a subject space of its own.
 pub struct Account {
@@ -18,6 +18,8 @@ pub struct Account {
     watchers: Mutex<Vec<(TargetId, Arc<dyn InterestWatcher>)>>,
     pub(super) mappings: mapping::InForce,
     pub(super) sharing: Sharing,
+    /// Who knows its connections.
+    pub(super) who: OnceLock<Weak<dyn Describe>>,
     pub(super) clients: Seats,
     /// That connect to us.
     pub(super) leafs: Seats,
@@ -107,6 +109,7 @@ impl Account {
             watchers: Mutex::default(),
             mappings: mapping::InForce::default(),
             sharing: Sharing::default(),
+            who: OnceLock::new(),
             clients: Seats::default(),
             leafs: Seats::default(),
             this: this.clone(),

@@ -34,6 +34,8 @@ pub struct Labels {
     pub issuer_key: String,
     /// Words about it.
     pub tags: Vec<String>,
+    /// What its JWT calls it.
+    pub user_name: String,
     /// Name of the account, for people.
     pub account_name: String,
     /// Whether its JWT alone lets its bearer in, so that it is shown to nobody.

@@ -158,6 +158,9 @@ impl Trust {
         if !self.operators.keys.contains(&claims.issuer) {
             tracing::warn!("account {key} ({}) is signed by no operator that is trusted", claims.name);
         }
+        for export in claims.nats.exports.iter().filter(|export| export.service_latency.is_some()) {
+            tracing::warn!("account {key} ({}): the latency of {:?} is not sampled", claims.name, export.subject);
+        }
         let known = KnownAccount { jwt: Arc::new(jwt), account: accounts.get_or_create(key) };
         self.accounts.insert(key.to_owned(), known);
     }
@@ -385,6 +388,7 @@ fn admit(
     let labels = Labels {
         issuer_key: if by_signing_key { user.issuer.clone() } else { key.clone() },
         tags: user.nats.tags.clone(),
+        user_name: user.name.clone(),
         account_name: if name.is_empty() { key.clone() } else { name.clone() },
         bearer: user.nats.limits.bearer_token,
     };

@@ -132,6 +132,7 @@ fn add_import(import: &ImportConfig, shares: &mut Shares) -> Result<(), String> 
         subject: source.subject.clone(),
         to: import.to.clone().unwrap_or_default(),
         prefix: import.prefix.clone().unwrap_or_default(),
+        share: import.share,
         activated: false,
     };
     match (&import.stream, &import.service) {
@@ -147,9 +148,6 @@ fn add_import(import: &ImportConfig, shares: &mut Shares) -> Result<(), String> 
         (None, Some(source)) => {
             if import.prefix.is_some() {
                 return Err(format!("service {:?}: prefix is for streams, use to", source.subject));
-            }
-            if import.share {
-                return Err(format!("service {:?}: share is not built yet; take it out", source.subject));
             }
             shares.service_imports.push(planned(source));
         }

@@ -4,7 +4,9 @@ use super::client::Client;
 use super::listener::Shared;
 use super::outbound::CloseReason;
 use super::snapshot::ClientSnapshot;
+use crate::account::{Describe, TargetId};
 use crate::events::{ClientInfo, Ended, MsgBytes};
+use serde_json::{Map, Value};
 use std::time::SystemTime;
 
 impl Shared {
@@ -23,6 +25,20 @@ impl Shared {
     pub fn tell_disconnected(&self, client: &Client, reason: &CloseReason) {
         let account = client.session().account.clone();
         self.events.disconnected(account.name(), || ended(client, reason));
+    }
+}
+
+impl Describe for Shared {
+    fn describe(&self, id: TargetId) -> Option<Map<String, Value>> {
+        let client = self.registry.client(id.get())?.snapshot(0);
+        let labels = client.labels.as_deref();
+        let name_tag = labels.map(|labels| labels.user_name.clone()).unwrap_or_default();
+        // With a bearer's JWT the service could pass for who asks; nats-server hands it on.
+        let jwt = client.jwt.clone().filter(|_| labels.is_some_and(|labels| !labels.bearer));
+        let info = ClientInfo { name_tag, jwt, ..info(&client) };
+        let Ok(Value::Object(mut info)) = serde_json::to_value(info) else { return None };
+        info.insert("server".to_owned(), self.options.server_name.clone().into());
+        Some(info)
     }
 }
 

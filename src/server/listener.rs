@@ -10,7 +10,7 @@ use super::registry::Registry;
 use super::tls::{TlsPolicy, TlsSlot};
 use super::view::View;
 use super::websocket::{LeafVisit, WebSocket};
-use crate::account::Accounts;
+use crate::account::{Accounts, Describe};
 use crate::auth::Authenticator;
 use crate::config::origin::OriginError;
 use crate::config::websocket::WebSocketConfig;
@@ -216,6 +216,8 @@ impl Server {
             total: AtomicU64::new(0),
             slow_consumers: AtomicU64::new(0),
         });
+        let knows: Arc<dyn Describe> = shared.clone();
+        shared.accounts.described_by(Arc::downgrade(&knows));
         Ok(Server { shared, listener, websocket: None })
     }
 
@@ -426,7 +428,7 @@ mod tests {
         let mut good = client(&server).await;
         for (bad, want) in [
             ("GET / HTTP/1.1\r\n\r\n".to_owned(), "Unknown Protocol Operation"),
-            (format!("PUB {} 1\r\n", "x".repeat(5000)), "Maximum Control Line Exceeded"),
+            (format!("PUB {} 1\r\n", "x".repeat(5000)), "maximum control line exceeded"),
             ("PUB a 99999999\r\n".to_owned(), "Maximum Payload Violation"),
             ("CONNECT {nonsense\r\n".to_owned(), ""),
         ] {

@@ -6,6 +6,7 @@ mod common;
 
 mod leafs;
 mod services;
+mod share;
 mod streams;
 
 use common::play::{self, connect, login};

@@ -91,6 +91,8 @@ pub struct Import {
     pub prefix: String,
     /// Whether the exporter has given the right to it.
     pub activated: bool,
+    /// Whether a service is told who asks, and not only from which account.
+    pub share: bool,
 }
 
 /// What is in force in an account.

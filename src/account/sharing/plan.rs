@@ -134,6 +134,8 @@ struct Planned {
     to: String,
     /// For a stream from there to here, for a service from here to there; `None` where the subject stays, or has no wildcard.
     transform: Option<Transform>,
+    /// Whether a service is told who asks.
+    share: bool,
 }
 
 struct Plan<'a> {
@@ -196,7 +198,8 @@ impl<'a> Plan<'a> {
             let export = self.service_export(&import.account, &import.subject);
             let (from, to, transform) = (&import.to, &import.subject, import.transform.clone());
             let exporter = account(&import.account);
-            Arc::new(ServiceImport::new(&importer, &exporter, from, to, transform, export))
+            let service = ServiceImport::new(&importer, &exporter, from, to, transform, export);
+            Arc::new(if import.share { service.describing() } else { service })
         });
         let exports = self.shares.get(name).is_some_and(|shares| !shares.services.is_empty());
         importer.set_imports(streams.collect(), services.collect(), exports);
@@ -242,8 +245,13 @@ impl<'a> Plan<'a> {
         for subject in [&to, subject] {
             self.stream_cycle(&import.account, subject, &mut BTreeSet::from([name]))?;
         }
-        let mut planned =
-            Planned { account: import.account.clone(), subject: subject.clone(), to: wildcards(&to), transform: None };
+        let mut planned = Planned {
+            account: import.account.clone(),
+            subject: subject.clone(),
+            to: wildcards(&to),
+            transform: None,
+            share: false,
+        };
         if !is_literal(subject) && to != *subject {
             let error = |error| Reason::Transform { from: subject.clone(), to: to.clone(), error };
             planned.transform = Some(Transform::strict(subject, &placeholders(&to)).map_err(error)?);
@@ -267,8 +275,13 @@ impl<'a> Plan<'a> {
         if !export.is_some_and(|e| e.access.allows(name, import, *there == e.subject)) {
             return Err(Reason::ServiceNotAuthorized);
         }
-        let mut planned =
-            Planned { account: import.account.clone(), subject: there.clone(), to: here.clone(), transform: None };
+        let mut planned = Planned {
+            account: import.account.clone(),
+            subject: there.clone(),
+            to: here.clone(),
+            transform: None,
+            share: import.share,
+        };
         if !is_literal(there) {
             planned.to = wildcards(here);
         }

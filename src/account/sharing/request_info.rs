@@ -1,7 +1,6 @@
 //! The header that tells a service from which account a request comes: `Nats-Request-Info`, JSON as nats-server's
 //! `ClientInfo` (`events.go`).
 
-use crate::account::TargetId;
 use serde_json::{Map, Value};
 
 const NAME: &str = "Nats-Request-Info";
@@ -9,8 +8,8 @@ const VERSION: &[u8] = b"NATS/1.0\r\n";
 
 /// `headers` with the information that a request comes from `account`, in place of what a client may have put there itself.
 /// A request that came through another import on its way keeps what was said of its origin, and names `account` as the
-/// service that asked on its behalf. Where it may be known, `client` is the connection that asks.
-pub(super) fn add(headers: &[u8], account: &str, client: Option<TargetId>, forwarded: bool) -> Vec<u8> {
+/// service that asked on its behalf. `told` is what may be known of the connection that asks.
+pub(super) fn add(headers: &[u8], account: &str, told: Map<String, Value>, forwarded: bool) -> Vec<u8> {
     let mut info = Map::new();
     let mut out = Vec::with_capacity(headers.len() + NAME.len() + account.len() + 32);
     out.extend_from_slice(VERSION);
@@ -30,10 +29,8 @@ pub(super) fn add(headers: &[u8], account: &str, client: Option<TargetId>, forwa
             None => out.extend_from_slice(line),
         }
     }
-    if let Some(client) = client {
-        info.insert("id".to_owned(), client.get().into());
-    }
     let key = if info.contains_key("acc") { "svc" } else { "acc" };
+    info.extend(told);
     info.insert(key.to_owned(), account.into());
     out.extend_from_slice(format!("{NAME}: {}\r\n\r\n", Value::Object(info)).as_bytes());
     out
@@ -44,7 +41,7 @@ mod tests {
     use super::*;
 
     fn added(headers: &str, account: &str, forwarded: bool) -> String {
-        String::from_utf8(add(headers.as_bytes(), account, None, forwarded)).expect("text")
+        String::from_utf8(add(headers.as_bytes(), account, Map::new(), forwarded)).expect("text")
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::{ImportView, RESPONSE_THRESHOLD, ResponseType, ServiceExport, request
 use crate::account::router::Passage;
 use crate::account::{Account, Batch, Message, RouteCache, Subscription, Target, TargetId, TargetKind};
 use crate::subject::Transform;
+use serde_json::Map;
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -26,6 +27,8 @@ pub(in crate::account) struct ServiceImport {
     terms: Arc<Terms>,
     /// Whether the service is told which connection asks.
     shares: bool,
+    /// Whether it is told all of it.
+    describes: bool,
     /// Of the exporting account, for all requests.
     cache: Mutex<RouteCache>,
 }
@@ -66,6 +69,7 @@ impl ServiceImport {
             transform,
             terms: Arc::new(terms),
             shares: false,
+            describes: false,
             cache: Mutex::default(),
         }
     }
@@ -77,8 +81,13 @@ impl ServiceImport {
             account: self.exporter.upgrade().map(|account| account.name().to_owned()).unwrap_or_default(),
             subject: self.to.to_string(),
             to: self.from.to_string(),
-            shares: self.shares,
+            shares: self.shares || self.describes,
         }
+    }
+
+    /// One that tells the service all of who asks (`share`).
+    pub(super) fn describing(self) -> Self {
+        ServiceImport { describes: true, ..self }
     }
 
     /// One that tells the service which connection asks.
@@ -120,8 +129,14 @@ impl ServiceImport {
                 }
             },
         };
-        let client = self.shares.then_some(passage.origin.id);
-        let headers = request_info::add(message.headers, importer.name(), client, passage.via.is_some());
+        let id = passage.origin.id;
+        let told = match passage.via {
+            None if self.describes => importer.describe(id),
+            _ if self.shares => Map::from_iter([("id".to_owned(), id.get().into())]),
+            // What was said at a first import stays.
+            _ => Map::new(),
+        };
+        let headers = request_info::add(message.headers, importer.name(), told, passage.via.is_some());
         let request = Message {
             subject,
             reply: own_reply.as_deref().unwrap_or(message.reply),

@@ -44,6 +44,9 @@ pub struct ExportClaims {
     /// Token that is the importer's key, counted from 1; 0: none.
     #[serde(default)]
     pub account_token_position: usize,
+    /// How the latency of a service would be sampled, which it is not.
+    #[serde(default)]
+    pub service_latency: Option<serde::de::IgnoredAny>,
 }
 
 /// Something of another account.
@@ -126,7 +129,14 @@ impl ImportClaims {
             Shared::Stream => (String::new(), self.to.clone()),
             Shared::Service => (self.subject.clone(), String::new()),
         };
-        Import { account: self.account.clone(), subject: self.there().to_owned(), to, prefix, activated }
+        Import {
+            account: self.account.clone(),
+            subject: self.there().to_owned(),
+            to,
+            prefix,
+            activated,
+            share: self.share,
+        }
     }
 
     /// Until when the activation of `exporter` for the account `importer` holds; `None`: not (any more), `Some(None)`: for
