@@ -11,7 +11,7 @@ use super::permissions::Filter;
 use super::session::{Control, Session};
 use super::visitor::Visitor;
 use super::wire::{self, Greeting, STEP_LIMIT, Socket, WireError};
-use crate::account::Seat;
+use crate::account::{Seat, TargetId};
 use crate::auth::SubjectPermission;
 use crate::config::auth::ConnectionType;
 use crate::config::compression::CompressionMode;
@@ -80,9 +80,9 @@ impl Shared {
         address: SocketAddr,
         shutdown: watch::Receiver<bool>,
     ) -> String {
-        let (id, door) = (self.next_id(), self.door());
+        let (id, door) = (TargetId::next(), self.door());
         let Some(nonce) = crate::auth::nonce() else { return "the system gives no random numbers".into() };
-        let mut info = self.info(&door, id, nonce);
+        let mut info = self.info(&door, id.get(), nonce);
         let kind = match &entrance {
             Entrance::Tcp(_) => ConnectionType::Leafnode,
             Entrance::WebSocket(visit) => {
@@ -103,7 +103,8 @@ impl Shared {
             let _ = socket.send(b"-ERR 'attempted to connect to leaf node port'\r\n").await;
             return "a client connected to the leaf node port".into();
         }
-        let card = Card { id, kind, connect: &connect, nonce: &info.nonce, from: address.ip(), tls: tls.as_ref() };
+        let card =
+            Card { id: id.get(), kind, connect: &connect, nonce: &info.nonce, from: address.ip(), tls: tls.as_ref() };
         let mut rules = self.authenticator.watch();
         let in_force = rules.borrow_and_update().clone();
         let admitted = Guest::admit(&door.config, &self.accounts, &in_force, &self.hashing, &card).await;
@@ -115,7 +116,7 @@ impl Shared {
             }
         };
         self.replace_stale(&connect, guest.account.name());
-        let Some(seat) = guest.account.enter_leaf(id, in_force.max_leafs(guest.account.name())) else {
+        let Some(seat) = guest.account.enter_leaf(id.get(), in_force.max_leafs(guest.account.name())) else {
             let _ = socket.send(b"-ERR 'maximum account active connections exceeded'\r\n").await;
             return format!("account {} has as many leaf connections as it may", guest.account.name());
         };
@@ -134,11 +135,10 @@ impl Shared {
         let (reader, out, _writer) = socket.split();
         let counters = Arc::new(Counters::default());
         let side = Side { peer_is_hub: connect.hub, isolated: door.config.isolate || connect.isolate };
-        let peer = Peer::new(guest.account.clone(), out.clone(), side, MAX_LIVE, counters.clone());
+        let peer = Peer::new(id, guest.account.clone(), out.clone(), side, MAX_LIVE, counters.clone());
         let loop_subject = loop_subject(&guest.account);
         peer.start(self.rules(&guest, &connect.deny_pub), &loop_subject);
         self.leafs().push(Leaf {
-            id,
             name: connect.name.clone(),
             remote_account: connect.remote_account.clone(),
             account: guest.account.name().to_owned(),
@@ -150,7 +150,7 @@ impl Shared {
             agreed: agreed.clone(),
             pin: tls.as_ref().and_then(pin),
         });
-        let guard = Connected { shared: self, id, peer: peer.clone(), _seat: seat };
+        let guard = Connected { shared: self, peer: peer.clone(), _seat: seat };
         let (account, user) = (guest.account.name().to_owned(), guest.user.clone());
         let visitor = Visitor { peer: peer.clone(), connect: connect.clone(), account, user, address };
         let came = SystemTime::now();
@@ -324,14 +324,13 @@ fn pin(session: &TlsSession) -> Option<String> {
 /// A connected leaf; dropping it takes it out of the account and the list.
 struct Connected<'a> {
     shared: &'a Shared,
-    id: u64,
     peer: Arc<Peer>,
     _seat: Seat,
 }
 
 impl Drop for Connected<'_> {
     fn drop(&mut self) {
-        self.shared.leafs().retain(|leaf| leaf.id != self.id);
+        self.shared.leafs().retain(|leaf| !Arc::ptr_eq(&leaf.peer, &self.peer));
         self.peer.end();
         self.peer.out.close(CloseReason::ClientClosed);
     }

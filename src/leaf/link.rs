@@ -15,7 +15,7 @@ use super::peer::{Counters, NotSent, Peer, Rules, Side};
 use super::permissions::Filter;
 use super::session::Session;
 use super::status::{LeafConnection, LinkState, LinkStatus, seconds};
-use crate::account::{Account, Message};
+use crate::account::{Account, Message, TargetId};
 use crate::config::leaf::RemoteConfig;
 use crate::server::outbound::CloseReason;
 use std::net::SocketAddr;
@@ -404,7 +404,8 @@ impl Link {
         let (reader, out, writer) = socket.split();
         let max_live = config.max_pending.as_usize();
         let side = Side { peer_is_hub: !config.hub, isolated: config.isolate };
-        let peer = Peer::new(self.account.clone(), out.clone(), side, max_live, self.counters.clone());
+        let peer =
+            Peer::new(TargetId::next(), self.account.clone(), out.clone(), side, max_live, self.counters.clone());
         if let Ok(limit @ 1..) = usize::try_from(info.max_payload) {
             peer.max_payload.store(limit, Ordering::Relaxed);
         }

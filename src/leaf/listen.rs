@@ -47,7 +47,6 @@ pub(super) struct Shared {
     pub address: SocketAddr,
     pub max_payload: usize,
     leafs: Mutex<Vec<Leaf>>,
-    next: AtomicU64,
 }
 
 /// The configuration that leafs come in by, with its certificates read.
@@ -58,7 +57,6 @@ pub struct Door {
 
 /// A leaf that is connected.
 pub(super) struct Leaf {
-    pub id: u64,
     pub name: String,
     /// Its own account.
     pub remote_account: String,
@@ -156,7 +154,6 @@ impl Listener {
             max_payload: house.max_payload,
             door: RwLock::new(Arc::new(door)),
             leafs: Mutex::default(),
-            next: AtomicU64::new(1),
         });
         let task = tokio::spawn(accept(shared.clone(), listener, house.visits, shutdown));
         Ok(Listener { shared, task: Mutex::new(Some(task)) })
@@ -296,11 +293,6 @@ impl Shared {
     /// By what a leaf comes in that comes now.
     pub fn door(&self) -> Arc<Door> {
         self.door.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The number of the next connection.
-    pub fn next_id(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The leafs connected now.

@@ -106,8 +106,9 @@ pub enum NotSent {
 }
 
 impl Peer {
-    /// A connection whose `out` is being written by its task; [`Peer::start`] makes it part of the account.
+    /// The connection `id`, whose `out` is being written by its task; [`Peer::start`] makes it part of the account.
     pub fn new(
+        id: TargetId,
         account: Arc<Account>,
         out: Arc<Outbound>,
         side: Side,
@@ -115,7 +116,7 @@ impl Peer {
         counters: Arc<Counters>,
     ) -> Arc<Self> {
         Arc::new(Peer {
-            id: TargetId::next(),
+            id,
             peer_is_hub: side.peer_is_hub,
             isolated: side.isolated,
             out,

@@ -4,7 +4,7 @@ use super::common::nats_server::NatsServer;
 use super::common::{LIMIT, Leafd, have};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -61,5 +61,45 @@ async fn info_has_the_same_keys_and_values() {
         let theirs_said = infos(&peer.clients.to_string()).await;
         let ours_said = infos(&leafd.clients.expect("it listens").to_string()).await;
         assert_eq!(theirs_said, ours_said, "{ours}");
+    }
+}
+
+/// The first frame of a connection by WebSocket, as of [`infos`].
+async fn by_websocket(url: &str) -> BTreeMap<String, Value> {
+    let address = url.trim_start_matches("ws://");
+    let mut stream = BufReader::new(TcpStream::connect(address).await.expect("it listens"));
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        timeout(LIMIT, stream.read_line(&mut line)).await.expect("in time").expect("read");
+    }
+    // A frame's head of two bytes and a length of two.
+    let mut head = [0; 4];
+    stream.read_exact(&mut head).await.expect("a frame");
+    assert_eq!(head[..2], [0x82, 126], "one binary frame of middling size");
+    let mut frame = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]]))];
+    stream.read_exact(&mut frame).await.expect("all of it");
+    let text = String::from_utf8(frame).expect("text");
+    read(text.trim().strip_prefix("INFO ").expect("INFO"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn info_by_websocket_has_the_same_keys_and_values() {
+    if !have("nats-server") {
+        return;
+    }
+    for (theirs, ours) in SAME {
+        let dir = tempfile::tempdir().expect("a folder");
+        let theirs = theirs.replace("STORE", &format!("{:?}", dir.path().join("nats")));
+        let websocket = "websocket { listen: \"127.0.0.1:-1\", no_tls: true }\n";
+        let peer = NatsServer::start(&format!("{theirs}{websocket}")).await;
+        let mut leafd = Leafd::new(dir.path(), &format!("{ours}[websocket]\nport = 0\nno_tls = true\n"));
+        leafd.start();
+        let theirs_said = by_websocket(&peer.port("websocket")).await;
+        assert_eq!(theirs_said, by_websocket(&leafd.port("websocket")).await, "{ours}: first nats-server's");
     }
 }

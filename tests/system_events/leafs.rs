@@ -61,8 +61,10 @@ impl Leaf {
 async fn visit(server: &Server, port: &str) -> Vec<Value> {
     let mut told = server.listen("$SYS.ACCOUNT.APP.*").await;
     let mut leaf = Leaf::connect(port, "first").await;
+    let info: Value = serde_json::from_str(&leaf.line("INFO ").await[5..]).expect("JSON");
     assert_eq!(leaf.line("PONG").await, "PONG\r\n", "let in");
     let (_, came) = next(server, &mut told).await;
+    assert_eq!(info["client_id"], came["client"]["id"], "one number for the leaf");
     let refused = Leaf::connect(port, "second").await.line("-ERR").await;
     let kick = format!("{{\"cid\":{}}}", came["client"]["id"]);
     let kicked = server.ask("$SYS.REQ.SERVER.ID.KICK", &kick).await.expect("answered");
