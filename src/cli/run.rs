@@ -2,12 +2,13 @@
 
 use super::args::Args;
 use crate::daemon;
-use crate::system::logging;
+use crate::system::{self, logging};
 
 /// Runs the daemon until it is told to end.
 pub fn run(args: &Args) -> Result<(), String> {
     let config = args.load()?;
     logging::start(&config.log).map_err(|e| e.to_string())?;
+    system::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("leafd")

@@ -22,6 +22,16 @@ pub fn free_space(path: &std::path::Path) -> std::io::Result<u64> {
     Ok(stat.f_bavail * stat.f_frsize)
 }
 
+/// Lets the process have as many open files as the system allows it, which is what bounds its connections. The Go runtime
+/// does so for nats-server. Where it is not allowed, the limit stays.
+pub fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!("the limit of open files stays as it is: {error}");
+    }
+}
+
 /// Bytes in the files of a folder and those below it; what cannot be read counts nothing.
 pub fn size_of_dir(path: &std::path::Path) -> u64 {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
