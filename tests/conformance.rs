@@ -191,6 +191,17 @@ const CASES: &[Case] = &[
         name: "a server's line from a client",
         said: &[('A', HELLO), ('A', "INFO {}\r\n"), ('A', "+OK\r\n"), ('A', "-ERR 'x'\r\n")],
     },
+    Case { name: "more behind PING and PONG", said: &[('A', HELLO), ('A', "PINGX\r\nPONG x\r\nPONGX\r\n")] },
+    Case { name: "an error without a text", said: &[('A', HELLO), ('A', "-ERR\r\n")] },
+    Case { name: "INFO without anything", said: &[('A', HELLO), ('A', "INFO\r\n")] },
+    Case { name: "INFO that is no JSON", said: &[('A', HELLO), ('A', "INFO x\r\n")] },
+    Case { name: "connect with nothing", said: &[('A', "CONNECT null\r\n")] },
+    Case { name: "connect with a list", said: &[('A', "CONNECT []\r\n")] },
+    Case {
+        name: "connect in other letters",
+        said: &[('A', "CONNECT {\"Verbose\":false,\"PEDANTIC\":null}\r\nSUB a 1\r\n")],
+    },
+    Case { name: "a carriage return between arguments", said: &[('A', HELLO), ('A', "SUB a\r1\r\nPUB a\r1\r\nx\r\n")] },
     Case { name: "message from a client", said: &[('A', HELLO), ('A', "MSG a 1 1\r\nx\r\n")] },
     Case { name: "leaf's line from a client", said: &[('A', HELLO), ('A', "LS+ a\r\n")] },
     Case {

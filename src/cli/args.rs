@@ -12,7 +12,7 @@ const NATS_SERVER_VERSION: &str = concat!("v2.15.1\nleafd ", env!("CARGO_PKG_VER
 
 /// An edge leaf-node daemon: a complete NATS server for the gateway that stores and forwards to a hub.
 #[derive(Debug, clap::Parser)]
-#[command(version, disable_version_flag = true)]
+#[command(version, disable_version_flag = true, args_override_self = true)]
 pub struct Args {
     /// What to do; without it, `run`.
     #[command(subcommand)]

@@ -72,7 +72,11 @@ fn known(arg: &str) -> Option<Vec<OsString>> {
     let dashed = arg.strip_prefix('-')?;
     let flag = dashed.strip_prefix('-').unwrap_or(dashed);
     let (name, value) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
-    let (_, ours) = LONG.iter().find(|(theirs, _)| *theirs == name)?;
+    let Some((_, ours)) = LONG.iter().find(|(theirs, _)| *theirs == name) else {
+        // A word is one flag, to be refused by that name, and no row of short ones.
+        let is_word = name.len() > 1 && name.chars().all(|c| c.is_ascii_alphabetic() || c == '_');
+        return is_word.then(|| vec![format!("--{flag}").into()]);
+    };
     let with_value = |flag: &&str| value.map_or_else(|| (*flag).into(), |value| format!("{flag}={value}").into());
     Some(ours.iter().map(with_value).collect())
 }
@@ -83,7 +87,7 @@ mod tests {
 
     #[test]
     fn long_flags_take_one_dash() {
-        let given = ["leafd", "-js", "--sd", "/d", "-port=1", "-DV", "-p", "2", "x-js", "--", "-js"];
+        let given = ["leafd", "-js", "--sd", "/d", "-port=1", "-DV", "-p", "2", "-nosuch", "x-js", "--", "-js"];
         let wanted = [
             "leafd",
             "--jetstream",
@@ -94,6 +98,7 @@ mod tests {
             "--trace",
             "-p",
             "2",
+            "--nosuch",
             "x-js",
             "--",
             "-js",

@@ -14,13 +14,10 @@ pub struct Connect {
     /// The client wants TLS.
     pub tls_required: bool,
     /// Name the application gave itself.
-    #[serde(deserialize_with = "null_as_empty")]
     pub name: String,
     /// Client library's language.
-    #[serde(deserialize_with = "null_as_empty")]
     pub lang: String,
     /// Client library's version.
-    #[serde(deserialize_with = "null_as_empty")]
     pub version: String,
     /// 1: understands asynchronous INFO.
     pub protocol: i32,
@@ -46,11 +43,6 @@ pub struct Connect {
     pub account: Option<String>,
     /// Whether that account should be made; likewise.
     pub new_account: bool,
-}
-
-/// Reads `null`, which async-nats sends for a name that is not set, as Go does.
-fn null_as_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Option::<String>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 impl Default for Connect {
@@ -84,11 +76,14 @@ impl Connect {
     /// # Errors
     /// It is no JSON object, or a member has a wrong type.
     pub fn read(json: &[u8], before: Option<&Connect>) -> Result<Connect, serde_json::Error> {
-        let Some(before) = before else { return serde_json::from_slice(json) };
-        let mut members: Map<String, Value> = serde_json::from_slice(json)?;
-        if let Value::Object(old) = serde_json::to_value(before)? {
-            for (name, value) in old {
-                members.entry(name).or_insert(value);
+        let said: Option<Map<String, Value>> = serde_json::from_slice(json)?;
+        let before = before.map_or_else(|| serde_json::to_value(Connect::default()), serde_json::to_value)?;
+        let mut members = Map::new();
+        let said = said.into_iter().flatten();
+        for (name, value) in before.as_object().cloned().into_iter().flatten().chain(said) {
+            // As Go reads it: names in any case, and what is null, as async-nats sends a name that is not set, stays.
+            if !value.is_null() {
+                members.insert(name.to_ascii_lowercase(), value);
             }
         }
         serde_json::from_value(Value::Object(members))
@@ -105,6 +100,9 @@ mod tests {
         let second = Connect::read(br#"{"pass":"q","headers":true}"#, Some(&first)).expect("valid");
         assert!(!second.verbose && second.headers && second.echo);
         assert_eq!((second.user.as_deref(), second.pass.as_deref()), (Some("a"), Some("q")));
-        assert!(Connect::read(b"[]", Some(&first)).is_err() && Connect::read(b"{", None).is_err());
+        assert!(!Connect::read(br#"{"Verbose":false,"echo":null}"#, None).expect("valid").verbose);
+        assert!(Connect::read(b"null", None).expect("valid").verbose);
+        assert!(Connect::read(b"[]", None).is_err() && Connect::read(b"[]", Some(&first)).is_err());
+        assert!(Connect::read(b"{", None).is_err());
     }
 }

@@ -13,7 +13,7 @@ pub enum ProtocolError {
     #[error("the peer reports an error")]
     PeerError,
     /// A control line longer than `max_control_line`.
-    #[error("Maximum Control Line Exceeded")]
+    #[error("maximum control line exceeded")]
     ControlLine,
     /// A message larger than `max_payload`.
     #[error("Maximum Payload Violation")]

@@ -6,11 +6,14 @@
 
 use super::ProtocolError;
 use super::number;
+use serde::de::IgnoredAny;
+use std::collections::BTreeMap;
 
 /// Limits that the parser enforces.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Longest control line, bytes without CRLF.
+    /// Longest arguments of a control line, bytes without the operation's name and CRLF (nats-server `parser.go`,
+    /// `overMaxControlLineLimit`).
     pub control_line: usize,
     /// Largest message, bytes of headers and payload.
     pub payload: usize,
@@ -84,7 +87,7 @@ impl Parser {
         let Some(end) = memchr::memchr(b'\n', &buffer[from..]).map(|at| from + at) else {
             self.searched = buffer.len();
             // The line end may have come by half.
-            if buffer.strip_suffix(b"\r").unwrap_or(buffer).len() > limits.control_line {
+            if is_long(buffer.strip_suffix(b"\r").unwrap_or(buffer), limits) {
                 return Err(ProtocolError::ControlLine);
             }
             // Garbage is told from an operation by its first bytes, before it can fill the buffer.
@@ -92,7 +95,7 @@ impl Parser {
         };
         let line = &buffer[..end];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.len() > limits.control_line {
+        if is_long(line, limits) {
             return Err(ProtocolError::ControlLine);
         }
         let used = end + 1;
@@ -105,10 +108,12 @@ impl Parser {
             4 if name.eq_ignore_ascii_case(b"HPUB") => return self.message(buffer, used, args, true, limits),
             3 if name.eq_ignore_ascii_case(b"SUB") => subscribe(args)?,
             5 if name.eq_ignore_ascii_case(b"UNSUB") => unsubscribe(args)?,
-            4 if name.eq_ignore_ascii_case(b"PING") => Op::Ping,
-            4 if name.eq_ignore_ascii_case(b"PONG") => Op::Pong,
+            // What follows these is passed over, a blank in front of it or not.
+            4.. if name[..4].eq_ignore_ascii_case(b"PING") => Op::Ping,
+            4.. if name[..4].eq_ignore_ascii_case(b"PONG") => Op::Pong,
             7 if name.eq_ignore_ascii_case(b"CONNECT") => Op::Connect(args),
-            4 if name.eq_ignore_ascii_case(b"INFO") => Op::Ignored,
+            4 if name.eq_ignore_ascii_case(b"INFO") && is_object(args) => Op::Ignored,
+            4 if name.eq_ignore_ascii_case(b"INFO") => return Err(ProtocolError::Arguments),
             3 if name.eq_ignore_ascii_case(b"+OK") => Op::Ignored,
             4 if name.eq_ignore_ascii_case(b"-ERR") => return Err(ProtocolError::PeerError),
             _ => return Err(ProtocolError::UnknownOperation),
@@ -162,8 +167,17 @@ impl Parser {
     }
 }
 
+fn is_long(line: &[u8], limits: &Limits) -> bool {
+    let (_, args) = split_name(line);
+    args.len() > limits.control_line || line.len() - args.len() > limits.control_line
+}
+
 fn takes_arguments(name: &[u8]) -> bool {
-    [&b"PUB"[..], b"HPUB", b"SUB", b"UNSUB"].iter().any(|known| name.eq_ignore_ascii_case(known))
+    [&b"PUB"[..], b"HPUB", b"SUB", b"UNSUB", b"-ERR"].iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+fn is_object(json: &[u8]) -> bool {
+    serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(json).is_ok()
 }
 
 /// Splits at the first blank; the arguments have their leading blanks removed.
@@ -221,7 +235,7 @@ impl<'a, const N: usize> Fields<'a, N> {
         let mut fields = Fields { fields: [&[]; N], len: 0 };
         let mut start = None;
         for (at, byte) in args.iter().enumerate() {
-            match (matches!(byte, b' ' | b'\t'), start) {
+            match (matches!(byte, b' ' | b'\t' | b'\r'), start) {
                 (false, None) => start = Some(at),
                 (true, Some(from)) => {
                     fields.push(&args[from..at])?;
@@ -263,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_line_of_the_greatest_length_is_taken_wherever_a_read_ends() {
-        let limits = Limits { control_line: 7, payload: 0 };
+        let limits = Limits { control_line: 3, payload: 0 };
         let mut parser = Parser::default();
         assert_eq!(parser.next(b"SUB a 7\r", &limits), Ok(None));
         assert!(matches!(parser.next(b"SUB a 7\r\n", &limits), Ok(Some((Op::Subscribe { .. }, 9)))));
@@ -287,6 +301,9 @@ mod tests {
                 Op::Publish { subject: "a", reply: "r", headers: b"NATS/1.0\r\n\r\n", payload: b"hi" },
             ),
             ("+OK\r\n", Op::Ignored),
+            ("INFO {}\r\n", Op::Ignored),
+            ("PINGX\r\n", Op::Ping),
+            ("SUB a\r1\r\n", Op::Subscribe { subject: "a", queue: None, sid: "1" }),
         ] {
             assert_eq!(one(line.as_bytes()), Ok(Some((want, line.len()))), "{line:?}");
             for cut in 0..line.len() {
@@ -302,6 +319,8 @@ mod tests {
             (&b"GET / HTTP/1.1\r\n"[..], ProtocolError::UnknownOperation),
             (b"\x16\x03\x01", ProtocolError::UnknownOperation),
             (b"PUB\r\n", ProtocolError::UnknownOperation),
+            (b"-ERR\r\n", ProtocolError::UnknownOperation),
+            (b"INFO []\r\n", ProtocolError::Arguments),
             (b"-ERR 'x'\r\n", ProtocolError::PeerError),
             (b"PUB a\r\n", ProtocolError::Arguments),
             (b"PUB a b c 1\r\n", ProtocolError::Arguments),

@@ -9,7 +9,7 @@ mod websocket;
 
 use super::Config;
 use super::shares::Subjects;
-use crate::account::Accounts;
+use crate::account::{Accounts, SYSTEM_ACCOUNT};
 use crate::auth::{Rules, ServerKeys};
 use crate::subject;
 use std::sync::Arc;
@@ -33,6 +33,16 @@ pub(super) fn all(config: &Config) -> Vec<String> {
         if account.jetstream.enabled && name.contains('/') {
             errors.push(format!("[accounts.{name:?}] jetstream: the name of an account with streams has no slash"));
         }
+    }
+    let named = config.authorization.as_ref().filter(|authorization| {
+        // An operator's accounts are known by their JWTs.
+        authorization.operator.is_empty() && authorization.trusted_keys.is_empty()
+    });
+    if let Some(name) = named.and_then(|authorization| authorization.system_account.as_ref())
+        && name != SYSTEM_ACCOUNT
+        && !config.accounts.contains_key(name)
+    {
+        errors.push(format!("[authorization] system_account: there is no account {name:?}"));
     }
     let known = config.authorization.as_ref().map(|authorization| authorization.resolver_preload.clone());
     let keys = Arc::new(ServerKeys::generate());

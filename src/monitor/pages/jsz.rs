@@ -62,6 +62,7 @@ pub(super) struct JetStreamConfig {
     store_dir: String,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     sync_always: bool,
+    compress_ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     domain: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -240,6 +241,7 @@ pub(super) fn config(sources: &Sources) -> JetStreamConfig {
         store_dir: sources.config().0.data_dir.display().to_string(),
         // An acknowledgement means that the message is on disk.
         sync_always: true,
+        compress_ok: true,
         domain: options().find_map(|options| options.domain.clone()),
         strict: true,
     }
