@@ -122,8 +122,7 @@ impl Log {
             state.deleted = true;
             let last = state.segments.back().filter(|_| state.unsynced).map(|segment| segment.file.clone());
             state.segments.clear();
-            state.subjects = Subjects::default();
-            self.0.count_index(&mut state);
+            state.subjects = Subjects::new(self.0.shared.budget.clone());
             last
         };
         drop(self.0.compacting.lock().unwrap_or_else(PoisonError::into_inner));
