@@ -15,6 +15,7 @@ mod router;
 mod seat;
 mod sharing;
 mod subscription;
+mod trace;
 
 pub use cache::RouteCache;
 pub use describe::Describe;
@@ -30,3 +31,4 @@ pub use sharing::{
     StreamExport, check, share,
 };
 pub use subscription::{Batch, Subscription, Target, TargetId, TargetKind};
+pub use trace::{Arrival, Party, Trace};

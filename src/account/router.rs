@@ -2,6 +2,7 @@
 
 use super::seat::Seats;
 use super::sharing::{Hop, ServiceImport, Sharing};
+use super::trace::{self, Party, Trace};
 use super::{Batch, Describe, InterestWatcher, Message, RouteCache, Subscription, TargetId, TargetKind, mapping};
 use crate::subject::Index;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -208,6 +209,11 @@ impl Account {
         any || !self.sharing.services(subject).is_empty()
     }
 
+    /// Whether requests on the literal `subject` are answered by another account, from which it is imported.
+    pub fn imports_service(&self, subject: &str) -> bool {
+        !self.sharing.services(subject).is_empty()
+    }
+
     /// Whether somebody has subscribed to the literal `subject` itself, not only to a wildcard that takes it in: so it is known
     /// that who asked for messages there listens, as a client that asks has a wildcard for all its answers
     /// (`server/sublist.go`, `RegisterNotification`).
@@ -342,6 +348,9 @@ impl Account {
         message: &Message<'_>,
         batch: &mut Batch,
     ) -> bool {
+        if batch.trace.is_some() {
+            return self.offer_traced(passage, sub, queues, message, batch);
+        }
         let origin = passage.origin;
         let echo = sub.target.id() == origin.id && !origin.echo;
         // What came by a service import is not exported again as a stream.
@@ -358,6 +367,66 @@ impl Account {
                 true
             }
         }
+    }
+
+    /// As [`Account::offer`], and notes it in the batch's trace. What is only traced is offered to nobody but servers that
+    /// trace it further.
+    #[cold]
+    fn offer_traced(
+        &self,
+        passage: &Passage<'_>,
+        sub: &Arc<Subscription>,
+        queues: &[&str],
+        message: &Message<'_>,
+        batch: &mut Batch,
+    ) -> bool {
+        // What the target publishes itself while it takes the message is not part of the trace.
+        let Some(mut trace) = batch.trace.take() else { return false };
+        let taken = self.offer_noted(passage, sub, queues, message, batch, &mut trace);
+        batch.trace = Some(trace);
+        taken
+    }
+
+    fn offer_noted(
+        &self,
+        passage: &Passage<'_>,
+        sub: &Arc<Subscription>,
+        queues: &[&str],
+        message: &Message<'_>,
+        batch: &mut Batch,
+        trace: &mut Trace,
+    ) -> bool {
+        let party = sub.target.party();
+        let mut headers = None;
+        let (mut sends, mut note) = (!trace.only, None);
+        if let Some(Party::Leaf { traces, .. }) = &party {
+            if sub.target.id() == passage.origin.id {
+                return false;
+            }
+            sends |= traces;
+            match (traces, trace.only) {
+                (true, _) => headers = Some(trace.next_hop(message.headers)),
+                (false, true) => note = Some(trace::NO_TRACE_ONLY),
+                (false, false) => note = Some(trace::NO_TRACE),
+            }
+        }
+        let refusal = if sub.target.id() == passage.origin.id && !passage.origin.echo {
+            Some(trace::NO_ECHO)
+        } else if sub.is_closed() {
+            Some(trace::CLOSED)
+        } else if !sub.accepts(message.subject) {
+            Some(trace::DENIED)
+        } else {
+            None
+        };
+        let message = Message { headers: headers.as_deref().unwrap_or(message.headers), ..*message };
+        batch.ask_for_refusal();
+        let taken = refusal.is_none() && (!sends || self.offer(passage, sub, queues, &message, batch));
+        let error = refusal.or(note).map(Box::from).or(batch.take_refusal());
+        if let Some(party) = party {
+            trace.arrived(party, sub, message.subject, error);
+        }
+        taken
     }
 
     /// Offers to the members from a random one on, until one takes it.

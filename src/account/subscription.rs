@@ -1,6 +1,7 @@
 //! Subscriptions, the targets they deliver to, and the batch that flushes touched targets once.
 
 use super::Message;
+use super::trace::{Party, Trace};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
@@ -64,6 +65,11 @@ pub trait Target: Send + Sync {
     /// Set while much waits to be sent, near the limit where the target would be cut off: the publisher should wait a
     /// moment, and is told by this when there is room again.
     fn congestion(&self) -> Option<Arc<Notify>> {
+        None
+    }
+
+    /// How traces name it; `None` where they do not.
+    fn party(&self) -> Option<Party> {
         None
     }
 
@@ -190,9 +196,37 @@ impl Subscription {
 #[derive(Default)]
 pub struct Batch {
     touched: Vec<Arc<dyn Target>>,
+    pub(super) trace: Option<Box<Trace>>,
+    /// Why what is delivered now is not kept, where a trace asks.
+    refusal: Option<Box<str>>,
 }
 
 impl Batch {
+    /// Traces what is routed with this batch until the trace is taken back.
+    pub fn trace(&mut self, trace: Trace) {
+        self.trace = Some(Box::new(trace));
+    }
+
+    /// The trace, which ends.
+    pub fn take_trace(&mut self) -> Option<Box<Trace>> {
+        self.trace.take()
+    }
+
+    /// A target does not keep what it was given; only traces tell.
+    pub fn refused(&mut self, why: &str) {
+        if let Some(refusal) = &mut self.refusal {
+            *refusal = why.into();
+        }
+    }
+
+    pub(super) fn ask_for_refusal(&mut self) {
+        self.refusal = Some("".into());
+    }
+
+    pub(super) fn take_refusal(&mut self) -> Option<Box<str>> {
+        self.refusal.take().filter(|why| !why.is_empty())
+    }
+
     /// Has `target` flushed at the end of this batch. A target calls it from `deliver` when it was clean before.
     pub fn touch(&mut self, target: &Arc<dyn Target>) {
         self.touched.push(target.clone());

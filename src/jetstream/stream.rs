@@ -23,7 +23,7 @@ use super::log_options::{compresses, limits};
 use super::schedule::Schedules;
 use super::upkeep::Upkeep;
 use super::usage::Usage;
-use crate::account::{Account, Batch, Message, Origin, RouteCache, Subscription, Target, TargetId, TargetKind};
+use crate::account::{Account, Batch, Message, Origin, Party, RouteCache, Subscription, Target, TargetId, TargetKind};
 use crate::protocol::headers;
 use crate::store::{CommitObserver, Log, Purge, Store, StoreError};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
@@ -353,6 +353,10 @@ impl Target for Stream {
         TargetKind::Local
     }
 
+    fn party(&self) -> Option<Party> {
+        Some(Party::Stream { name: self.name().to_owned() })
+    }
+
     fn deliver(&self, _: &Arc<dyn Target>, _: &Subscription, _: &[&str], message: &Message<'_>, batch: &mut Batch) {
         let mut reply = message.reply;
         let verdict = self.take_in(|desk, around, failed| {
@@ -368,7 +372,10 @@ impl Target for Stream {
             Verdict::Acked(seq, answer) => {
                 self.ack(reply, seq, &answer, &mut String::new(), &mut RouteCache::default(), batch);
             }
-            Verdict::Refused(error) => self.refuse(reply, &error, &mut RouteCache::default(), batch),
+            Verdict::Refused(error) => {
+                batch.refused(&error.description);
+                self.refuse(reply, &error, &mut RouteCache::default(), batch);
+            }
         }
     }
 }

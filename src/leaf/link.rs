@@ -36,6 +36,8 @@ const WRITER_LIMIT: Duration = Duration::from_secs(1);
 const MAX_DISCOVERED: usize = 16;
 /// Never as live traffic while the domains differ (nats-server `denyAllClientJs`), nor the system's own subjects.
 const DENIED: [&str; 4] = ["$JS.API.>", "$KV.>", "$OBJ.>", "$SYS.>"];
+/// From this level of the protocol on servers trace messages (nats-server `MsgTraceProto`).
+const TRACES: i32 = 3;
 
 /// The link to one hub.
 pub struct Link {
@@ -409,6 +411,7 @@ impl Link {
         if let Ok(limit @ 1..) = usize::try_from(info.max_payload) {
             peer.max_payload.store(limit, Ordering::Relaxed);
         }
+        let _ = peer.remote.set((info.server_name.clone(), info.proto >= TRACES));
         peer.start(self.rules(&info), &self.loop_subject);
         // Takes the peer out of the account and the link down however the session ends.
         let guard = Established { link: self, peer: peer.clone() };

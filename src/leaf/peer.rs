@@ -7,7 +7,7 @@
 use super::interest::{Announced, HUB_SID, Key, LOOP_PREFIX, Watcher};
 use super::permissions::Filter;
 use super::status::LeafConnection;
-use crate::account::{Account, Batch, Message, Origin, RouteCache, Subscription, Target, TargetId, TargetKind};
+use crate::account::{Account, Batch, Message, Origin, Party, RouteCache, Subscription, Target, TargetId, TargetKind};
 use crate::auth::SubjectPermission;
 use crate::protocol::leaf::push_message;
 use crate::server::outbound::Outbound;
@@ -15,7 +15,7 @@ use crate::subject::{is_valid, is_valid_literal};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -91,6 +91,8 @@ pub struct Peer {
     max_live: usize,
     /// The largest message that the peer takes.
     pub max_payload: AtomicUsize,
+    /// The other server's name, and whether it traces messages that it gets from us.
+    pub remote: OnceLock<(String, bool)>,
     counters: Arc<Counters>,
 }
 
@@ -127,6 +129,7 @@ impl Peer {
             subs: Mutex::default(),
             max_live,
             max_payload: AtomicUsize::new(usize::MAX),
+            remote: OnceLock::new(),
             counters,
         })
     }
@@ -320,6 +323,11 @@ impl Target for Peer {
 
     fn kind(&self) -> TargetKind {
         TargetKind::Leaf
+    }
+
+    fn party(&self) -> Option<Party> {
+        let (name, traces) = self.remote.get().cloned().unwrap_or_default();
+        Some(Party::Leaf { name, traces })
     }
 
     fn deliver(

@@ -4,7 +4,7 @@ use super::outbound::Outbound;
 use super::snapshot::About;
 use super::tls::TlsSession;
 use super::trace::{self, Label};
-use crate::account::{Batch, Message, Subscription, Target, TargetId, TargetKind};
+use crate::account::{Batch, Message, Party, Subscription, Target, TargetId, TargetKind};
 use crate::auth::{Replies, Session};
 use crate::protocol::number;
 use foldhash::fast::RandomState;
@@ -199,6 +199,10 @@ impl Target for Client {
 
     fn kind(&self) -> TargetKind {
         TargetKind::Client
+    }
+
+    fn party(&self) -> Option<Party> {
+        Some(Party::Client { name: self.about.name() })
     }
 
     fn deliver(

@@ -5,6 +5,7 @@ use super::greeting::{Door, Greeted};
 use super::lame_duck;
 use super::listener::{Ending, Shared};
 use super::login::Login;
+use super::message_trace;
 use super::outbound::CloseReason;
 use super::snapshot::About;
 use super::trace;
@@ -381,15 +382,24 @@ impl Connection {
         self.ok();
         let client = &self.client;
         let origin = Origin { id: client.id, echo: self.connect.echo };
+        let came = message.subject;
         let message = Message { subject: to.unwrap_or_default(), ..message };
-        let reached =
-            if to.is_some() { self.session.account.route(origin, &message, &mut self.cache, batch) } else { 0 };
+        if message_trace::is_asked_for(message.headers) {
+            return self.publish_traced(origin, came, &message, batch);
+        }
+        self.publish_on(origin, &message, batch);
+    }
+
+    /// Routes a message; without a subject a mapping has made it go nowhere.
+    pub(super) fn publish_on(&mut self, origin: Origin, message: &Message<'_>, batch: &mut Batch) {
+        let routed = !message.subject.is_empty();
+        let reached = if routed { self.session.account.route(origin, message, &mut self.cache, batch) } else { 0 };
         if reached == 0 && !message.reply.is_empty() && self.connect.no_responders {
-            client.no_responders(message.subject, message.reply);
+            self.client.no_responders(message.subject, message.reply);
         }
     }
 
-    fn may_publish(&mut self, subject: &str) -> bool {
+    pub(super) fn may_publish(&mut self, subject: &str) -> bool {
         if let Some(gate) = &mut self.gate
             && !gate.may_publish(subject)
             && !self.client.may_answer(subject)

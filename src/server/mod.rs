@@ -12,6 +12,7 @@ mod lame_duck;
 mod limits;
 mod listener;
 mod login;
+mod message_trace;
 pub mod outbound;
 mod pending;
 mod registry;

@@ -42,6 +42,11 @@ struct Said {
 }
 
 impl About {
+    /// As it called itself.
+    pub fn name(&self) -> String {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).name.clone()
+    }
+
     pub fn new(address: SocketAddr, websocket: bool) -> About {
         About {
             address,

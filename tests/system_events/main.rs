@@ -9,3 +9,4 @@ mod info;
 mod leafs;
 mod pair;
 mod requests;
+mod traces;
