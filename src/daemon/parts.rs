@@ -316,6 +316,7 @@ impl Parts {
     /// Ends everything, from the outside inwards: no intake, everything on disk, every answer out, then the connections.
     pub async fn end(mut self) {
         self.events.shutdown();
+        self.streams.all().all().iter().for_each(|jetstream| jetstream.end_requests());
         let _ = self.ends.intake.send(true);
         self.adapters.end().await;
         let _ = self.ends.uplinks.send(true);

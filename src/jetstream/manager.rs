@@ -265,6 +265,11 @@ impl JetStream {
         StreamInfo::of(stream, self.options.domain.clone())
     }
 
+    /// Tells those who wait for messages that the server ends.
+    pub fn end_requests(&self) {
+        self.streams().iter().for_each(|stream| stream.consumers().end_requests());
+    }
+
     /// Ends the API and all streams; what was acknowledged is stored before this returns. Blocks.
     pub fn shutdown(&self) {
         drop(self.api().take());

@@ -99,7 +99,7 @@ impl Consumers {
             return Err(refuse(400, 10149, "consumer does not exist"));
         }
         let others = self.context.others("");
-        if rules.max_consumers > 0 && !config.direct && others.len() as i64 >= rules.max_consumers {
+        if rules.max_consumers > 0 && !config.direct && self.count() as i64 >= rules.max_consumers {
             return Err(refuse(400, 10026, "maximum consumers limit reached"));
         }
         if rules.retention == Retention::WorkQueue && !config.direct {
@@ -153,9 +153,10 @@ impl Consumers {
         self.context.others("").into_iter().filter(|consumer| !consumer.config().direct).collect()
     }
 
-    /// How many there are.
+    /// How many there are, those by which other streams follow this one left out.
     pub fn count(&self) -> usize {
-        self.context.members.read().unwrap_or_else(PoisonError::into_inner).len()
+        let members = self.context.members.read().unwrap_or_else(PoisonError::into_inner);
+        members.values().filter(|consumer| !consumer.config().direct).count()
     }
 
     /// Tells the stream from an earlier one of its name.
@@ -210,6 +211,11 @@ impl Consumers {
     /// Whether some consumer will want a message on `subject` (retention by interest).
     pub fn want(&self, subject: &str) -> bool {
         self.context.others("").iter().any(|consumer| locked(&consumer.live, |live| live.filter.matches(subject)))
+    }
+
+    /// Ends the pull requests that wait, as the server ends.
+    pub fn end_requests(&self) {
+        self.context.others("").iter().for_each(|consumer| consumer.end_requests());
     }
 
     /// Ends all consumers. With `deleted` the stream is gone: those who wait are told so, and what is stored of the

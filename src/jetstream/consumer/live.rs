@@ -309,11 +309,27 @@ impl Consumer {
                 waiting.end_all(&Status::Deleted, &mut statuses);
             }
         });
+        self.answer_all(&statuses);
+    }
+
+    /// Ends the pull requests that wait, as the server ends (`server/jetstream.go`, `signalPullConsumers`): clients need not
+    /// wait for signs of life that do not come.
+    pub fn end_requests(&self) {
+        let mut statuses = Statuses::new();
+        locked(&self.live, |live| {
+            if let Mode::Pull(waiting) = &mut live.mode {
+                waiting.shut_down(&mut statuses);
+            }
+        });
+        self.answer_all(&statuses);
+    }
+
+    fn answer_all(&self, statuses: &Statuses) {
         let mut header = Vec::new();
         for (reply, status) in statuses {
             header.clear();
             status.write(&mut header);
-            self.context.publish(&reply, &header, &[]);
+            self.context.publish(reply, &header, &[]);
         }
     }
 

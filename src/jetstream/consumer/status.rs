@@ -55,6 +55,13 @@ pub enum Status {
     },
     /// The consumer is gone.
     Deleted,
+    /// The server ends.
+    ServerShutdown {
+        /// Messages still wanted.
+        messages: u64,
+        /// Bytes still wanted.
+        bytes: u64,
+    },
     /// A sign of life.
     Heartbeat {
         /// The last delivery.
@@ -93,6 +100,7 @@ impl Status {
             Status::WrongPin { .. } => "423 Nats-Wrong-Pin-Id",
             Status::BatchCompleted { .. } => "409 Batch Completed",
             Status::Deleted => "409 Consumer Deleted",
+            Status::ServerShutdown { .. } => "409 Server Shutdown",
             Status::Heartbeat { .. } => "100 Idle Heartbeat",
             Status::FlowControl(_) => "100 FlowControl Request",
         };
@@ -105,6 +113,7 @@ impl Status {
             Status::MaxRequestExpires(max) => write!(out, "{}", GoDuration(*max)),
             Status::Timeout { messages, bytes }
             | Status::TooLarge { messages, bytes }
+            | Status::ServerShutdown { messages, bytes }
             | Status::WrongPin { messages, bytes } => {
                 write!(out, "\r\nNats-Pending-Messages: {messages}\r\nNats-Pending-Bytes: {bytes}")
             }

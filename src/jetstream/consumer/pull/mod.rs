@@ -313,6 +313,15 @@ impl Waiting {
         self.one_shots = 0;
     }
 
+    /// Ends every request as the server ends.
+    pub fn shut_down(&mut self, out: &mut Statuses) {
+        out.extend(self.requests.drain(..).map(|request| {
+            let (messages, bytes) = (request.left, request.bytes.unwrap_or(0));
+            (request.reply, Status::ServerShutdown { messages, bytes })
+        }));
+        self.one_shots = 0;
+    }
+
     fn pop(&mut self) {
         if let Some(request) = self.requests.pop_front() {
             self.one_shots -= usize::from(request.no_wait);
