@@ -85,3 +85,29 @@ async fn a_reload_gives_streams_and_takes_them() {
     let ack = a.publish("s.x", "more".into()).await.expect("sent").await.expect("stored");
     assert_eq!(ack.sequence, 2);
 }
+
+/// The account that has them answers, not the server for the account that has none.
+#[tokio::test]
+async fn an_account_without_streams_may_import_those_of_another() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let config = r#"
+[accounts.A]
+jetstream = true
+users = [{ user = "a", password = "a" }]
+exports = [{ service = "$JS.API.STREAM.INFO.S" }]
+[accounts.C]
+users = [{ user = "c", password = "c" }]
+imports = [{ service = { account = "A", subject = "$JS.API.STREAM.INFO.S" } }]
+"#;
+    let mut leafd = Leafd::new(dir.path(), config);
+    leafd.start();
+    let (a, c) = (context(&leafd, "a").await, context(&leafd, "c").await);
+    let config = jetstream::stream::Config { name: "S".into(), subjects: vec!["s.>".into()], ..Default::default() };
+    a.create_stream(config).await.expect("a stream");
+    for _ in 0..20 {
+        let stream = c.get_stream("S").await.expect("A answers");
+        assert_eq!(stream.cached_info().config.subjects, ["s.>"]);
+    }
+    let refused = c.get_stream("T").await.expect_err("not imported").to_string();
+    assert!(refused.contains("JetStream not enabled for account"), "{refused}");
+}

@@ -7,6 +7,7 @@ use super::consumer::validate::is_valid_name;
 use super::error::ApiError;
 use crate::subject::{self, Transform, TransformError};
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 
 /// Another stream that messages come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -246,12 +247,13 @@ fn check_prefixes(config: &StreamConfig, find: Find<'_>) -> Result<(), ApiError>
     Ok(())
 }
 
-/// A stream must not take from itself, by whatever way.
+/// A stream must not take from itself, by whatever way. The order is nats-server's (`server/stream.go`), which tells what it takes
+/// for a cycle: two mirrors of one stream may be sources, the stream itself beside a mirror of it may not.
 fn check_cycles(config: &StreamConfig, find: Find<'_>) -> Result<(), ApiError> {
     let cycle = || ApiError::config("detected cycle");
-    let mut visit = vec![config.clone()];
+    let mut visit = VecDeque::from([config.clone()]);
     let mut visited = Vec::new();
-    while let Some(config) = visit.pop() {
+    while let Some(config) = visit.pop_front() {
         visited.push(config.name.clone());
         for source in config.sources.iter().filter(|source| source.external.is_none()) {
             let filter = &source.filter_subject;
@@ -269,4 +271,32 @@ fn check_cycles(config: &StreamConfig, find: Find<'_>) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn stream(fields: serde_json::Value) -> StreamConfig {
+        serde_json::from_value(fields).expect("a configuration")
+    }
+
+    #[test]
+    fn a_cycle_is_what_nats_server_takes_for_one() {
+        let others = [
+            stream(json!({"name": "O", "subjects": ["o"]})),
+            stream(json!({"name": "M1", "mirror": {"name": "O"}})),
+            stream(json!({"name": "M2", "mirror": {"name": "O"}})),
+            stream(json!({"name": "BACK", "subjects": ["b"], "sources": [{"name": "NEW"}]})),
+        ];
+        let find = |name: &str| others.iter().find(|config| config.name == name).cloned();
+        let check = |sources: serde_json::Value| {
+            check_cycles(&stream(json!({"name": "NEW", "sources": sources})), &find).is_ok()
+        };
+        assert!(check(json!([{"name": "M1"}, {"name": "M2"}])), "two mirrors of one stream");
+        assert!(!check(json!([{"name": "O"}, {"name": "M1"}])), "a stream and its mirror");
+        assert!(!check(json!([{"name": "BACK"}])), "one that sources from it");
+        assert!(check(json!([{"name": "O"}])));
+    }
 }

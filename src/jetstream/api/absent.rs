@@ -1,6 +1,7 @@
 //! Accounts without JetStream on a server that has it: they are told so, whatever they ask of it (nats-server
 //! `jetstream.go`, `configJetStream`; `accounts.go`, `enableAllJetStreamServiceImportsAndMappings`). An account that leaf
-//! connections belong to is told nothing: the answer is that of the server at their other end.
+//! connections belong to is told nothing: the answer is that of the server at their other end. Nor is one that imports what it
+//! asks for from an account with JetStream, which answers.
 
 use super::{SUBJECTS, json};
 use crate::account::{Account, Batch, Message, Origin, RouteCache, Subscription, Target, TargetId, TargetKind};
@@ -70,7 +71,7 @@ impl Target for Desk {
     }
 
     fn deliver(&self, _: &Arc<dyn Target>, _: &Subscription, _: &[&str], message: &Message<'_>, batch: &mut Batch) {
-        if message.reply.is_empty() || self.account.has_leafs() {
+        if message.reply.is_empty() || self.account.has_leafs() || self.account.imports_service(message.subject) {
             return;
         }
         let request = message.subject.split_once(".API.").map(|(_, request)| request);
