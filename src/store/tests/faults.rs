@@ -1,6 +1,7 @@
 //! Disks that are full, fail, or flip bits.
 
-use super::{DIR, Heard, all, heal, log, open, put};
+use super::{DIR, Heard, all, heal, log, open, open_as, put};
+use crate::store::clock::Clock;
 use crate::store::sim::SimDisk;
 use crate::store::*;
 use bytes::Bytes;
@@ -264,4 +265,35 @@ fn what_failed_is_tried_again_without_being_asked() {
     told(false);
     let disk = disk.cut(&mut fastrand::Rng::with_seed(1));
     assert!(open(&disk).state().get("k").is_some());
+}
+
+#[test]
+fn flipped_bits_in_subjects_on_disk_are_an_error_and_then_made_anew() {
+    let disk = SimDisk::default();
+    let store = open_as(&disk, Clock::of_the_machine(), false, 8000);
+    let log1 = log(&store, Limits::default());
+    let names: Vec<String> = (0..800u64).map(|n| format!("plant.dev.{:05}.temp", n * 7919 % 50_000)).collect();
+    for names in names.chunks(20) {
+        names.iter().for_each(|name| drop(put(&log1, name, "x")));
+        store.barrier().wait().expect("commits");
+    }
+    let (path, length) =
+        disk.files().into_iter().find(|(path, _)| path.to_string_lossy().contains("spill")).expect("is there");
+    (0..length).step_by(97).for_each(|at| disk.flip(&path, at));
+    let mut failures = 0;
+    for (seq, name) in (1..).zip(&names) {
+        let last = (0..3).find_map(|_| {
+            let last = log1.last_for(name);
+            if last.is_err() {
+                failures += 1;
+                store.barrier().wait().expect("commits");
+            }
+            last.ok()
+        });
+        assert_eq!(last, Some(Some(seq)), "{name}");
+    }
+    assert!(failures > 5, "{failures}");
+    assert_eq!(log1.state().num_subjects, 800);
+    assert_eq!(log1.purge(&Purge { filter: Some("plant.*.*.temp".into()), ..Purge::default() }).expect("purged"), 800);
+    assert_eq!(log1.state().num_subjects, 0);
 }
