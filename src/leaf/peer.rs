@@ -245,8 +245,16 @@ impl Peer {
         let parts =
             if subject.starts_with(LOOP_PREFIX) { vec![subject.into()] } else { self.rules().send.narrow(subject) };
         let sid = if self.peer_is_hub { HUB_SID } else { "leaf" };
-        let subs: Vec<_> =
-            parts.iter().map(|part| Arc::new(Subscription::weighted(part, queue, sid, self.clone(), weight))).collect();
+        let rules = self.rules();
+        let subs: Vec<_> = parts
+            .iter()
+            .map(|part| {
+                let sub = Subscription::weighted(part, queue, sid, self.clone(), weight);
+                // Who asks for something within it that may not cross has nobody to answer, and is told.
+                sub.set_filtered(rules.send.denies_part_of(part));
+                Arc::new(sub)
+            })
+            .collect();
         let before = self.subs().insert(key, Wanted { weight, subs: subs.clone() });
         for sub in subs {
             self.account.subscribe(sub);
@@ -267,7 +275,8 @@ impl Peer {
     /// A message from the peer: routed if it may come, counted if not; returns whether it was taken.
     pub fn message(&self, message: &Message<'_>, queues: &[&str], cache: &mut RouteCache, batch: &mut Batch) -> bool {
         let counters = &self.counters;
-        if !is_valid_literal(message.subject) || !self.rules().receive.allows(message.subject) {
+        // Tokens that are wildcards elsewhere may be in it: a filter ends the request for a consumer.
+        if !is_valid(message.subject) || !self.rules().receive.allows(message.subject) {
             counters.refused.fetch_add(1, Ordering::Relaxed);
             return false;
         }
@@ -285,7 +294,7 @@ impl Peer {
 
     /// Sends past the router and the operator's lists, if the peer allows the subject and at most `max_waiting` bytes wait.
     pub fn send_direct(&self, message: &Message<'_>, max_waiting: usize) -> Result<(), NotSent> {
-        if !is_valid_literal(message.subject) || !self.rules().peer_export.allows(message.subject) {
+        if !is_valid(message.subject) || !self.rules().peer_export.allows(message.subject) {
             return Err(NotSent::NotAllowed);
         }
         if message.size() > self.max_payload.load(Ordering::Relaxed) {
@@ -328,6 +337,10 @@ impl Target for Peer {
     fn party(&self) -> Option<Party> {
         let (name, traces) = self.remote.get().cloned().unwrap_or_default();
         Some(Party::Leaf { name, traces })
+    }
+
+    fn accepts(&self, _: &Subscription, subject: &str) -> bool {
+        self.rules().send.allows(subject)
     }
 
     fn deliver(

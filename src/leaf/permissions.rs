@@ -49,10 +49,15 @@ impl Filter {
         Filter { allow: narrowed(lists), replies: narrowed(&replies), deny: denied }
     }
 
-    /// Whether a message on the literal `subject` may cross.
+    /// Whether a message on `subject`, which selects nothing but itself, may cross.
     pub fn allows(&self, subject: &str) -> bool {
         self.allow.iter().chain(&self.replies).any(|a| matches(a, subject))
             && !self.deny.iter().any(|d| matches(d, subject))
+    }
+
+    /// Whether some of the subjects that `subject` selects may not cross.
+    pub fn denies_part_of(&self, subject: &str) -> bool {
+        self.deny.iter().any(|deny| intersect(subject, deny).is_some())
     }
 
     /// The parts of the interest in `subject` that may cross.
@@ -146,6 +151,11 @@ mod tests {
         assert!(filter.narrow("_R_.x").is_empty() && filter.narrow("q.x").is_empty());
         assert!(filter.narrow("p.gw1.secret.x").is_empty());
         assert!(filter.allows("p.gw1.cmd.x") && !filter.allows("p.gw2.cmd.x") && !filter.allows("p.gw1.secret.x"));
+        assert!(
+            filter.denies_part_of("p.>")
+                && filter.denies_part_of("*.*.secret.x")
+                && !filter.denies_part_of("p.gw1.cmd.>")
+        );
         assert!(Filter::new(&[], &[], &[], None).narrow(">").is_empty());
     }
 }

@@ -123,7 +123,7 @@ async fn a_hub_of_three_nodes_holds_each_reading_once_whichever_of_them_go() {
         return;
     }
     let random = Rng::with_seed(common::seed());
-    let cluster = Cluster::start(&["hub"], "").await;
+    let cluster = Cluster::start(&[("hub", 3)]).await;
     let client = cluster.client().await;
     replicated(&client).await;
     let mut proxies = Vec::new();

@@ -30,29 +30,31 @@ fn free() -> SocketAddr {
 }
 
 impl Cluster {
-    /// Clusters of these names with three nodes each, with gateways between them if there are several, and a JetStream meta
-    /// leader; `extra` is what else stands in each configuration.
-    pub async fn start(names: &[&str], extra: &str) -> Cluster {
-        let routes: Vec<Vec<SocketAddr>> = names.iter().map(|_| (0..3).map(|_| free()).collect()).collect();
-        let gateways: Vec<Vec<SocketAddr>> = names.iter().map(|_| (0..3).map(|_| free()).collect()).collect();
+    /// Clusters of these names and numbers of nodes, with gateways between them if there are several, and a JetStream meta leader.
+    pub async fn start(clusters: &[(&str, usize)]) -> Cluster {
+        let ports = || -> Vec<Vec<SocketAddr>> {
+            clusters.iter().map(|(_, size)| (0..*size).map(|_| free()).collect()).collect()
+        };
+        let (routes, gateways) = (ports(), ports());
         let list = |scheme: &str, all: &[SocketAddr]| {
             all.iter().map(|at| format!("\"{scheme}://{at}\"")).collect::<Vec<_>>().join(", ")
         };
-        let others: Vec<String> = names
+        let others: Vec<String> = clusters
             .iter()
             .zip(&gateways)
-            .map(|(name, all)| format!("{{ name: {name}, urls: [{}] }}", list("nats", all)))
+            .map(|((name, _), all)| format!("{{ name: {name}, urls: [{}] }}", list("nats", all)))
             .collect();
         let mut nodes = Vec::new();
-        for (c, cluster) in names.iter().enumerate() {
-            for n in 0..3 {
+        for (c, (cluster, size)) in clusters.iter().enumerate() {
+            for n in 0..*size {
                 let dir = tempfile::tempdir().expect("a folder");
                 let name = format!("{cluster}-{}", n + 1);
                 let (clients, leafs) = (free(), free());
-                let gateway = match names.len() {
+                let gateway = match clusters.len() {
                     1 => String::new(),
                     _ => format!(
-                        "gateway {{ name: {cluster}, listen: \"{}\", gateways: [{}] }}\n",
+                        "gateway {{ name: {cluster}, listen: \"{}\", gateways: [{}] }}\n\
+                         system_account: \"$SYS\"\n",
                         gateways[c][n],
                         others.join(", ")
                     ),
@@ -60,7 +62,7 @@ impl Cluster {
                 let config = format!(
                     "server_name: {name}\nlisten: \"{clients}\"\njetstream {{ store_dir: {:?}, domain: hub }}\n\
                      lame_duck_duration: \"30s\"\nlame_duck_grace_period: \"1s\"\nleafnodes {{ listen: \"{leafs}\" }}\n\
-                     cluster {{ name: {cluster}, listen: \"{}\", routes: [{}] }}\n{gateway}{extra}",
+                     cluster {{ name: {cluster}, listen: \"{}\", routes: [{}] }}\n{gateway}",
                     dir.path().join("data"),
                     routes[c][n],
                     list("nats-route", &routes[c]),

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nkeys::KeyPair;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Starts a leafd with `remote`, and proves that it is joined to the hub where `user` of the client ends.
@@ -134,6 +134,50 @@ fn operator(account: &KeyPair) -> (String, String) {
         token(&operator, &operator.public_key(), "operator", json!({}), None),
         token(&operator, &account.public_key(), "account", limits, None),
     )
+}
+
+/// An account with JetStream, of an operator with a system account.
+pub struct Account {
+    pair: KeyPair,
+    server: String,
+}
+
+impl Account {
+    pub fn new() -> Account {
+        let (operator, system, pair) = (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account());
+        let about =
+            token(&operator, &operator.public_key(), "operator", json!({"system_account": system.public_key()}), None);
+        let limits = json!({"limits": {"subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1,
+            "wildcards": true, "conn": -1, "leaf": -1, "mem_storage": -1, "disk_storage": -1, "streams": -1,
+            "consumer": -1, "max_ack_pending": -1}});
+        let none = json!({"limits": {"subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1,
+            "wildcards": true, "conn": -1, "leaf": -1}});
+        let (one, other) = (pair.public_key(), system.public_key());
+        let server = format!(
+            "operator: {about}\nsystem_account: {other}\nresolver: MEMORY\nresolver_preload: {{ {one}: {}, {other}: {} }}\n",
+            token(&operator, &one, "account", limits, None),
+            token(&operator, &other, "account", none, None),
+        );
+        Account { pair, server }
+    }
+
+    /// What a nats-server is configured with.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The credentials file of a new user; `nats` is what its JWT says besides, permissions among it.
+    pub fn user(&self, dir: &Path, name: &str, nats: Value) -> PathBuf {
+        let file = dir.join(format!("{name}.creds"));
+        creds(&file, &self.pair, &KeyPair::new_user(), nats, None);
+        file
+    }
+}
+
+/// A client of `hub` with the credentials in `file`.
+pub async fn connect(file: &Path, hub: &NatsServer) -> async_nats::Client {
+    let options = async_nats::ConnectOptions::with_credentials_file(file).await.expect("credentials");
+    options.connect(hub.clients.to_string()).await.expect("connected")
 }
 
 #[tokio::test(flavor = "multi_thread")]

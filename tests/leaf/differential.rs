@@ -122,7 +122,7 @@ async fn groups(from: &Client, to: &Client) -> Vec<String> {
     vec![format!("near {count}, far {} in fair shares {fair}, everybody {heard}", shares.iter().sum::<i32>())]
 }
 
-async fn observe(hub: &Client, leaf: &Client) -> Vec<String> {
+pub async fn observe(hub: &Client, leaf: &Client) -> Vec<String> {
     let mut seen = Vec::new();
     for (way, from, to) in [("down", hub, leaf), ("up", leaf, hub)] {
         for lines in [plain(from, to).await, requests(from, to).await, groups(from, to).await] {

@@ -4,6 +4,7 @@
 mod common;
 
 mod accounts;
+mod beside;
 mod chain;
 mod check;
 mod compression;
