@@ -13,6 +13,9 @@ pub struct LeafInfo {
     pub server_name: String,
     /// Its version.
     pub version: String,
+    /// The name of its cluster; absent where it is alone.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cluster: String,
     /// Protocol level.
     pub proto: i32,
     /// Host of the listener.
@@ -69,6 +72,15 @@ pub struct LeafInfo {
 }
 
 impl LeafInfo {
+    /// Whether a message that is refused for its `Nats-Expected-Last-Msg-Id` does no harm there. A replicated stream of
+    /// nats-server 2.14 and 2.15 takes the refusal for a failed write and stops on all its nodes (jetstream_cluster.go,
+    /// `applyStreamMsgOp`); a node without a cluster has none. A version that is not understood counts as such a one.
+    pub fn takes_chains(&self) -> bool {
+        let mut numbers = self.version.split('.').map(str::parse::<u32>);
+        let known = numbers.next().and_then(Result::ok).zip(numbers.next().and_then(Result::ok));
+        self.cluster.is_empty() || known.is_some_and(|version| version < (2, 14))
+    }
+
     /// The line as sent, CRLF included.
     pub fn line(&self) -> Vec<u8> {
         let mut line = b"INFO ".to_vec();
@@ -76,5 +88,26 @@ impl LeafInfo {
         let _ = serde_json::to_writer(&mut line, self);
         line.extend_from_slice(b"\r\n");
         line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chains_are_for_hubs_that_survive_a_refusal() {
+        for (cluster, version, takes) in [
+            ("", "2.15.1", true),
+            ("c", "2.12.8", true),
+            ("c", "2.10.26", true),
+            ("c", "2.14.0-RC.1", false),
+            ("c", "2.15.1", false),
+            ("c", "3.0.0", false),
+            ("c", "", false),
+        ] {
+            let info = LeafInfo { cluster: cluster.into(), version: version.into(), ..LeafInfo::default() };
+            assert_eq!(info.takes_chains(), takes, "{cluster:?} {version:?}");
+        }
     }
 }

@@ -215,6 +215,11 @@ impl Link {
         self.current().hub.domain.clone()
     }
 
+    /// See [`LeafInfo::takes_chains`]; of the hub node that is connected, or was last.
+    pub fn takes_chains(&self) -> bool {
+        self.current().hub.takes_chains()
+    }
+
     /// The largest message (headers and payload, bytes) that the hub takes; `None` before the first connection.
     pub fn max_payload(&self) -> Option<usize> {
         usize::try_from(self.current().hub.max_payload).ok().filter(|limit| *limit > 0)

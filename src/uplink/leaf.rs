@@ -46,6 +46,10 @@ impl HubLink for Link {
         Link::redial(self);
     }
 
+    fn takes_chains(&self) -> bool {
+        Link::takes_chains(self)
+    }
+
     fn hub_domain(&self) -> Option<String> {
         Some(Link::hub_domain(self)).filter(|domain| !domain.is_empty())
     }

@@ -21,6 +21,10 @@ pub trait HubLink: Send + Sync + 'static {
     fn permits_publish(&self, subject: &str) -> bool;
     /// Gives the present connection up, as one that is up but of no use; another one is dialled.
     fn redial(&self);
+    /// Whether the hub's stream survives that it refuses a message for its `Nats-Expected-Last-Msg-Id`.
+    fn takes_chains(&self) -> bool {
+        true
+    }
     /// The JetStream domain of the hub, if it has one and has told.
     fn hub_domain(&self) -> Option<String>;
 }

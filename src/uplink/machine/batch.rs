@@ -61,7 +61,7 @@ impl Machine {
 
     /// Whether the link is so slow that a chain of single messages keeps it busy, and a batch, of a few seconds, does not.
     fn chain_fills_better(&self) -> bool {
-        self.drains.is_some_and(|Drain { rate, trip }| {
+        self.drains.filter(|_| self.chains).is_some_and(|Drain { rate, trip }| {
             let on_way = (rate * trip.as_secs_f64()) as u64;
             on_way < self.burst as u64 * LEAST_MESSAGE && on_way * TRIPS > self.batch_bytes()
         })

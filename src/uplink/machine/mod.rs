@@ -13,6 +13,9 @@
 //! - Those after it are chained (`Nats-Expected-Last-Msg-Id`), so 6 is refused unless 5 is the stream's last message. A
 //!   refusal anywhere makes the hub refuse all that is behind it: going back loses nothing and turns nothing round.
 //!
+//! Chains are not sent to hubs that could break by them ([`Machine::chain_messages`]); there each message goes alone, or in
+//! an atomic batch.
+//!
 //! A connection that is half open, or a slow hub, may still process messages of an earlier run, however late. Each of
 //! them either continues the prefix (its guard holds: then it is the very next message, and what we send again of it is
 //! refused or acknowledged as a duplicate) or is refused. Nothing has to be waited out, and a stale answer to a
@@ -135,6 +138,8 @@ pub struct Machine {
     rng: fastrand::Rng,
     phase: Phase,
     session: Option<u64>,
+    /// Whether the hub is given messages that are chained to the one before.
+    chains: bool,
     run: u64,
     /// Acks of earlier runs are void: they belong to another connection, and the hub may have lost since what they tell.
     first_valid_run: u64,
@@ -182,6 +187,7 @@ impl Machine {
             rng: fastrand::Rng::with_seed(seed),
             phase: Phase::Offline,
             session: None,
+            chains: true,
             // Acks of an earlier life of this process carry other inboxes; runs need to be unique only within one.
             run: 0,
             first_valid_run: 0,
@@ -387,6 +393,11 @@ impl Machine {
         room.then_some(Order { seq: self.next, run: self.run, guard, batch: None })
     }
 
+    /// Whether messages may be chained from the next [`Event::LinkUp`] on; they may unless said otherwise.
+    pub fn chain_messages(&mut self, chains: bool) {
+        self.chains = chains;
+    }
+
     /// When [`Event::Tick`] is due at the latest.
     pub fn deadline(&self) -> Option<Duration> {
         let phase = match self.phase {
@@ -419,7 +430,7 @@ impl Machine {
     /// The message that the next one may be chained to: of this run, not too old, and the run's first is confirmed.
     /// None where an atomic batch is to begin, which the hub takes only with the guard of a message that goes alone.
     fn chain(&self, now: Duration) -> Option<u64> {
-        let (previous, at) = self.previous.filter(|_| !self.wants_batch())?;
+        let (previous, at) = self.previous.filter(|_| self.chains && !self.wants_batch())?;
         let fresh = now.saturating_sub(at) < self.settings.chain_age;
         (self.burst > 1 && fresh && self.head_in_flight.is_none()).then_some(previous)
     }

@@ -296,7 +296,7 @@ impl Machine {
             return;
         }
         if !self.asked {
-            let chained = self.cursor.held > 0 && !self.chain_failed;
+            let chained = self.chains && self.cursor.held > 0 && !self.chain_failed;
             self.head = Some(if chained { Guard::After(self.cursor.held) } else { Guard::Window });
         } else if self.guard_failures >= GUARD_TRIES {
             self.head = Some(Guard::Window);

@@ -259,7 +259,10 @@ impl Worker {
             self.hub.domain = self.link.hub_domain().or(self.hub.domain.take());
         }
         match session.number {
-            Some(number) => self.feed(Event::LinkUp(number)),
+            Some(number) => {
+                self.machine.chain_messages(self.link.takes_chains());
+                self.feed(Event::LinkUp(number));
+            }
             None => self.feed(Event::LinkDown),
         }
     }

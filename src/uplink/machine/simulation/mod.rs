@@ -28,6 +28,8 @@ struct World {
     /// The hub knows atomic batches, and its stream takes them.
     batches: Option<bool>,
     hub_window: Duration,
+    /// The hub may be sent messages that are chained to each other.
+    chains: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -91,6 +93,7 @@ impl Sim {
             answers: flag() || flag() || flag(),
             batches: flag().then(|| flag() || flag()),
             hub_window: Duration::from_secs(20),
+            chains: flag() || flag(),
         };
         if !world.answers {
             // Where the uplink may not ask, the hub's window has to be longer than what happens within it.
@@ -213,6 +216,7 @@ impl Sim {
             }
             let expected = (order.guard == Guard::Position)
                 .then(|| self.positions.get(&self.subject(order.seq)).copied().expect("position was asked for"));
+            assert!(self.world.chains || !matches!(order.guard, Guard::After(_)), "a chain: {order:?}");
             self.transmit(Packet::Publish { life: self.life, order, expected });
             self.sent.insert(order.seq);
             self.feed(Event::Sent { seq: order.seq, bytes: 100 });
@@ -238,6 +242,7 @@ impl Sim {
             self.up = true;
             self.session += 1;
             self.connections.push(VecDeque::new());
+            self.machine.chain_messages(self.world.chains);
             self.feed(Event::LinkUp(self.session));
         }
     }
