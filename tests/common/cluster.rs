@@ -54,7 +54,7 @@ impl Cluster {
                     1 => String::new(),
                     _ => format!(
                         "gateway {{ name: {cluster}, listen: \"{}\", gateways: [{}] }}\n\
-                         system_account: \"$SYS\"\n",
+                         accounts {{ $SYS {{ users: [ {{ user: sys, password: sys }} ] }} }}\nsystem_account: \"$SYS\"\n",
                         gateways[c][n],
                         others.join(", ")
                     ),

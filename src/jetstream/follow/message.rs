@@ -4,7 +4,8 @@ use crate::account::OwnedMessage;
 use crate::jetstream::origin::StreamSource;
 use crate::protocol::headers::{self, HeadersBuilder};
 
-/// The header of sourced messages: `<stream> <seq> <filters> <transforms> <subject>`.
+/// The header of sourced messages: `<stream> <seq> <filters> <transforms> <subject>`, and what tells the
+/// stream from a later one of its name, where that is known.
 const HEADER: &str = "Nats-Stream-Source";
 
 /// A message of the origin.
@@ -53,10 +54,14 @@ pub(super) fn kept_headers(block: &[u8], mirror: bool) -> Vec<u8> {
     if headers::iter(block).all(|(name, _)| drops(name)) { Vec::new() } else { kept.build() }
 }
 
-/// The headers with the one that tells where the message comes from.
-pub(super) fn with_source(block: &[u8], source: &StreamSource, arrived: &Arrived<'_>) -> Vec<u8> {
+/// The headers with the one that tells where the message comes from; `identity` is the origin's, empty if not known.
+pub(super) fn with_source(block: &[u8], source: &StreamSource, identity: &str, arrived: &Arrived<'_>) -> Vec<u8> {
     let (name, filters, transforms) = index_name(source);
-    let value = format!("{name} {} {filters} {transforms} {}", arrived.stream_seq, arrived.subject);
+    let mut value = format!("{name} {} {filters} {transforms} {}", arrived.stream_seq, arrived.subject);
+    if !identity.is_empty() {
+        value.push(' ');
+        value.push_str(identity);
+    }
     HeadersBuilder::new().copy(block, |_| true).add(HEADER, &value).build()
 }
 
@@ -120,8 +125,10 @@ mod tests {
         let source = StreamSource { name: "O".into(), filter_subject: "a.*".into(), ..StreamSource::default() };
         let other = StreamSource { name: "O".into(), ..StreamSource::default() };
         let arrived = message("a.b", "$JS.ACK.O.C.1.7.3.99.5");
-        let block = with_source(b"NATS/1.0\r\nX: y\r\n\r\n", &source, &parse(&arrived).expect("an ack"));
+        let block = with_source(b"NATS/1.0\r\nX: y\r\n\r\n", &source, "", &parse(&arrived).expect("an ack"));
         assert_eq!(headers::get(&block, HEADER), Some("O 7 a.* > a.b"));
+        let known = with_source(b"NATS/1.0\r\n\r\n", &source, "i", &parse(&arrived).expect("an ack"));
+        assert_eq!((headers::get(&known, HEADER), source_header(&known, &source)), (Some("O 7 a.* > a.b i"), Some(7)));
         assert_eq!((source_header(&block, &source), source_header(&block, &other)), (Some(7), None));
         assert_eq!(kept_headers(&block, false), b"NATS/1.0\r\nX: y\r\n\r\n");
     }

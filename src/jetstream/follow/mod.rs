@@ -54,6 +54,9 @@ pub struct SourceInfo {
     external: Option<ExternalStream>,
     /// Messages that are still to come.
     lag: u64,
+    /// Of a source, the origin's last message that was taken; 0: none yet.
+    #[serde(skip_serializing_if = "is_zero")]
+    seq: u64,
     /// Nanoseconds since it was last heard of; -1: never.
     active: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,6 +65,10 @@ pub struct SourceInfo {
     filter_subject: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     subject_transforms: Vec<super::config::SubjectTransform>,
+}
+
+fn is_zero(seq: &u64) -> bool {
+    *seq == 0
 }
 
 /// The task of one origin; ends when dropped.
@@ -137,11 +144,13 @@ impl Follower {
     /// How far it has come.
     pub fn info(&self) -> SourceInfo {
         let source = &self.origin.source;
+        let seq = if self.origin.mirror { 0 } else { self.origin.position().seq };
         let progress = self.origin.progress();
         SourceInfo {
             name: source.name.clone(),
             external: source.external.clone(),
             lag: progress.lag,
+            seq,
             active: progress.heard.map_or(-1, |at| i64::try_from(at.elapsed().as_nanos()).unwrap_or(i64::MAX)),
             error: progress.error.clone(),
             filter_subject: source.filter_subject.clone(),
@@ -295,7 +304,7 @@ async fn read(
         let Some(stream) = stream.upgrade() else { return Ok(()) };
         {
             let mut position = origin.position();
-            store(&stream, origin, &arrived)?;
+            store(&stream, origin, &position.identity, &arrived)?;
             position.reached(arrived.stream_seq);
         }
         last = arrived.stream_seq;
@@ -338,7 +347,7 @@ async fn answer(
     Ok(())
 }
 
-fn store(stream: &Stream, origin: &Origin, arrived: &Arrived<'_>) -> Result<(), ApiError> {
+fn store(stream: &Stream, origin: &Origin, identity: &str, arrived: &Arrived<'_>) -> Result<(), ApiError> {
     let transformed = origin.transforms.iter().find_map(|transform| transform.apply(arrived.subject));
     let subject = transformed.as_deref().unwrap_or(arrived.subject);
     let headers = message::kept_headers(arrived.headers, origin.mirror);
@@ -346,7 +355,7 @@ fn store(stream: &Stream, origin: &Origin, arrived: &Arrived<'_>) -> Result<(), 
         let message = Message { subject, reply: "", headers: &headers, payload: arrived.payload };
         return stream.take_mirrored(arrived.stream_seq, arrived.time, &message);
     }
-    let headers = message::with_source(&headers, &origin.source, arrived);
+    let headers = message::with_source(&headers, &origin.source, identity, arrived);
     stream.take_sourced(&Message { subject, reply: "", headers: &headers, payload: arrived.payload })
 }
 

@@ -31,8 +31,7 @@ async fn contents(client: &Client, stream: &str, last: u64) -> Vec<String> {
     for seq in 1..=last {
         seen.push(match held.get_raw_message(seq).await {
             Ok(message) => {
-                let mut headers: Vec<_> =
-                    message.headers.iter().map(|(name, values)| format!("{name}: {values:?}")).collect();
+                let mut headers: Vec<_> = message.headers.iter().map(header).collect();
                 headers.sort();
                 format!("{stream}: {seq} {} {:?} {headers:?}", message.subject, message.payload)
             }
@@ -40,6 +39,21 @@ async fn contents(client: &Client, stream: &str, last: u64) -> Vec<String> {
         });
     }
     seen
+}
+
+/// A header; what tells a source's origin from a later stream of its name is another one each time.
+fn header((name, values): (&async_nats::HeaderName, &Vec<async_nats::HeaderValue>)) -> String {
+    let values: Vec<String> = values
+        .iter()
+        .map(|value| {
+            let fields: Vec<&str> = value.as_str().split(' ').collect();
+            match fields[..] {
+                [.., identity] if fields.len() == 6 => value.as_str().replace(identity, "<identity>"),
+                _ => value.to_string(),
+            }
+        })
+        .collect();
+    format!("{name}: {values:?}")
 }
 
 pub async fn both_ways(place: &Place) -> Vec<String> {
