@@ -353,6 +353,11 @@ async fn how_a_mirror_stands_is_told_here_and_that_its_origin_is_gone_is_an_even
     let page = common::http::get(&format!("{}/metrics", leafd.port("monitoring")), "", None).await.body;
     let line = "leafd_origin_gap_messages_total{stream=\"COPY\",origin=\"RECIPES\",kind=\"mirror\"} 1";
     assert!(page.contains(line), "{page}");
+    for page in ["jsz", "leafz"] {
+        let page = common::http::get(&format!("{}/{page}", leafd.port("monitoring")), "", None).await.json();
+        assert_eq!((&page["origins"][0]["stream"], &page["origins"][0]["gaps"]), (&json!("COPY"), &json!(1)), "{page}");
+        assert!(page["server_id"].is_string(), "{page}");
+    }
 
     drop(hub);
     let gone = async {

@@ -41,6 +41,10 @@ const PAGES: [(&str, &str); 12] = [
 /// The answer to a request for `path`, which is without the configured base.
 pub(super) async fn page(path: &str, request: &Request, sources: &Sources) -> Response {
     let query = Query::parse(&request.query);
+    let status = match path {
+        "/leafz" | "/jsz" => sources.status().await,
+        _ => None,
+    };
     let answer = match path {
         "" | "/" => {
             sources.count("/");
@@ -61,18 +65,40 @@ pub(super) async fn page(path: &str, request: &Request, sources: &Sources) -> Re
         "/varz" => tell(sources, "/varz", |s| Ok(varz::page(s))),
         "/connz" => tell(sources, "/connz", |s| connz::page(&connz::Options::read(&query)?, s)),
         "/subsz" | "/subscriptionsz" => tell(sources, "/subsz", |s| subsz::page(&subsz::Options::read(&query)?, s)),
-        "/leafz" => tell(sources, "/leafz", |s| Ok(leafz::page(&leafz::Options::read(&query)?, s))),
+        "/leafz" => tell(sources, "/leafz", |s| {
+            Ok(Synced::new(leafz::page(&leafz::Options::read(&query)?, s), status.as_ref()))
+        }),
         "/accountz" => tell(sources, "/accountz", |s| accountz::page(&accountz::Options::read(&query), s)),
         "/accstatz" => {
             tell(sources, "/accstatz", |s| Ok(accountz::statistics(&accountz::StatisticsOptions::read(&query)?, s)))
         }
-        "/jsz" => tell(sources, "/jsz", |s| jsz::page(&jsz::Options::read(&query)?, s)),
+        "/jsz" => {
+            tell(sources, "/jsz", |s| Ok(Synced::new(jsz::page(&jsz::Options::read(&query)?, s)?, status.as_ref())))
+        }
         // leafd is in no cluster and behind no gateway: what nats-server says in that case.
         "/routez" => tell(sources, "/routez", |s| Ok(routez(s))),
         "/gatewayz" => tell(sources, "/gatewayz", |s| Ok(gatewayz(s))),
         _ => return Response { body: b"404 page not found\n".to_vec(), ..Response::status(404) },
     };
     answer.unwrap_or_else(bad)
+}
+
+/// A page of nats-server's, with what it has no word for: how uplinks, mirrors and sources stand, where there are some.
+#[derive(Serialize)]
+struct Synced<'a, T> {
+    #[serde(flatten)]
+    page: T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uplinks: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origins: Option<&'a Value>,
+}
+
+impl<'a, T> Synced<'a, T> {
+    fn new(page: T, status: Option<&'a Value>) -> Self {
+        let list = |key: &str| status?.get(key).filter(|list| list.as_array().is_some_and(|list| !list.is_empty()));
+        Synced { page, uplinks: list("uplinks"), origins: list("origins") }
+    }
 }
 
 /// What nats-server says of no routes.
