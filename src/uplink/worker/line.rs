@@ -5,12 +5,15 @@ use super::super::machine::Event;
 use super::super::order::{self, Step, Stretch, Way};
 use super::super::traffic::Held;
 use super::{Done, Worker};
+use std::time::Duration;
 
 /// Messages that are read at once where the line runs backwards.
 const READ_BACK: u64 = 64;
 /// Messages that are planned at once: what the uplink sends in a second, within these bounds. So what is more urgent
 /// does not wait long behind what was planned before it came.
 const BLOCK: (u64, u64) = (16, 512);
+/// Wait after a plan that could not be saved.
+const SAVE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the chunk that was read knows of a place.
 pub(super) enum Found {
@@ -76,10 +79,12 @@ impl Worker {
         let step = Step { committed, sent, kept, block: self.block() };
         if let Some(plan) = self.planner.step(step) {
             let (local, name) = (self.local.clone(), self.options.name.clone());
-            self.jobs.spawn_blocking(move || {
-                let saved = local.save_plan(order::encode(local.epoch(), &plan));
+            self.jobs.spawn(async move {
+                let save = move || local.save_plan(order::encode(local.epoch(), &plan));
+                let saved = tokio::task::spawn_blocking(save).await.unwrap_or_else(|error| Err(error.to_string()));
                 if let Err(error) = &saved {
                     tracing::warn!("uplink {name}: cannot save in which order messages go: {error}");
+                    tokio::time::sleep(SAVE_AGAIN).await;
                 }
                 Done::Planned(saved.is_ok())
             });
@@ -112,7 +117,9 @@ impl Worker {
         let (local, name) = (self.local.clone(), self.options.name.clone());
         self.jobs.spawn_blocking(move || {
             local.trim(low - 1);
-            if let Err(error) = local.remove(&apart) {
+            if !apart.is_empty()
+                && let Err(error) = local.remove(&apart)
+            {
                 tracing::warn!("uplink {name}: cannot drop what the hub has: {error}");
             }
             Done::Trimmed
