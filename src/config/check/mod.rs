@@ -165,6 +165,11 @@ mod tests {
             (format!("{REMOTE}[[uplink]]\nname = \"t\"\n"), "needs one of subjects, kv and object"),
             (format!("{REMOTE}[[uplink]]\nname = \"t\"\nkv = \"a.b\"\n"), "a bucket is a name"),
             (format!("{REMOTE}[[uplink]]\nname = \"t\"\nsubjects = [\"a\"]\nbatch = 1001\n"), "batch is at most 1000"),
+            (format!("{REMOTE}[[uplink]]\nname = \"t\"\nkv = \"a\"\norder = \"newest\"\n"), "has to be \"oldest\""),
+            (
+                format!("{REMOTE}[[uplink]]\nname = \"t\"\nsubjects = [\"a\"]\norder = \"live\"\non_full = \"thin\"\n"),
+                "on_full = \"thin\" needs order = \"oldest\"",
+            ),
             (
                 format!("{REMOTE}[[uplink]]\nname = \"t\"\nsubjects = [\"a\"]\nrate = \"1bit/s\"\n"),
                 "rate must be at least",
