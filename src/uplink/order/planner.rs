@@ -90,7 +90,8 @@ impl Planner {
             self.told = self.told.max(committed.min(sent.max(self.plan.planned(0)) + block));
         }
         let behind = self.order == DrainOrder::Newest && committed > self.told + block;
-        (committed > self.told && (behind || !self.online)).then(|| {
+        // Without a link at once, before anything comes: what is stored when the gateway dies may all have been sent otherwise.
+        (behind || !self.online).then(|| {
             let mut plan = (*self.plan).clone();
             plan.forget(kept);
             plan.close(self.told);
@@ -217,6 +218,20 @@ mod tests {
             (101..=210).map(|place| planner.plan().at(place).seq).collect::<Vec<_>>(),
             (101..=210).collect::<Vec<_>>()
         );
+    }
+
+    #[test]
+    fn what_comes_without_a_link_waits_also_if_the_gateway_dies_meanwhile() {
+        let mut planner = Planner::new(DrainOrder::Newest, Plan::default(), 0);
+        planner.online(true, 0);
+        step(&mut planner, 10, 10, 8);
+        planner.online(false, 10);
+        let plan = planner.step(Step { committed: 10, sent: 10, kept: 0, block: 8 }).expect("closed at once");
+        assert_eq!(planner.step(Step { committed: 10, sent: 10, kept: 0, block: 8 }), None);
+        let mut planner = Planner::new(DrainOrder::Newest, plan, 30);
+        planner.online(true, 30);
+        assert_eq!(drain(&mut planner, 30, (0, 0)), (11..=30).rev().collect::<Vec<_>>());
+        assert!(!planner.plan().is_closed(), "with nothing left to plan its end is open");
     }
 
     #[test]
