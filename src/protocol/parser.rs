@@ -169,7 +169,8 @@ impl Parser {
 
 fn is_long(line: &[u8], limits: &Limits) -> bool {
     let (_, args) = split_name(line);
-    args.len() > limits.control_line || line.len() - args.len() > limits.control_line
+    // In front of them are a name and blanks, of which there is no sense in more.
+    args.len() > limits.control_line || line.len() - args.len() > limits.control_line + "CONNECT ".len()
 }
 
 fn takes_arguments(name: &[u8]) -> bool {
@@ -202,7 +203,7 @@ fn text(field: &[u8]) -> Result<&str, ProtocolError> {
 }
 
 fn subscribe(args: &[u8]) -> Result<Op<'_>, ProtocolError> {
-    let fields = Fields::<3>::of(args)?;
+    let fields = Fields::<3>::of_subscription(args)?;
     match fields.rest() {
         [subject, sid] => Ok(Op::Subscribe { subject: text(subject)?, queue: None, sid: text(sid)? }),
         [subject, queue, sid] => {
@@ -213,7 +214,7 @@ fn subscribe(args: &[u8]) -> Result<Op<'_>, ProtocolError> {
 }
 
 fn unsubscribe(args: &[u8]) -> Result<Op<'_>, ProtocolError> {
-    let fields = Fields::<2>::of(args)?;
+    let fields = Fields::<2>::of_subscription(args)?;
     match fields.rest() {
         [sid] => Ok(Op::Unsubscribe { sid: text(sid)?, max: None }),
         [sid, max] => {
@@ -232,10 +233,19 @@ struct Fields<'a, const N: usize> {
 
 impl<'a, const N: usize> Fields<'a, N> {
     fn of(args: &'a [u8]) -> Result<Self, ProtocolError> {
+        Self::between(args, |byte| matches!(byte, b' ' | b'\t'))
+    }
+
+    /// As SUB and UNSUB take them: a carriage return is a blank there.
+    fn of_subscription(args: &'a [u8]) -> Result<Self, ProtocolError> {
+        Self::between(args, |byte| matches!(byte, b' ' | b'\t' | b'\r'))
+    }
+
+    fn between(args: &'a [u8], is_blank: impl Fn(u8) -> bool) -> Result<Self, ProtocolError> {
         let mut fields = Fields { fields: [&[]; N], len: 0 };
         let mut start = None;
         for (at, byte) in args.iter().enumerate() {
-            match (matches!(byte, b' ' | b'\t' | b'\r'), start) {
+            match (is_blank(*byte), start) {
                 (false, None) => start = Some(at),
                 (true, Some(from)) => {
                     fields.push(&args[from..at])?;
