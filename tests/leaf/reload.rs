@@ -1,5 +1,6 @@
 //! What `leafd reload` changes of links and of the listener for leaf nodes, and what stays as it is.
 
+use crate::common::certificates::Authority;
 use crate::common::leafd::{Leafd, binary};
 use crate::common::{LIMIT, wait_for};
 use crate::rig;
@@ -130,4 +131,33 @@ async fn the_listener_takes_what_nats_servers_takes_and_refuses_the_rest_by_name
     })
     .await;
     rig::joined(&leafd.client().await, &leaf.client().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_certificate_of_the_listener_is_for_those_who_come_and_drops_nobody() {
+    let dirs = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
+    let authorities = [Authority::new(dirs[0].path()), Authority::new(dirs[1].path())];
+    let with = |authority: &Authority| {
+        let server = authority.server("localhost");
+        let (cert, key) = (&server.cert, &server.key);
+        format!("[http]\nport = 0\n[leaf.listen]\nport = 0\ntls = {{ cert_file = {cert:?}, key_file = {key:?} }}\n")
+    };
+    let leafd = rig::leafd(dirs[2].path(), &with(&authorities[0]));
+    let address = leafd.port("leafnodes");
+    let port = address.rsplit_once(':').expect("a port").1;
+    let trusting = async |authority: &Authority| {
+        let config = format!(
+            "leafnodes {{ reconnect: 1, remotes: [ {{ url: \"tls://localhost:{port}\", tls {{ ca_file: {:?} }} }} ] }}\n",
+            authority.file()
+        );
+        crate::common::nats_server::NatsServer::start(&config).await
+    };
+    let first = trusting(&authorities[0]).await;
+    let (here, there) = (leafd.client().await, first.client().await);
+    rig::joined(&here, &there).await;
+    reload(&leafd, &with(&authorities[1]));
+    let second = trusting(&authorities[1]).await;
+    rig::joined(&here, &second.client().await).await;
+    rig::joined(&here, &there).await;
+    assert_eq!(first.log().matches("Leafnode connection closed").count(), 0, "{}", first.log());
 }
