@@ -5,14 +5,19 @@ use super::config::{Compression, Discard, StorageType, StreamConfig, limit};
 use crate::store::{Limits, LogOptions, Storage, Sync};
 use std::time::Duration;
 
+impl From<StorageType> for Storage {
+    fn from(storage: StorageType) -> Self {
+        match storage {
+            StorageType::File => Storage::File,
+            StorageType::Memory => Storage::Memory,
+        }
+    }
+}
+
 /// How the log of a stream with `config` is to be kept.
 pub(super) fn log_options(config: &StreamConfig) -> LogOptions {
-    let storage = match config.storage {
-        StorageType::File => Storage::File,
-        StorageType::Memory => Storage::Memory,
-    };
     LogOptions {
-        storage,
+        storage: config.storage.into(),
         sync: Sync::Durable,
         limits: limits(config),
         first_seq: config.first_seq.max(1),

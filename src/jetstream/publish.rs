@@ -11,7 +11,7 @@ use super::headers::{self, Ttl, Wishes};
 use super::schedule;
 use crate::account::Message;
 use crate::protocol::headers::HeadersBuilder;
-use crate::store::{Log, Record};
+use crate::store::{Log, Record, SubjectInfo};
 
 /// Publishes that may wait for the disk at once; more are refused, so that a stuck disk does not fill the memory.
 const MAX_PENDING: usize = 1 << 18;
@@ -166,7 +166,7 @@ impl Desk {
         let Order { message, reply, wishes, answer, place } = order;
         let ready = self.make_ready(message, wishes, around)?;
         if self.config.discard == Discard::New {
-            self.check_room(message.subject, ready.size, around.log)?;
+            self.check_room(message.subject, wishes, ready.size, around.log)?;
         }
         let headers = ready.headers.as_deref().unwrap_or(message.headers);
         let record = Record { subject: message.subject, headers, payload: message.payload };
@@ -189,12 +189,14 @@ impl Desk {
         around: &Surroundings<'_>,
     ) -> Result<Ready, ApiError> {
         let config = &self.config;
-        let size = (message.size() + message.subject.len() + 32) as u64;
-        around.usage.admit(config.storage, size)?;
         if self.pending.len() >= MAX_PENDING {
             return Err(ApiError::new(429, 10167, "too many requests"));
         }
         let (ttl, headers) = at_least_as_long_as_markers(config, headers::ttl(wishes.ttl)?, message.headers);
+        let block = headers.as_deref().unwrap_or(message.headers);
+        let record = Record { subject: message.subject, headers: block, payload: message.payload };
+        let size = record.counted(config.storage.into()) as u64;
+        around.usage.admit(config.storage, size)?;
         let wanted = config.retention != Retention::Interest || (around.wanted)(message.subject);
         let before = match &self.republisher {
             Some(_) => around.log.subject_info(message.subject).map_err(ApiError::of_store)?,
@@ -301,13 +303,12 @@ impl Desk {
     }
 
     /// Whether there is room where new messages give way.
-    fn check_room(&mut self, subject: &str, size: u64, log: &Log) -> Result<(), ApiError> {
+    fn check_room(&mut self, subject: &str, wishes: &Wishes<'_>, size: u64, log: &Log) -> Result<(), ApiError> {
         let config = &self.config;
-        let mut replaces = false;
+        let mut replaced = None;
         if let Some(most) = limit(config.max_msgs_per_subject) {
-            let info = log.subject_info(subject).map_err(ApiError::of_store)?;
-            replaces = info.is_some_and(|info| info.count >= most);
-            if replaces && config.discard_new_per_subject {
+            replaced = log.subject_info(subject).map_err(ApiError::of_store)?.filter(|info| info.count >= most);
+            if replaced.is_some() && config.discard_new_per_subject && wishes.rollup.is_empty() {
                 return Err(ApiError::store_failed("maximum messages per subject exceeded"));
             }
         }
@@ -317,13 +318,16 @@ impl Desk {
             let state = log.state();
             (self.msgs, self.bytes) = (state.msgs, state.bytes);
         }
-        if replaces {
-            return Ok(());
-        }
-        if full(self.msgs, 1, msgs) {
+        if replaced.is_none() && full(self.msgs, 1, msgs) {
             return Err(ApiError::store_failed("maximum messages exceeded"));
         }
-        if full(self.bytes, size, bytes) {
+        // The one that gives way makes room for as many bytes as it has.
+        let storage = config.storage.into();
+        let gives_way = |info: SubjectInfo| -> bool {
+            let stored = log.read_sound(info.first).ok().flatten();
+            stored.is_some_and(|stored| stored.record().counted(storage) as u64 >= size)
+        };
+        if full(self.bytes, size, bytes) && !replaced.is_some_and(gives_way) {
             return Err(ApiError::store_failed("maximum bytes exceeded"));
         }
         Ok(())

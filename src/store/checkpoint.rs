@@ -7,7 +7,7 @@
 use super::frame::{self, Parsed, UNSALTED, u32_at};
 use super::index;
 use super::io::Place;
-use super::log::State;
+use super::log::{State, Storage};
 use super::record;
 use super::segment::Segment;
 use super::subjects::{Budget, Subjects};
@@ -133,7 +133,7 @@ fn encode(state: &mut State, place: &Place) -> Option<Vec<u8>> {
             let record = record::staged(&part.buffer[entry.at..])?;
             staged.entry(record.subject).or_insert((entry.before, 0)).1 += 1;
             msgs -= 1;
-            bytes = bytes.saturating_sub(record.counted() as u64);
+            bytes = bytes.saturating_sub(record.counted(Storage::File) as u64);
         }
     }
     let (mark, unsynced) = state.tombstones.mark();

@@ -5,6 +5,7 @@ use super::dir;
 use super::frame;
 use super::index;
 use super::io::{Disk, Place, ReadOnlyDisk};
+use super::log::Storage;
 use super::removed::Removed;
 use super::salt;
 use super::scanner::Item;
@@ -165,10 +166,10 @@ fn segment(
                     found(from, extent.from, last + 1..=view.seq - 1);
                 }
                 last = view.seq;
-                table.push(view.seq, view.subject, view.counted());
+                table.push(view.seq, view.subject, view.counted(Storage::File));
                 if !gone.contains(view.seq) {
                     report.records += 1;
-                    report.bytes += view.counted() as u64;
+                    report.bytes += view.counted(Storage::File) as u64;
                     let first = report.sequences.as_ref().map_or(view.seq, |known| *known.start());
                     report.sequences = Some(first..=view.seq);
                 }

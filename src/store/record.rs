@@ -3,6 +3,7 @@
 
 use super::StoreError;
 use super::frame::{self, Parsed, u16_at, u32_at, u64_at};
+use super::log::Storage;
 use super::unit;
 use bytes::Bytes;
 
@@ -15,7 +16,7 @@ const GOES_ON: u8 = 4;
 const FIXED: usize = 23;
 /// What a record costs beyond subject, headers and payload.
 pub(super) const OVERHEAD: usize = frame::PREFIX + FIXED;
-/// What is counted for a record at least.
+/// What is counted for a record in a file at least.
 pub(super) const COUNTED: usize = 30;
 
 /// A record as it is given to the store.
@@ -53,6 +54,13 @@ pub struct Stored {
     pub payload: Bytes,
 }
 
+impl Stored {
+    /// The same as a record to be stored.
+    pub fn record(&self) -> Record<'_> {
+        Record { subject: &self.subject, headers: &self.headers, payload: &self.payload }
+    }
+}
+
 /// A record within a read buffer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View<'a> {
@@ -70,9 +78,9 @@ impl Record<'_> {
         OVERHEAD + self.subject.len() + self.headers.len() + self.payload.len()
     }
 
-    /// Bytes by which it is counted wherever it lies.
-    pub(super) fn counted(&self) -> usize {
-        counted(self.subject, self.headers, self.payload)
+    /// Bytes by which it is counted in a log that keeps its records there, as in [`LogState::bytes`](super::LogState::bytes).
+    pub fn counted(&self, storage: Storage) -> usize {
+        counted(storage, self.subject, self.headers, self.payload)
     }
 
     /// Whether it fits in a frame.
@@ -102,8 +110,8 @@ impl Record<'_> {
 
 impl View<'_> {
     /// As [`Record::counted`].
-    pub fn counted(&self) -> usize {
-        counted(self.subject, self.headers, self.payload)
+    pub fn counted(&self, storage: Storage) -> usize {
+        counted(storage, self.subject, self.headers, self.payload)
     }
 
     pub fn to_stored(self) -> Stored {
@@ -116,11 +124,15 @@ impl View<'_> {
     }
 }
 
-/// What nats-server counts for a message in a file (filestore.go, fileStoreMsgSizeRaw), which is about what it takes here too:
-/// the size of a stream and its limits mean the same on both sides.
-fn counted(subject: &str, headers: &[u8], payload: &[u8]) -> usize {
-    let headers = if headers.is_empty() { 0 } else { 4 + headers.len() };
-    COUNTED + subject.len() + headers + payload.len()
+/// What nats-server counts for a message in a file (filestore.go, fileStoreMsgSizeRaw), which is about what it takes here too, or
+/// in memory (memstore.go, memStoreMsgSizeRaw): the size of a stream and its limits mean the same on both sides.
+fn counted(storage: Storage, subject: &str, headers: &[u8], payload: &[u8]) -> usize {
+    let around = match storage {
+        Storage::File if headers.is_empty() => COUNTED,
+        Storage::File => COUNTED + 4,
+        Storage::Memory => 16,
+    };
+    around + subject.len() + headers.len() + payload.len()
 }
 
 /// The record whose frame begins at `bytes`, in memory: its checksum is of no interest.

@@ -9,7 +9,7 @@ use super::commit::{BLOCK, PREPARED, Shared};
 use super::compaction;
 use super::index;
 use super::io::Place;
-use super::log::{LogOptions, State};
+use super::log::{LogOptions, State, Storage};
 use super::removed::{Change, Removed};
 use super::scanner::Item;
 use super::segment::{CHUNK, Segment, file_name};
@@ -324,7 +324,7 @@ impl Opening<'_> {
                     }
                     segment.note(view.seq, view.time, extent);
                     batches.record(view.seq, view.part, extent.from);
-                    table.push(view.seq, view.subject, view.counted());
+                    table.push(view.seq, view.subject, view.counted(Storage::File));
                 }
             }
         }

@@ -10,6 +10,7 @@ use super::coding::Coding;
 use super::frame::{UNSALTED, u32_at, u64_at};
 use super::index::{self, Summary};
 use super::io::{DiskFile, Place};
+use super::log::Storage;
 use super::record;
 use super::scanner::{Extent, Item, Scanner};
 use super::table::Table;
@@ -222,9 +223,9 @@ impl Segment {
         self.times.clear();
     }
 
-    /// What it holds.
+    /// What it holds, in a file.
     pub fn table(&self, place: &Place) -> Result<Table, StoreError> {
-        self.contents().table(place)
+        self.contents().table(place, Storage::File)
     }
 
     /// The way to what it holds, which can be gone without the segment.
@@ -353,12 +354,12 @@ pub(super) struct Contents {
 
 impl Contents {
     /// The table: from the index if there is one to be believed, else from the records.
-    pub fn table(self, place: &Place) -> Result<Table, StoreError> {
+    pub fn table(self, place: &Place, storage: Storage) -> Result<Table, StoreError> {
         if self.indexed
             && let Some(table) = index::table(place, self.base)
         {
             return Ok(table);
         }
-        Table::scan(self.scanner).map_err(|e| StoreError::io("read", &self.path, e))
+        Table::scan(self.scanner, storage).map_err(|e| StoreError::io("read", &self.path, e))
     }
 }

@@ -2,6 +2,7 @@
 //! segment, or from its index file; held only while it is looked at.
 
 use super::SubjectInfo;
+use super::log::Storage;
 use super::record::COUNTED;
 use super::scanner::{Item, Scanner};
 use super::varint::{self, Cursor};
@@ -16,7 +17,7 @@ pub(super) struct Row {
     pub seq: u64,
     /// Number of its subject in the table.
     pub subject: u32,
-    /// Bytes on disk.
+    /// Bytes that it counts.
     pub size: u32,
 }
 
@@ -30,10 +31,10 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Reads the records that `scanner` comes across; damage is passed over.
-    pub fn scan(scanner: Scanner) -> io::Result<Table> {
+    /// Reads the records of a log in `storage` that `scanner` comes across; damage is passed over.
+    pub fn scan(scanner: Scanner, storage: Storage) -> io::Result<Table> {
         let mut builder = Builder::default();
-        builder.scan(scanner)?;
+        builder.scan(scanner, storage)?;
         Ok(builder.finish())
     }
 
@@ -161,10 +162,10 @@ impl Builder {
     }
 
     /// Adds the records that `scanner` comes across.
-    pub fn scan(&mut self, mut scanner: Scanner) -> io::Result<()> {
+    pub fn scan(&mut self, mut scanner: Scanner, storage: Storage) -> io::Result<()> {
         while let Some(item) = scanner.next()? {
             if let Item::Record(view, _) = item {
-                self.push(view.seq, view.subject, view.counted());
+                self.push(view.seq, view.subject, view.counted(storage));
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ use crate::jetstream::error::ApiError;
 use crate::jetstream::headers::{self, Ttl, Wishes};
 use crate::jetstream::publish::{bad, check_counter, check_size};
 use crate::jetstream::schedule;
+use crate::store::Record;
 use std::collections::{HashMap, HashSet};
 
 /// What the messages of a batch have said so far.
@@ -83,7 +84,12 @@ impl Checks {
             headers = schedule::check(&config, wishes, message.subject, message.headers, around.log)?;
             self.check_rollup(desk, message.subject, wishes, headers.is_some())?;
         }
-        let size = (message.size() + message.subject.len() + 32) as u64;
+        let record = Record {
+            subject: message.subject,
+            headers: headers.as_deref().unwrap_or(message.headers),
+            payload: payload.as_ref().map_or(message.payload, |payload| payload.as_bytes()),
+        };
+        let size = record.counted(config.storage.into()) as u64;
         *self.subjects.entry(message.subject.into()).or_default() += 1;
         (self.msgs, self.bytes) = (self.msgs + 1, self.bytes.saturating_add(size));
         if config.discard == Discard::New {

@@ -44,7 +44,7 @@ fn write_index(shared: &Shared, log: &Log, base: u64) -> Result<(), StoreError> 
     };
     let Some((scanner, summary, file)) = found else { return Ok(()) };
     let failed = |e| StoreError::io("read", &place.dir, e);
-    let table = Table::scan(scanner).map_err(failed)?;
+    let table = Table::scan(scanner, Storage::File).map_err(failed)?;
     if file.size().map_err(failed)? > summary.len {
         // What a failed write left behind.
         file.truncate(summary.len).and_then(|()| file.sync()).map_err(failed)?;

@@ -75,7 +75,7 @@ impl Log {
         if let Some(table) = inner.shared.tables().get(serial) {
             return Ok(Some(table));
         }
-        let table = Arc::new(contents.table(&inner.place)?);
+        let table = Arc::new(contents.table(&inner.place, inner.storage)?);
         inner.shared.tables().put(serial, table.clone());
         Ok(Some(table))
     }
@@ -93,7 +93,7 @@ impl Inner {
             state.segment_of(base).filter(|s| s.base == base).map(|s| (s.scan_from(tail.len, CHUNK), s.len))
         };
         let Some((scanner, len)) = found else { return Ok(None) };
-        tail.builder.scan(scanner).map_err(|e| StoreError::io("read", &self.place.dir, e))?;
+        tail.builder.scan(scanner, self.storage).map_err(|e| StoreError::io("read", &self.place.dir, e))?;
         tail.len = len;
         Ok(Some(look(tail.builder.table())))
     }

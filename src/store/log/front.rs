@@ -97,7 +97,7 @@ impl Log {
             if !state.is_live(view.seq) {
                 continue;
             }
-            let size = view.counted() as u64;
+            let size = view.counted(self.0.storage) as u64;
             if !(rule.accept)(&Candidate { seq: view.seq, size, time: view.time }) {
                 return Ok((count, false));
             }

@@ -4,7 +4,7 @@ use super::state::State;
 use super::{Inner, Log};
 use crate::store::record::{self, Part, View};
 use crate::store::tombstones::{self, Tomb};
-use crate::store::{Record, StoreError, Stored};
+use crate::store::{Record, Storage, StoreError, Stored};
 use std::sync::MutexGuard;
 
 /// Records on their way to disk.
@@ -75,7 +75,7 @@ impl Inner {
                 let Some(view) = record::staged(&part.buffer[entry.at..]) else { continue };
                 state.subjects.undo(view.subject, entry.before);
                 state.msgs -= 1;
-                state.bytes = state.bytes.saturating_sub(view.counted() as u64);
+                state.bytes = state.bytes.saturating_sub(view.counted(self.storage) as u64);
             }
         }
         state.next = state.committed + 1;
@@ -127,7 +127,8 @@ impl Log {
         state.ages.stamp(now);
         let (first, time) = (state.next, now.wall.max(state.last_time));
         for (n, record) in records.iter().enumerate() {
-            state.stage(state.next, time, record, Part { joins: n > 0, goes_on: n + 1 < records.len() })?;
+            let part = Part { joins: n > 0, goes_on: n + 1 < records.len() };
+            state.stage(self.0.storage, state.next, time, record, part)?;
         }
         self.queue(state);
         Ok(first)
@@ -144,7 +145,7 @@ impl Log {
         let state = &mut *guard;
         self.check_open(state)?;
         self.admit(state, record.subject)?;
-        let staged = state.stage(seq, time, record, Part::default());
+        let staged = state.stage(self.0.storage, seq, time, record, Part::default());
         // Also if it was not: the commit thread makes the index anew where that could not be read.
         self.queue(state);
         staged?;
@@ -175,7 +176,14 @@ impl State {
     ///
     /// # Errors
     /// What is known of its subject cannot be read: nothing is changed.
-    fn stage(&mut self, seq: u64, time: i64, record: &Record<'_>, part: Part) -> Result<(), StoreError> {
+    fn stage(
+        &mut self,
+        storage: Storage,
+        seq: u64,
+        time: i64,
+        record: &Record<'_>,
+        part: Part,
+    ) -> Result<(), StoreError> {
         let before = self.subjects.append(record.subject, seq)?.map(|info| info.last);
         if self.msgs == 0 {
             self.first = seq;
@@ -183,7 +191,7 @@ impl State {
         self.next = seq + 1;
         self.last_time = time;
         self.msgs += 1;
-        self.bytes += record.counted() as u64;
+        self.bytes += record.counted(storage) as u64;
         self.staged.push(record, seq, time, part, before, self.salt);
         Ok(())
     }
