@@ -2,8 +2,10 @@
 
 mod common;
 
+use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::{self, Context};
 use common::{LIMIT, Leafd, hub, wait_for};
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 use std::fs;
 use std::net::SocketAddr;
@@ -252,6 +254,47 @@ async fn a_source_goes_on_where_it_was_when_none_of_its_messages_is_left() {
     publish(&client, "o.a", 13, 14).await;
     let all = contents(&client, "S", 4).await;
     assert_eq!(all[2..], rows([13, 14]));
+}
+
+/// What `consumer` of `stream` gives out and takes the acknowledgement of, up to the body `last`.
+async fn consumed(client: &async_nats::Client, stream: &str, consumer: &str, last: u64) -> Vec<u64> {
+    let context = jetstream::new(client.clone());
+    let consumer: PullConsumer = context.get_consumer_from_stream(consumer, stream).await.expect("it is there");
+    let mut messages = consumer.messages().await.expect("messages");
+    let mut all = Vec::new();
+    while all.last() != Some(&last) {
+        let message =
+            tokio::time::timeout(LIMIT, messages.next()).await.expect("in time").expect("open").expect("sound");
+        all.push(String::from_utf8_lossy(&message.payload).parse().expect("a number"));
+        message.double_ack().await.expect("acknowledged");
+    }
+    all
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_of_a_source_does_not_come_again_after_a_kill() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "");
+    leafd.start();
+    let mut client = leafd.client().await;
+    api(&client, "STREAM.CREATE.O", json!({"name": "O", "subjects": ["o.*"]})).await;
+    let queue = json!({"name": "S", "sources": [{"name": "O"}], "retention": "workqueue"});
+    api(&client, "STREAM.CREATE.S", queue).await;
+    let consumer = json!({"durable_name": "d", "ack_policy": "explicit"});
+    api(&client, "CONSUMER.CREATE.S.d", json!({"stream_name": "S", "config": consumer})).await;
+    for round in 0..5 {
+        let (from, to) = (10 * round + 1, 10 * round + 10);
+        publish(&client, "o.a", from, to).await;
+        assert_eq!(consumed(&client, "S", "d", to).await, (from..=to).collect::<Vec<_>>());
+        if round % 2 == 0 {
+            emptied(&client, "S").await;
+        }
+        leafd.restart();
+        client = leafd.client().await;
+    }
+    api(&client, "STREAM.PURGE.S", json!({})).await;
+    publish(&client, "o.a", 51, 51).await;
+    assert_eq!(consumed(&client, "S", "d", 51).await, [51]);
 }
 
 #[tokio::test]

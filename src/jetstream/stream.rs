@@ -148,6 +148,8 @@ impl Stream {
         });
         stream.log.observe(Arc::new(Observer(Arc::downgrade(&stream))));
         stream.shared.usage.watch(&stream.entry().log, config.storage, &stream.log);
+        let me = stream.me.clone();
+        stream.consumers.before_removals(move || me.upgrade().map_or_else(Vec::new, |stream| stream.moved_positions()));
         stream.capture(&config.subjects);
         stream.look_after_age();
         stream.look_after_schedules();
@@ -226,6 +228,7 @@ impl Stream {
 
     /// Deletes one message; returns whether it was there.
     pub fn delete_message(&self, seq: u64) -> Result<bool, StoreError> {
+        self.keep_positions()?;
         let removed = self.log.remove(&[seq])? > 0;
         self.consumers.on_deleted(seq);
         Ok(removed)

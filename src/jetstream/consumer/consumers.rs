@@ -14,7 +14,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 /// The consumers of one stream.
 pub struct Consumers {
@@ -62,6 +62,7 @@ impl Consumers {
             acks: engine.acks().clone(),
             rules: RwLock::new(Arc::new(rules)),
             members: RwLock::new(BTreeMap::new()),
+            before_removals: OnceLock::new(),
             ended: AtomicBool::new(false),
             line: Mutex::default(),
         });
@@ -69,6 +70,11 @@ impl Consumers {
         let consumers = Arc::new(Consumers { context, engine, inlets, changing: Mutex::new(()) });
         consumers.recover();
         consumers
+    }
+
+    /// Has what `gather` gives stored together with acks that remove messages, if nothing else is yet. `gather` does not wait.
+    pub fn before_removals(&self, gather: impl Fn() -> Vec<Change> + Send + Sync + 'static) {
+        let _ = self.context.before_removals.set(Box::new(gather));
     }
 
     /// Makes a consumer, or changes the one of that name, as `action` allows. `name` may be empty for a new ephemeral one.

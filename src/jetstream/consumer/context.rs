@@ -9,7 +9,7 @@ use crate::account::{Account, Batch, Message, Origin, RouteCache};
 use crate::store::{Change, Commit, Log, Store};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 /// What a stream gives its consumers.
 pub struct StreamContext {
@@ -35,6 +35,8 @@ pub struct StreamContext {
     pub rules: RwLock<Arc<StreamRules>>,
     /// The consumers by name. Bounded by the stream's `max_consumers`.
     pub members: RwLock<BTreeMap<Box<str>, Arc<Consumer>>>,
+    /// Gives what is to be on disk before acknowledged messages are removed.
+    pub before_removals: OnceLock<Box<dyn Fn() -> Vec<Change> + Send + Sync>>,
     /// The consumers are ending, and `members` no longer tells who needs a message.
     pub ended: AtomicBool,
     /// Those that the next commit wakes; each stands here at most once.
@@ -45,6 +47,14 @@ impl StreamContext {
     /// The stream's configuration.
     pub fn rules(&self) -> Arc<StreamRules> {
         self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is to be stored together with acks: it is on disk before they remove messages.
+    pub fn beside_acks(&self) -> Vec<Change> {
+        match self.before_removals.get() {
+            Some(gather) if self.rules().retention != Retention::Limits => gather(),
+            _ => Vec::new(),
+        }
     }
 
     /// Whether anybody subscribes to `subject`.

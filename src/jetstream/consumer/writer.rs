@@ -214,6 +214,9 @@ impl Shared {
                 messages = messages.saturating_add(pending(&consumer));
                 let (change, confirm, settled) = self.snapshot(&consumer);
                 changes.extend(change);
+                if !settled.is_empty() {
+                    changes.extend(consumer.context.beside_acks());
+                }
                 snapshots.push(Snapshot { consumer, confirm, settled });
             }
             let shared = self.clone();

@@ -62,13 +62,20 @@ impl Stream {
     }
 
     /// Stores a message of the mirror's origin under its own sequence and time.
-    pub(super) fn take_mirrored(&self, seq: u64, time: i64, message: &Message<'_>) -> Result<(), ApiError> {
-        outcome(self.take_in(|desk, around, failed| desk.publish_mirrored((seq, time), message, around, failed)))
+    pub(super) fn take_mirrored(&self, seq: u64, time: i64, message: &Message<'_>) -> Result<u64, ApiError> {
+        let taken = self.take_in(|desk, around, failed| desk.publish_mirrored((seq, time), message, around, failed));
+        outcome(taken).map(|()| seq)
     }
 
-    /// Stores a message of a source.
-    pub(super) fn take_sourced(&self, message: &Message<'_>) -> Result<(), ApiError> {
-        outcome(self.take_in(|desk, around, failed| desk.publish_sourced(message, around, failed)))
+    /// Stores a message of a source; gives its sequence, or that of the last message if it was here before.
+    pub(super) fn take_sourced(&self, message: &Message<'_>) -> Result<u64, ApiError> {
+        let mut last = 0;
+        let taken = self.take_in(|desk, around, failed| {
+            let verdict = desk.publish_sourced(message, around, failed);
+            last = desk.last_seq;
+            verdict
+        });
+        outcome(taken).map(|()| last)
     }
 }
 

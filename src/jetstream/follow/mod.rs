@@ -278,7 +278,7 @@ async fn read(
         origin.progress().heard = Some(Instant::now());
         if kept.is_none_or(|at| at.elapsed() > KEEP) {
             kept = Some(Instant::now());
-            keep(stream, origin).await?;
+            keep(stream, origin);
         }
         if headers::status(&message.headers) == Some(100) {
             origin.tell(client);
@@ -304,8 +304,13 @@ async fn read(
         let Some(stream) = stream.upgrade() else { return Ok(()) };
         {
             let mut position = origin.position();
-            store(&stream, origin, &position.identity, &arrived)?;
-            position.reached(arrived.stream_seq);
+            let here = store(&stream, origin, &position.identity, &arrived)?;
+            if !origin.mirror {
+                position.reached(arrived.stream_seq, here);
+                if position.is_long() {
+                    position.is_stored(stream.log().committed());
+                }
+            }
         }
         last = arrived.stream_seq;
         *next = Some(arrived.stream_seq + 1);
@@ -316,17 +321,15 @@ async fn read(
     Ok(())
 }
 
-/// Keeps the position of a source, once what it counts is on disk.
-async fn keep(stream: &Weak<Stream>, origin: &Origin) -> Result<(), ApiError> {
+/// Keeps the position of a source.
+fn keep(stream: &Weak<Stream>, origin: &Origin) {
     let Some(stream) = stream.upgrade().filter(|_| !origin.mirror && origin.source.consumer.is_none()) else {
-        return Ok(());
+        return;
     };
     if let Some(change) = stream.keep_position(origin) {
-        stream.consumers().barrier().await.map_err(ApiError::store_failed)?;
         // Nobody waits for it: until it is on disk the one before it holds.
         drop(stream.store().state().write(vec![change]));
     }
-    Ok(())
 }
 
 /// Answers a flow control message with the last delivery, by its number and its sequence at the origin. Where that is an
@@ -347,7 +350,8 @@ async fn answer(
     Ok(())
 }
 
-fn store(stream: &Stream, origin: &Origin, identity: &str, arrived: &Arrived<'_>) -> Result<(), ApiError> {
+/// Hands a message to the stream; gives the last sequence of it that may be on its way to disk by then.
+fn store(stream: &Stream, origin: &Origin, identity: &str, arrived: &Arrived<'_>) -> Result<u64, ApiError> {
     let transformed = origin.transforms.iter().find_map(|transform| transform.apply(arrived.subject));
     let subject = transformed.as_deref().unwrap_or(arrived.subject);
     let headers = message::kept_headers(arrived.headers, origin.mirror);

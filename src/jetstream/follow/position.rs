@@ -1,5 +1,6 @@
-//! How far a source has been read. The messages tell it by their headers, but they may be purged or grow too old: so it is
-//! also kept beside them, every few seconds while it moves and before each purge (nats-server's `SourcesState`).
+//! How far a source has been read. The messages tell it by their headers, but they may be acknowledged away, purged, or grow too
+//! old: so it is also kept beside them, together with the acknowledgements that remove messages, before each deletion and purge,
+//! and every few seconds while it moves (nats-server's `SourcesState`).
 
 use super::message::{index_name, source_header};
 use super::{Follower, Origin};
@@ -8,6 +9,10 @@ use crate::jetstream::stream::Stream;
 use crate::store::{Change, StoreError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// Messages on their way to disk of which it is noted where they stand, before those that are there are looked for.
+const ON_THE_WAY: usize = 256;
 
 /// How far a source has been read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,17 +25,47 @@ pub(super) struct Position {
     upto: u64,
     #[serde(skip)]
     moved: bool,
+    /// Messages that may not be on disk yet: their sequence here, and at the origin.
+    #[serde(skip)]
+    on_the_way: VecDeque<(u64, u64)>,
+    /// The last one of the origin before these.
+    #[serde(skip)]
+    stored: u64,
 }
 
 impl Position {
     /// At this sequence.
     pub fn at(seq: u64) -> Self {
-        Position { seq, ..Position::default() }
+        Position { seq, stored: seq, ..Position::default() }
     }
 
-    /// A message of the origin is here.
-    pub fn reached(&mut self, seq: u64) {
+    /// A message of the origin is here, as `here`.
+    pub fn reached(&mut self, seq: u64, here: u64) {
         (self.seq, self.moved) = (seq, true);
+        self.on_the_way.push_back((here, seq));
+    }
+
+    /// Whether it should be found out what is on disk by now.
+    pub fn is_long(&self) -> bool {
+        self.on_the_way.len() >= ON_THE_WAY
+    }
+
+    /// What this stream holds up to `committed` is on disk.
+    pub fn is_stored(&mut self, committed: u64) {
+        while let Some((_, seq)) = self.on_the_way.front().copied().filter(|(here, _)| *here <= committed) {
+            self.stored = seq;
+            self.on_the_way.pop_front();
+        }
+    }
+
+    /// What is to be kept where all up to `committed` is on disk, if that is more than was asked for before.
+    fn to_keep(&mut self, committed: u64) -> Option<Position> {
+        if !self.moved {
+            return None;
+        }
+        self.is_stored(committed);
+        self.moved = !self.on_the_way.is_empty();
+        Some(Position { identity: self.identity.clone(), upto: committed, ..Position::at(self.stored) })
     }
 
     /// The origin is the stream that `identity` stands for.
@@ -63,32 +98,33 @@ impl Stream {
                 break;
             }
         }
+        position.stored = position.seq;
         Ok(position)
     }
 
-    /// What keeps the position of a source, if it has moved since this was last asked for. To be written when all that the
-    /// stream has taken in so far is on disk, as it may not be ahead of that.
+    /// What keeps the position of a source, if it has moved since this was last asked for. What is not on disk yet does not
+    /// count: it would be missing if it never got there.
     pub(super) fn keep_position(&self, origin: &Origin) -> Option<Change> {
-        let mut position = origin.position();
-        if !std::mem::take(&mut position.moved) {
-            return None;
-        }
-        position.upto = self.log().state().last_seq;
-        let json = serde_json::to_vec(&*position).ok()?;
+        let position = origin.position().to_keep(self.log().committed())?;
+        let json = serde_json::to_vec(&position).ok()?;
         Some(Change::Put(key(&self.entry().log, &origin.source), Bytes::from(json)))
+    }
+
+    /// What keeps the positions of all sources that have moved.
+    pub(in crate::jetstream) fn moved_positions(&self) -> Vec<Change> {
+        self.followers().sources().filter_map(|source: &Follower| self.keep_position(&source.origin)).collect()
     }
 
     /// Keeps the positions of all sources, on disk when this returns. Blocks.
     pub(in crate::jetstream) fn keep_positions(&self) -> Result<(), StoreError> {
-        let followers = self.followers();
-        let changes: Vec<Change> =
-            followers.sources().filter_map(|source: &Follower| self.keep_position(&source.origin)).collect();
-        drop(followers);
-        if changes.is_empty() {
+        if self.followers().sources().next().is_none() {
             return Ok(());
         }
         self.store().barrier().wait()?;
-        self.store().state().write(changes).wait()
+        match self.moved_positions() {
+            changes if changes.is_empty() => Ok(()),
+            changes => self.store().state().write(changes).wait(),
+        }
     }
 }
 
