@@ -59,7 +59,7 @@ impl Position {
     }
 
     /// What is to be kept where all up to `committed` is on disk, if that is more than was asked for before.
-    fn to_keep(&mut self, committed: u64) -> Option<Position> {
+    fn changed(&mut self, committed: u64) -> Option<Position> {
         if !self.moved {
             return None;
         }
@@ -105,7 +105,7 @@ impl Stream {
     /// What keeps the position of a source, if it has moved since this was last asked for. What is not on disk yet does not
     /// count: it would be missing if it never got there.
     pub(super) fn keep_position(&self, origin: &Origin) -> Option<Change> {
-        let position = origin.position().to_keep(self.log().committed())?;
+        let position = origin.position().changed(self.log().committed())?;
         let json = serde_json::to_vec(&position).ok()?;
         Some(Change::Put(key(&self.entry().log, &origin.source), Bytes::from(json)))
     }
