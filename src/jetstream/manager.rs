@@ -216,7 +216,7 @@ impl JetStream {
         if let Some(api) = &*self.api() {
             api.serve_direct(&stream);
         }
-        self.advise("UPDATED", "update", stream.name());
+        self.advise("UPDATED", "modify", stream.name());
         Ok(stream)
     }
 
