@@ -274,7 +274,9 @@ fn flipped_bits_in_subjects_on_disk_are_an_error_and_then_made_anew() {
     let log1 = log(&store, Limits::default());
     let names: Vec<String> = (0..800u64).map(|n| format!("plant.dev.{:05}.temp", n * 7919 % 50_000)).collect();
     for names in names.chunks(20) {
-        names.iter().for_each(|name| drop(put(&log1, name, "x")));
+        for name in names {
+            put(&log1, name, "x");
+        }
         store.barrier().wait().expect("commits");
     }
     let (path, length) =
