@@ -66,7 +66,7 @@ impl Ages {
         let (mut before, mut steps) = (i64::MAX, Vec::new());
         for time in times {
             if before < KNOWN && time >= KNOWN {
-                steps.push((time, time - before));
+                steps.push((time, time.saturating_sub(before)));
             }
             before = time;
         }
@@ -95,7 +95,8 @@ impl Ages {
 
     /// Age of a record with this time.
     pub fn age(&self, time: i64, now: Reading) -> i64 {
-        let ahead: i64 = self.steps.iter().filter(|(at, _)| *at > time).map(|(_, by)| by).sum();
+        let steps = self.steps.iter().filter(|(at, _)| *at > time);
+        let ahead = steps.fold(0i64, |ahead, (_, by)| ahead.saturating_add(*by));
         self.now(now).saturating_sub(time).saturating_sub(ahead)
     }
 }
