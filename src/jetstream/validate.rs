@@ -151,6 +151,17 @@ fn check_republish(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiE
     Ok(())
 }
 
+/// Checks the name of a stream to be, as it stands in the subject of a request.
+///
+/// # Errors
+/// Part of it would be a folder.
+pub(super) fn check_path(name: &str) -> Result<(), ApiError> {
+    match name.contains(['\\', '/']) {
+        true => Err(ApiError::new(400, 10128, "Stream name can not contain path separators")),
+        false => Ok(()),
+    }
+}
+
 fn check_names(config: &StreamConfig) -> Result<(), ApiError> {
     if !super::consumer::validate::is_valid_name(&config.name) {
         let text = r"stream name is required and can not contain '.', '*', '>', '\', '/'";

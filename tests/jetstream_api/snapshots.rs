@@ -214,6 +214,39 @@ pub async fn both_ways(peers: &mut Peers, options: Value) {
     }
 }
 
+/// What servers before 2.15 backed up, of a stream with gaps of all kinds and consumers that are somewhere.
+pub async fn older(peers: &mut Peers) {
+    for (described, bytes) in [
+        (include_str!("backups/2.10.26.json"), &include_bytes!("backups/2.10.26.bin")[..]),
+        (include_str!("backups/2.14.6.json"), &include_bytes!("backups/2.14.6.bin")[..]),
+    ] {
+        let described: Value = serde_json::from_str(described).expect("JSON");
+        let chunks = bytes.chunks(1000).map(<[u8]>::to_vec).collect();
+        let backup = Backup { config: described["config"].clone(), state: described["state"].clone(), chunks };
+        for client in peers.clients.clone() {
+            let answer = restore(&client, "S", &backup).await;
+            assert!(answer["error"].is_null(), "{answer}");
+            for field in ["messages", "first_seq", "last_seq", "num_deleted", "consumer_count"] {
+                assert_eq!(answer["state"][field], backup.state[field], "{field}: {answer}");
+            }
+        }
+        peers.ask("$JS.API.STREAM.INFO.S", &json!({ "deleted_details": true, "subjects_filter": ">" })).await;
+        for name in ["some", "all", "new", "brief"] {
+            peers.ask_raw(&format!("$JS.API.CONSUMER.INFO.S.{name}"), &[], "").await;
+        }
+        for seq in 1..=86 {
+            peers.ask("$JS.API.STREAM.MSG.GET.S", &json!({ "seq": seq })).await;
+        }
+        for name in ["some", "all", "new", "brief"] {
+            peers
+                .ask_many(&format!("$JS.API.CONSUMER.MSG.NEXT.S.{name}"), &json!({ "batch": 3, "no_wait": true }))
+                .await;
+        }
+        peers.ask_raw("s.0", &[], "the next").await;
+        peers.delete_stream("S").await;
+    }
+}
+
 /// Requests that are refused, and backups that are none.
 pub async fn refusals(peers: &mut Peers) {
     peers.prepare("$JS.API.STREAM.CREATE.S", &json!({ "name": "S", "subjects": ["s.>"] })).await;

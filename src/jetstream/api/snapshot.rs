@@ -6,6 +6,7 @@ use crate::jetstream::error::ApiError;
 use crate::jetstream::manager::JetStream;
 use crate::jetstream::snapshot::{Backup, BackupRequest, Restore};
 use crate::jetstream::stream::Stream;
+use crate::jetstream::validate;
 use crate::subject;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -17,9 +18,9 @@ use tokio::runtime::Handle;
 struct RestoreRequest {
     #[serde(default)]
     config: StreamConfig,
-    /// The numbers that the backup itself tells again.
-    #[serde(default, rename = "state")]
-    _state: Value,
+    /// The numbers, which the backup itself tells again but for those made before 2.15.
+    #[serde(default)]
+    state: Value,
 }
 
 /// What is told of a stream before its backup is sent.
@@ -84,15 +85,16 @@ fn restore(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<Restore,
     if json::is_empty(payload) {
         return Err(ApiError::bad_request());
     }
-    let RestoreRequest { mut config, .. } = json::optional(payload)?;
+    let RestoreRequest { mut config, state } = json::optional(payload)?;
     if config.name.is_empty() {
         name.clone_into(&mut config.name);
     }
     if config.name != name {
         return Err(ApiError::new(400, 10056, "stream name in subject does not match request"));
     }
+    validate::check_path(name)?;
     jetstream.may_restore(&mut config)?;
-    Ok(Restore::new(jetstream, config))
+    Ok(Restore::new(jetstream, config, state["first_seq"].as_u64().unwrap_or(0)))
 }
 
 /// The answer to the last chunk.

@@ -4,11 +4,15 @@
 //! ```text
 //! log ─> archive ─> S2 ─> chunks with flow control ─> deliver subject          (backup)
 //! chunks, each acknowledged ─> S2 ─> archive ─> a new log ─> the stream opens  (restore)
+//!                                 └─> tar of [files] ─┘ if it was made before 2.15
 //! ```
 
 mod archive;
 mod backup;
+mod blocks;
+mod files;
 mod restore;
+mod tar;
 
 pub(super) use self::backup::{Backup, Request as BackupRequest};
 pub(super) use self::restore::Restore;

@@ -2,7 +2,7 @@
 //! there when all of it is on disk (`server/jetstream_api.go`, `processStreamRestore`).
 
 use super::archive::{self, Entry};
-use super::{CONSUMERS, Numbers, STATE};
+use super::{CONSUMERS, Numbers, STATE, files};
 use crate::account::{Inbox, LocalClient, Message, OwnedMessage, new_inbox};
 use crate::jetstream::config::StreamConfig;
 use crate::jetstream::consumer::Snapshot;
@@ -26,10 +26,19 @@ const AHEAD: usize = 8 << 20;
 
 /// A restore that was asked for.
 pub(in crate::jetstream) struct Restore {
-    config: StreamConfig,
+    wanted: Wanted,
     client: LocalClient,
     chunks: Inbox,
     subject: String,
+}
+
+/// What is to be made of a backup.
+#[derive(Clone)]
+pub(super) struct Wanted {
+    /// Checked.
+    pub config: StreamConfig,
+    /// What is before this sequence is no more.
+    pub first_seq: u64,
 }
 
 /// The chunks as one stream of bytes.
@@ -52,17 +61,17 @@ impl Read for Bytes {
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> ApiError {
+pub(super) fn failed(error: impl std::fmt::Display) -> ApiError {
     ApiError::new(500, 10062, format!("restore failed: {error}"))
 }
 
 impl Restore {
-    /// Of a stream with this configuration, which was checked.
-    pub fn new(jetstream: &JetStream, config: StreamConfig) -> Self {
+    /// Of a stream with this configuration, which was checked, and that begins at `first_seq` at the earliest.
+    pub fn new(jetstream: &JetStream, config: StreamConfig, first_seq: u64) -> Self {
         let client = LocalClient::new(jetstream.account().clone());
         let subject = new_inbox().replacen("_INBOX", &format!("$JS.SNAPSHOT.RESTORE.{}", config.name), 1);
         let chunks = client.subscribe(&subject, CHUNKS);
-        Restore { config, client, chunks, subject }
+        Restore { wanted: Wanted { config, first_seq }, client, chunks, subject }
     }
 
     /// Where the chunks are to be sent.
@@ -76,7 +85,7 @@ impl Restore {
         jetstream: Arc<JetStream>,
         answer: impl Fn(&JetStream, Result<Arc<Stream>, ApiError>) -> Vec<u8>,
     ) {
-        let (name, start) = (self.config.name.clone(), Timestamp::now());
+        let (name, start) = (self.wanted.config.name.clone(), Timestamp::now());
         jetstream.tell("RESTORE_CREATE", "restore_create", &name, json!({}));
         let (total, last) = self.take(&jetstream, answer).await;
         let told = json!({ "start": start, "end": Timestamp::now(), "bytes": total });
@@ -94,21 +103,21 @@ impl Restore {
     ) -> (usize, Option<(Box<str>, Vec<u8>)>) {
         let mut total = 0;
         let (sender, chunks) = mpsc::channel(4);
-        let (owner, config) = (jetstream.clone(), self.config.clone());
+        let (owner, wanted) = (jetstream.clone(), self.wanted.clone());
         let mut work = tokio::task::spawn_blocking(move || {
-            take_in(&owner, config, Bytes { chunks, current: bytes::Bytes::new() })
+            take_in(&owner, wanted, Bytes { chunks, current: bytes::Bytes::new() })
         });
         let mut sender = Some(sender);
         loop {
             let Ok(Some(chunk)) = tokio::time::timeout(STALLED, self.chunks.next()).await else {
-                tracing::warn!(stream = self.config.name, "a restore was given up: no more chunks came");
+                tracing::warn!(stream = self.wanted.config.name, "a restore was given up: no more chunks came");
                 // Without its end the backup is not taken in.
                 return (total, None);
             };
             let OwnedMessage { reply, payload, .. } = chunk;
             if reply.is_empty() {
                 tracing::warn!(
-                    stream = self.config.name,
+                    stream = self.wanted.config.name,
                     "a restore was given up: a chunk came without a reply subject"
                 );
                 return (total, None);
@@ -142,9 +151,21 @@ impl Restore {
 }
 
 /// Reads the backup and makes the stream. Blocks.
-fn take_in(jetstream: &Arc<JetStream>, config: StreamConfig, bytes: Bytes) -> Result<Arc<Stream>, ApiError> {
+fn take_in(jetstream: &Arc<JetStream>, wanted: Wanted, bytes: Bytes) -> Result<Arc<Stream>, ApiError> {
     let mut input = minlz::Reader::new(bytes);
-    archive::expect(&mut input).map_err(failed)?;
+    let mut magic = [0; 8];
+    input.read_exact(&mut magic).map_err(failed)?;
+    match archive::begins(&magic) {
+        true => take_archive(jetstream, wanted.config, input),
+        false => files::take(jetstream, wanted, magic.chain(input)),
+    }
+}
+
+fn take_archive(
+    jetstream: &Arc<JetStream>,
+    config: StreamConfig,
+    mut input: impl Read,
+) -> Result<Arc<Stream>, ApiError> {
     let first = archive::read(&mut input).map_err(failed)?;
     if first.name != STATE {
         return Err(failed("the numbers of the stream do not come first"));
@@ -157,58 +178,110 @@ fn take_in(jetstream: &Arc<JetStream>, config: StreamConfig, bytes: Bytes) -> Re
         let snapshot: Snapshot = serde_json::from_slice(&entry.payload).map_err(failed)?;
         consumers.push((name, snapshot));
     }
-    let made = jetstream.begin_restore(config)?;
-    if let Err(error) = fill(jetstream, &made, &numbers, &mut input) {
-        jetstream.abandon_restore(made.log_id());
-        return Err(error);
-    }
-    let stream = jetstream.end_restore(made)?;
-    for (name, snapshot) in consumers {
-        if let Err(refusal) = stream.consumers().restore(&name, snapshot) {
-            jetstream.delete_stream(stream.name())?;
-            return Err(failed(format!("failed to add consumer {name:?}: {}", refusal.text)));
-        }
-    }
-    jetstream.store().barrier().wait().map_err(failed)?;
-    Ok(stream)
-}
-
-/// Stores the messages.
-fn fill(jetstream: &JetStream, made: &Made, numbers: &Numbers, input: &mut impl Read) -> Result<(), ApiError> {
-    let log = &made.log;
-    let (mut last, mut ahead, mut total) = (numbers.first_seq.saturating_sub(1), 0, 0u64);
+    let mut made = Filling::begin(jetstream, config, numbers.first_seq)?;
     loop {
-        let Entry { name, time, seq, headers, payload } = archive::read(input).map_err(failed)?;
+        let Entry { name, time, seq, headers, payload } = archive::read(&mut input).map_err(failed)?;
         if seq == 0 {
             match (time, headers.len() + payload.len()) {
                 (0, 0) => break,
                 _ => return Err(failed("a message has no sequence")),
             }
         }
-        if seq <= last {
+        if seq <= made.last {
             return Err(failed(format!("message sequence {seq} out of order")));
         }
-        if !crate::subject::is_valid_literal(&name) {
+        made.store(seq, time, &Record { subject: &name, headers: &headers, payload: &payload })?;
+    }
+    let stream = made.end(numbers.last_seq)?;
+    for (name, snapshot) in consumers {
+        add_consumer(jetstream, &stream, &name, snapshot)?;
+    }
+    jetstream.store().barrier().wait().map_err(failed)?;
+    Ok(stream)
+}
+
+/// Makes a consumer, or takes the stream back.
+pub(super) fn add_consumer(
+    jetstream: &JetStream,
+    stream: &Stream,
+    name: &str,
+    snapshot: Snapshot,
+) -> Result<(), ApiError> {
+    let Err(refusal) = stream.consumers().restore(name, snapshot) else { return Ok(()) };
+    jetstream.delete_stream(stream.name())?;
+    Err(failed(format!("failed to add consumer {name:?}: {}", refusal.text)))
+}
+
+/// A stream whose messages come; taken back if they do not come to their end.
+pub(super) struct Filling<'a> {
+    jetstream: &'a Arc<JetStream>,
+    /// Until it has ended.
+    made: Option<Made>,
+    /// The last sequence stored.
+    pub last: u64,
+    ahead: usize,
+    total: u64,
+}
+
+impl<'a> Filling<'a> {
+    pub fn begin(jetstream: &'a Arc<JetStream>, config: StreamConfig, first_seq: u64) -> Result<Self, ApiError> {
+        let made = Some(jetstream.begin_restore(config)?);
+        Ok(Filling { jetstream, made, last: first_seq.saturating_sub(1), ahead: 0, total: 0 })
+    }
+
+    fn made(&self) -> Result<&Made, ApiError> {
+        self.made.as_ref().ok_or_else(ApiError::stream_not_found)
+    }
+
+    /// Stores a message, whose sequence is above the last one.
+    pub fn store(&mut self, seq: u64, time: i64, record: &Record<'_>) -> Result<(), ApiError> {
+        if !crate::subject::is_valid_literal(record.subject) {
             return Err(failed(format!("message sequence {seq} has no subject")));
         }
-        let record = Record { subject: &name, headers: &headers, payload: &payload };
-        let size = name.len() + headers.len() + payload.len() + 32;
-        total += size as u64;
-        jetstream.check_restore(made.storage(), total)?;
-        log.append_at(seq, time, &record).map_err(failed)?;
-        last = seq;
-        ahead += size;
-        if ahead >= AHEAD {
-            jetstream.store().barrier().wait().map_err(failed)?;
-            ahead = 0;
+        let size = record.subject.len() + record.headers.len() + record.payload.len() + 32;
+        self.total += size as u64;
+        let made = self.made()?;
+        self.jetstream.check_restore(made.storage(), self.total)?;
+        made.log.append_at(seq, time, record).map_err(failed)?;
+        self.last = seq;
+        self.ahead += size;
+        if self.ahead >= AHEAD {
+            self.wait()?;
+            self.ahead = 0;
+        }
+        Ok(())
+    }
+
+    /// Removes messages that were stored.
+    pub fn remove(&self, seqs: &[u64]) -> Result<(), ApiError> {
+        self.wait()?;
+        self.made()?.log.remove(seqs).map(|_| ()).map_err(failed)
+    }
+
+    fn wait(&self) -> Result<(), ApiError> {
+        self.jetstream.store().barrier().wait().map_err(failed)
+    }
+
+    /// Opens the stream, whose last sequence is this one.
+    pub fn end(mut self, last_seq: u64) -> Result<Arc<Stream>, ApiError> {
+        if self.last < last_seq {
+            // The last messages were removed: their sequences are not given again.
+            let removed = Record { subject: "removed", headers: &[], payload: &[] };
+            self.made()?.log.append_at(last_seq, 0, &removed).map_err(failed)?;
+            self.remove(&[last_seq])?;
+        }
+        self.wait()?;
+        match self.made.take() {
+            Some(made) => self.jetstream.end_restore(made),
+            None => Err(ApiError::stream_not_found()),
         }
     }
-    if last < numbers.last_seq {
-        // The last messages were removed: their sequences are not given again.
-        log.append_at(numbers.last_seq, 0, &Record { subject: "removed", headers: &[], payload: &[] })
-            .map_err(failed)?;
-        jetstream.store().barrier().wait().map_err(failed)?;
-        log.remove(&[numbers.last_seq]).map_err(failed)?;
+}
+
+impl Drop for Filling<'_> {
+    fn drop(&mut self) {
+        if let Some(made) = &self.made {
+            self.jetstream.abandon_restore(made.log_id());
+        }
     }
-    jetstream.store().barrier().wait().map_err(failed)
 }
