@@ -12,6 +12,7 @@ use super::error::{ApiError, JetStreamError};
 use super::info::{AccountInfo, AccountLimits, ApiStats, StreamInfo};
 use super::limits::Taken;
 use super::log_options::log_options;
+use super::origin;
 use super::stream::{Shared, Stream};
 use super::upkeep::Upkeep;
 use super::usage::Usage;
@@ -167,6 +168,7 @@ impl JetStream {
         }
         limits.check_new(&config, &self.taken(&config))?;
         self.check_overlap(&config)?;
+        origin::check_filters(&config)?;
         let failed = |error: StoreError| ApiError::new(500, 10049, format!("error creating store for stream: {error}"));
         let entry = Entry::new(self.shared.account.name(), config);
         let log = self.store.create_log(&entry.log, log_options(&entry.config)).map_err(failed)?;

@@ -135,6 +135,19 @@ fn check_mirror(config: &StreamConfig, mirror: &StreamSource) -> Result<(), ApiE
     check_transforms(mirror, &MIRROR, subject::overlap)
 }
 
+/// Checks what a new stream's origins are to be filtered by; nobody does when it changes (`server/stream.go`, `addStream`).
+pub(super) fn check_filters(config: &StreamConfig) -> Result<(), ApiError> {
+    let origins =
+        config.mirror.iter().map(|mirror| (mirror, "mirror")).chain(config.sources.iter().map(|s| (s, "source:")));
+    for (origin, what) in origins {
+        let filter = &origin.filter_subject;
+        if !filter.is_empty() && !subject::is_valid(filter) {
+            return Err(ApiError::new(500, 10049, format!("subject filter '{filter}' for the {what} invalid subject")));
+        }
+    }
+    Ok(())
+}
+
 fn several(codes: &Codes) -> ApiError {
     let what = codes.what;
     bad(codes.several, format!("{what} with multiple subject transforms cannot also have a single subject filter"))

@@ -94,6 +94,12 @@ pub const KNOWN: &[Known] = &[
         reason: "the same consumer again does not raise the level that it requires",
     },
     Known {
+        request: "Nats-TTL=99999999999999999999",
+        path: "body.error",
+        ours: "10165",
+        reason: "the number has more than 64 bits, of which nats-server takes the lower ones",
+    },
+    Known {
         request: "STREAM.",
         path: "body.sources[",
         ours: "",

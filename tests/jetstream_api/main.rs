@@ -1,5 +1,5 @@
 //! The JetStream API of leafd beside that of a real nats-server: the same requests go to both, and the answers are the
-//! same but for times, for sizes in memory, and for what `known.rs` lists with its reason.
+//! same but for times, for what each server takes in memory, and for what `known.rs` lists with its reason.
 
 mod batches;
 mod behaviour;
@@ -7,6 +7,8 @@ mod behaviour;
 mod common;
 mod compare;
 mod consumers;
+mod errors;
+mod events;
 mod known;
 mod levels;
 mod messages;
@@ -37,6 +39,23 @@ async fn consumers_are_made_changed_and_told_of_as_by_nats_server() {
     consumers::pulls(&mut peers).await;
     consumers::pins(&mut peers).await;
     consumers::resets(&mut peers).await;
+    peers.finish();
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused_in_the_words_of_nats_server() {
+    let Some(mut peers) = Peers::start().await else { return };
+    errors::names(&mut peers).await;
+    errors::origins(&mut peers).await;
+    errors::consumers(&mut peers).await;
+    errors::rooms(&mut peers).await;
+    peers.finish();
+}
+
+#[tokio::test]
+async fn events_tell_what_those_of_nats_server_tell() {
+    let Some(mut peers) = Peers::start().await else { return };
+    events::kinds(&mut peers).await;
     peers.finish();
 }
 
@@ -78,6 +97,7 @@ async fn backups_cross_from_each_server_to_the_other() {
         snapshots::both_ways(&mut peers, options).await;
     }
     let Some(mut peers) = Peers::start().await else { return };
+    snapshots::older(&mut peers).await;
     snapshots::refusals(&mut peers).await;
     snapshots::advisories(&mut peers).await;
     peers.finish();

@@ -25,6 +25,8 @@ pub struct Peers {
     /// Entries of [`KNOWN`] that were met.
     met: BTreeSet<usize>,
     asked: usize,
+    /// Codes of the errors that both gave.
+    codes: BTreeSet<u64>,
 }
 
 impl Peers {
@@ -50,7 +52,16 @@ impl Peers {
         let address = wait_for("nats-server's ports file", LIMIT, || async { hub::read_port(&ports) }).await;
         let theirs = async_nats::connect(address.to_string()).await.expect("nats-server takes clients");
         let clients = [leafd.client().await, theirs];
-        Some(Peers { _dir: dir, _leafd: leafd, nats, clients, found: Vec::new(), met: BTreeSet::new(), asked: 0 })
+        Some(Peers {
+            _dir: dir,
+            _leafd: leafd,
+            nats,
+            clients,
+            found: Vec::new(),
+            met: BTreeSet::new(),
+            asked: 0,
+            codes: BTreeSet::new(),
+        })
     }
 
     /// Sends a request with a JSON body to both and compares the answers. Returns whether both took it, or both refused:
@@ -103,6 +114,7 @@ impl Peers {
     /// Compares two answers.
     pub fn note(&mut self, label: &str, ours: Value, theirs: Value) {
         self.asked += 1;
+        self.codes.extend(theirs["body"]["error"]["err_code"].as_u64());
         for difference in differences(&normal(ours), &normal(theirs)) {
             let covers = |known: &Known| known.covers(label, &difference);
             match KNOWN.iter().position(covers) {
@@ -115,6 +127,7 @@ impl Peers {
     /// Fails if something differed that is not listed.
     pub fn finish(&self) {
         eprintln!("{} requests, {} listed differences met", self.asked, self.met.len());
+        eprintln!("errors met: {:?}", self.codes);
         for (label, Difference { path, ours, theirs }) in &self.found {
             eprintln!("{label}\n    {path}\n      leafd       {ours}\n      nats-server {theirs}");
         }

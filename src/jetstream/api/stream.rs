@@ -5,6 +5,7 @@ use crate::jetstream::config::StreamConfig;
 use crate::jetstream::error::ApiError;
 use crate::jetstream::info::{ClusterInfo, StreamInfo};
 use crate::jetstream::manager::JetStream;
+use crate::jetstream::validate;
 use crate::store::Purge;
 use crate::subject;
 use serde::{Deserialize, Serialize};
@@ -99,6 +100,9 @@ fn make(jetstream: &JetStream, name: &str, payload: &[u8], new: bool) -> Result<
     }
     if config.name != name {
         return Err(ApiError::new(400, 10056, "stream name in subject does not match request"));
+    }
+    if new {
+        validate::check_path(name)?;
     }
     let stream = if new { jetstream.create(config, pedantic)? } else { jetstream.update(config, pedantic)? };
     jetstream.store().barrier().wait().map_err(ApiError::store_failed)?;
