@@ -174,6 +174,9 @@ pub async fn consumers(peers: &mut Peers) {
                 json!({ "headers_only": true, "description": "d", "sample_freq": "3", "max_ack_pending": 3 }),
             ] {
                 peers.prepare("$JS.API.CONSUMER.CREATE.E.d", &request(push.clone())).await;
+                if listening {
+                    peers.wait_until_bound("E.d").await;
+                }
                 peers.ask(&format!("$JS.API.CONSUMER.{subject}"), &request(with(push.clone(), &fields))).await;
                 peers.ask_raw("$JS.API.CONSUMER.INFO.E.d", &[], "").await;
                 peers.delete("$JS.API.CONSUMER.DELETE.E.d").await;

@@ -91,7 +91,9 @@ pub async fn kinds(peers: &mut Peers) {
         let grouped = json!({ "batch": 1, "expires": 5_000_000_000_i64, "group": "a" });
         let message = pull(&client, "pins", grouped).await;
         acknowledge(&client, message, "+ACK").await;
+        let mut unpinned = client.subscribe("$JS.EVENT.ADVISORY.CONSUMER.UNPINNED.>").await.expect("subscribed");
         ask(&client, "CONSUMER.UNPIN.V.pins", json!({ "group": "a" })).await;
+        tokio::time::timeout(QUIET * 5, unpinned.next()).await.expect("told").expect("open");
         for name in ["pins", "acks"] {
             ask(&client, &format!("CONSUMER.DELETE.V.{name}"), Value::Null).await;
         }

@@ -100,6 +100,12 @@ pub const KNOWN: &[Known] = &[
         reason: "the number has more than 64 bits, of which nats-server takes the lower ones",
     },
     Known {
+        request: "INFO.S",
+        path: "body.config.metadata._nats.req.level",
+        ours: "\"0\"",
+        reason: "what nats-server 2.10 backed up has no level, and gets one here with the others",
+    },
+    Known {
         request: "STREAM.",
         path: "body.sources[",
         ours: "",

@@ -99,6 +99,17 @@ impl Peers {
         }
     }
 
+    /// Waits until both know that somebody listens to a consumer, here called `stream.consumer`.
+    pub async fn wait_until_bound(&self, consumer: &str) {
+        for client in &self.clients {
+            wait_for("a push consumer that is heard", LIMIT, || async {
+                let info = request(client, &format!("$JS.API.CONSUMER.INFO.{consumer}"), &[], "").await;
+                (info["body"]["push_bound"] == true).then_some(())
+            })
+            .await;
+        }
+    }
+
     /// Removes a stream if it is there.
     pub async fn delete_stream(&mut self, name: &str) {
         self.delete(&format!("$JS.API.STREAM.DELETE.{name}")).await;
