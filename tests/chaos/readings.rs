@@ -103,23 +103,29 @@ pub async fn last(stream: &Stream) -> u64 {
     }
 }
 
-/// The sequences at the hub and their readings, in the order in which they lie there.
+/// The sequences at the hub and their readings, in the order in which they lie there. A hub that has just lost a node may leave a
+/// request without an answer, so that it is asked again.
 async fn held(stream: &Stream) -> Vec<(u64, u64)> {
-    let info = stream.get_info().await.expect("it is there");
+    common::wait_for("the hub's stream, read to its end", Duration::from_secs(120), async || try_held(stream).await)
+        .await
+}
+
+async fn try_held(stream: &Stream) -> Option<Vec<(u64, u64)>> {
+    let info = stream.get_info().await.ok()?;
     assert_eq!(info.config.name, STREAM);
     let mut held = Vec::new();
     if info.state.messages == 0 {
-        return held;
+        return Some(held);
     }
     let config = jetstream::consumer::pull::OrderedConfig::default();
-    let mut messages = stream.create_consumer(config).await.expect("a consumer").messages().await.expect("messages");
+    let mut messages = stream.create_consumer(config).await.ok()?.messages().await.ok()?;
     loop {
-        let message = messages.next().await.expect("more").expect("a message");
+        let message = tokio::time::timeout(Duration::from_secs(20), messages.next()).await.ok()??.ok()?;
         let id = message.headers.as_ref().and_then(|headers| headers.get("Nats-Msg-Id")).expect("an id");
         let payload = std::str::from_utf8(&message.payload).expect("a number");
         held.push((sequence(id.as_str()), payload.parse().expect("a number")));
         if message.info().expect("a reply subject").pending == 0 {
-            return held;
+            return Some(held);
         }
     }
 }
