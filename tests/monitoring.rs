@@ -10,7 +10,7 @@ use common::{LIMIT, Leafd, have, wait_for};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-const NATS_SERVER: &str = "http: \"127.0.0.1:-1\"\nserver_name: gw1\njetstream: { domain: gw1, store_dir: STORE }\n";
+const NATS_SERVER: &str = "http: \"127.0.0.1:-1\"\nserver_name: gw1\njetstream: { store_dir: STORE }\n";
 
 fn leafd(dir: &std::path::Path, config: &str) -> Leafd {
     let mut leafd = Leafd::new(dir, config);

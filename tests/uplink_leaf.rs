@@ -8,7 +8,7 @@ use leafd::account::{Account, LocalClient, Message};
 use leafd::config::leaf::RemoteConfig;
 use leafd::config::traffic::TimeZone;
 use leafd::config::uplink::UplinkConfig;
-use leafd::jetstream::{JetStream, Options};
+use leafd::jetstream::{Domain, JetStream, Options};
 use leafd::leaf::{Identity, Link};
 use leafd::store::{Store, StoreOptions};
 use leafd::uplink::traffic::{Limits, Traffic};
@@ -43,8 +43,12 @@ async fn readings_reach_the_hub_once_and_in_order_over_the_leaf_link() {
     let (end, shutdown) = watch::channel(false);
     let account = Account::new("$G");
     let store = Store::open(dir.path(), StoreOptions::default()).expect("a store");
-    let options =
-        Options { domain: Some("gw1".into()), server_name: "gw1".into(), max_file: 8 << 30, max_memory: 1 << 20 };
+    let options = Options {
+        domain: Domain::new("gw1".into(), true),
+        server_name: "gw1".into(),
+        max_file: 8 << 30,
+        max_memory: 1 << 20,
+    };
     let jetstream = JetStream::start(account.clone(), store.clone(), options).expect("JetStream");
     let remote = format!(
         "name = \"hub\"\nurls = [\"tls://localhost:{}\"]\nuser = \"gw1\"\npassword = \"secret\"\n\

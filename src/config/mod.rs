@@ -128,6 +128,11 @@ impl Config {
         self.jetstream.domain.clone().unwrap_or_else(|| self.token())
     }
 
+    /// Whether answers tell the domain: if it is configured, or servers with streams of their own may be joined.
+    pub fn tells_domain(&self) -> bool {
+        self.jetstream.domain.is_some() || !self.leaf.remote.is_empty() || self.leaf.listen.is_some()
+    }
+
     /// `server_name` as a token of subjects: dots and wildcards, which a name may have, become dashes.
     pub fn token(&self) -> String {
         self.server_name.replace(['.', '*', '>'], "-")

@@ -406,7 +406,7 @@ fn event_identity(config: &Config, identity: &Identity) -> events::Identity {
         name: identity.server_name.clone(),
         host: config.listen.host.clone(),
         id: identity.server_id.clone(),
-        domain: identity.domain.clone(),
+        domain: identity.domain.clone().filter(|_| config.tells_domain()),
         jetstream: identity.jetstream,
     }
 }
@@ -430,7 +430,8 @@ fn server_options(config: &Config, identity: &Identity, keys: &ServerKeys) -> Se
         host: config.listen.host.clone(),
         port: config.listen.port,
         limits: client_limits(&config.limits),
-        jetstream_domain: identity.domain.clone(),
+        jetstream: identity.jetstream,
+        domain: identity.domain.clone().filter(|_| config.tells_domain()),
         xkey: keys.xkey(),
     }
 }

@@ -5,7 +5,7 @@ use crate::auth::StreamsByJwt;
 use crate::config::Config;
 use crate::config::accounts::JetStreamLimits;
 use crate::jetstream::api::Absent;
-use crate::jetstream::{AccountLimits, JetStream, JetStreamError, JetStreams, Options, Usage};
+use crate::jetstream::{AccountLimits, Domain, JetStream, JetStreamError, JetStreams, Options, Usage};
 use crate::store::Store;
 use crate::system;
 use std::collections::BTreeMap;
@@ -88,7 +88,7 @@ impl Streams {
         without.retain(|account| self.all.of(account.name()).is_none());
         self.absent.retain(|absent| without.iter().any(|account| Arc::ptr_eq(absent.account(), account)));
         without.retain(|account| !self.absent.iter().any(|absent| Arc::ptr_eq(absent.account(), account)));
-        let domain = self.room.as_ref().and_then(|room| room.options.domain.as_deref());
+        let domain = self.room.as_ref().and_then(|room| room.options.domain.name());
         self.absent.extend(without.into_iter().map(|account| Absent::start(account, domain)));
     }
 }
@@ -99,7 +99,8 @@ impl Room {
         let free = system::free_space(&config.data_dir).unwrap_or(0);
         let max_file = config.jetstream.max_file.map_or((stored + free) / 4 * 3, |size| size.0);
         let max_memory = config.jetstream.max_memory.0;
-        let (domain, server_name) = (Some(config.domain()), config.server_name.clone());
+        let domain = Domain::new(config.domain(), config.tells_domain());
+        let server_name = config.server_name.clone();
         let options = Options { domain, server_name, max_file, max_memory };
         Room { usage: Arc::new(Usage::new(max_file, max_memory, None)), options }
     }

@@ -8,6 +8,7 @@ use super::catalogue::{self, Entry};
 use super::config::{StorageType, StreamConfig, limit};
 use super::consumer::Engine;
 use super::consumer::config::Timestamp;
+use super::domain::Domain;
 use super::error::{ApiError, JetStreamError};
 use super::info::{AccountInfo, AccountLimits, ApiStats, StreamInfo};
 use super::limits::Taken;
@@ -28,7 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The JetStream domain.
-    pub domain: Option<String>,
+    pub domain: Domain,
     /// The server's name.
     pub server_name: String,
     /// Bytes on disk at most.
@@ -253,7 +254,7 @@ impl JetStream {
             streams: streams.len(),
             consumers: streams.iter().map(|stream| stream.consumers().count()).sum(),
             limits: self.shared.limits(),
-            domain: self.options.domain.clone(),
+            domain: self.options.domain.told().map(str::to_owned),
             api: ApiStats {
                 level: crate::protocol::JETSTREAM_API_LEVEL.into(),
                 total: self.requests.load(Ordering::Relaxed),
@@ -264,7 +265,7 @@ impl JetStream {
 
     /// What STREAM.INFO tells of a stream. Reads from disk.
     pub fn info(&self, stream: &Stream) -> StreamInfo {
-        StreamInfo::of(stream, self.options.domain.clone())
+        StreamInfo::of(stream, self.options.domain.told().map(str::to_owned))
     }
 
     /// Tells those who wait for messages that the server ends.
@@ -394,8 +395,8 @@ impl JetStream {
         advisory["id"] = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)).into();
         advisory["timestamp"] = serde_json::to_value(Timestamp::now()).unwrap_or_default();
         advisory["stream"] = stream.into();
-        if let Some(domain) = &self.options.domain {
-            advisory["domain"] = domain.as_str().into();
+        if let Some(domain) = self.options.domain.told() {
+            advisory["domain"] = domain.into();
         }
         let payload = advisory.to_string();
         let message = Message { subject: &subject, reply: "", headers: &[], payload: payload.as_bytes() };

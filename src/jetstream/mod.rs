@@ -16,6 +16,7 @@ mod counter;
 mod damage;
 mod dedup;
 mod desk;
+mod domain;
 mod error;
 mod expiry;
 mod follow;
@@ -38,6 +39,7 @@ mod usage;
 mod validate;
 
 pub use config::StreamConfig;
+pub use domain::Domain;
 pub use error::{ApiError, JetStreamError};
 pub use follow::SyncStatus;
 pub use info::{AccountInfo, AccountLimits, StreamInfo, StreamState};

@@ -16,6 +16,7 @@ use super::consumer::config::Timestamp;
 use super::consumer::{self, Consumers, Engine, StreamRules};
 use super::damage::Gap;
 use super::desk::{Desk, Due, Surroundings, Verdict};
+use super::domain::Domain;
 use super::error::ApiError;
 use super::follow::Followers;
 use super::info::AccountLimits;
@@ -38,7 +39,7 @@ pub(super) struct Shared {
     /// What the account may have.
     pub limits: RwLock<AccountLimits>,
     pub upkeep: Upkeep,
-    pub domain: Option<String>,
+    pub domain: Domain,
 }
 
 impl Shared {
@@ -119,8 +120,7 @@ impl Stream {
         let config = Arc::new(entry.config.clone());
         let desk = recover_desk(config.clone(), &log)?;
         let json_name = serde_json::Value::from(config.name.as_str());
-        let domain =
-            shared.domain.as_ref().map(|domain| format!("\"domain\":{},", serde_json::Value::from(domain.as_str())));
+        let domain = shared.domain.told().map(|domain| format!("\"domain\":{},", serde_json::Value::from(domain)));
         let consumers = Consumers::open(
             shared.engine.clone(),
             (&config.name, &entry.epoch),
@@ -305,7 +305,7 @@ impl Stream {
     }
 
     pub(super) fn domain(&self) -> Option<&str> {
-        self.shared.domain.as_deref()
+        self.shared.domain.told()
     }
 
     pub(super) fn origin(&self) -> Origin {
@@ -326,7 +326,7 @@ impl Stream {
         let around = Surroundings {
             log: &self.log,
             usage: &self.shared.usage,
-            domain: self.shared.domain.as_deref(),
+            domain: self.shared.domain.told(),
             now: monotonic(),
             wanted: &wanted,
         };

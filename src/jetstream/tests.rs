@@ -25,9 +25,13 @@ impl Bench {
     }
 
     fn with(dir: tempfile::TempDir, max_file: u64, options: StoreOptions) -> Self {
+        Bench::of(dir, max_file, options, Domain::new("gw1".into(), true))
+    }
+
+    fn of(dir: tempfile::TempDir, max_file: u64, options: StoreOptions, domain: Domain) -> Self {
         let store = Store::open(dir.path(), options).expect("opens");
         let account = Account::new("$G");
-        let options = Options { domain: Some("gw1".into()), server_name: "gw1".into(), max_file, max_memory: 1 << 20 };
+        let options = Options { domain, server_name: "gw1".into(), max_file, max_memory: 1 << 20 };
         let jetstream = JetStream::start(account.clone(), store.clone(), options).expect("starts");
         Bench { client: LocalClient::new(account), jetstream, store, dir }
     }
@@ -112,6 +116,23 @@ async fn a_stream_from_creation_to_deletion() {
     assert!(account["api"]["errors"].as_u64() >= Some(14), "{account}");
     assert_eq!(bench.api("STREAM.DELETE.S", Value::Null).await["success"], true);
     assert!(bench.client.request("s.1", b"", b"", Duration::from_secs(1)).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_that_is_not_told_is_answered_to() {
+    for told in [true, false] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let bench = Bench::of(dir, 1 << 30, StoreOptions::default(), Domain::new("gw1".into(), told));
+        let domain = told.then_some("gw1");
+        let asked = async |subject: &str| {
+            let answer = bench.client.request(subject, b"", b"", Duration::from_secs(10)).await.expect("an answer");
+            serde_json::from_slice::<Value>(&answer.payload).expect("JSON")["domain"].as_str().map(str::to_owned)
+        };
+        bench.api("STREAM.CREATE.S", json!({"name": "S", "subjects": ["s.>"]})).await;
+        for subject in ["$JS.API.INFO", "$JS.gw1.API.INFO", "$JS.gw1.API.STREAM.INFO.S", "s.1"] {
+            assert_eq!(asked(subject).await.as_deref(), domain, "{subject}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,8 +40,10 @@ pub struct ServerOptions {
     pub port: u16,
     /// What clients may use at first.
     pub limits: ClientLimits,
-    /// JetStream domain, if JetStream is on.
-    pub jetstream_domain: Option<String>,
+    /// Whether there is JetStream.
+    pub jetstream: bool,
+    /// JetStream domain, if clients are told one.
+    pub domain: Option<String>,
     /// Public curve key of this process.
     pub xkey: String,
 }
@@ -90,7 +92,7 @@ impl Shared {
             tls_required: false,
             tls_verify: false,
             tls_available: false,
-            jetstream: options.jetstream_domain.is_some(),
+            jetstream: options.jetstream,
             auth_required,
             nonce: nonce.to_owned(),
             connect_info: false,
@@ -98,7 +100,7 @@ impl Shared {
             acc_is_sys: false,
             client_id,
             client_ip: peer.ip().to_string(),
-            domain: options.jetstream_domain.clone().unwrap_or_default(),
+            domain: options.domain.clone().unwrap_or_default(),
             ldm: false,
             api_lvl: JETSTREAM_API_LEVEL,
             xkey: options.xkey.clone(),
@@ -363,7 +365,8 @@ mod tests {
             host: "127.0.0.1".into(),
             port: 0,
             limits,
-            jetstream_domain: None,
+            jetstream: false,
+            domain: None,
             xkey: String::new(),
         }
     }

@@ -36,7 +36,8 @@ impl Peers {
             return None;
         }
         let dir = tempfile::tempdir().expect("a folder");
-        let mut leafd = Leafd::new(dir.path(), "[jetstream]\nmax_file = \"1GiB\"\nmax_memory = \"64MiB\"\n");
+        let mut leafd =
+            Leafd::new(dir.path(), "[jetstream]\ndomain = \"gw1\"\nmax_file = \"1GiB\"\nmax_memory = \"64MiB\"\n");
         leafd.start();
         let config = format!(
             "server_name: gw1\nlisten: \"127.0.0.1:-1\"\nports_file_dir: {0:?}\njetstream {{ store_dir: {1:?}, domain: gw1, max_mem: 64MB, max_file: 1GB }}\n",

@@ -9,8 +9,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// A nats-server's and leafd's configuration that mean the same.
-const SAME: [(&str, &str); 5] = [
+const SAME: [(&str, &str); 6] = [
     ("", "[jetstream]\nenabled = false\n"),
+    ("jetstream: { store_dir: STORE }\n", ""),
     ("jetstream: { domain: d, store_dir: STORE }\n", "[jetstream]\ndomain = \"d\"\n"),
     (
         "authorization { user: a, password: b }\n",

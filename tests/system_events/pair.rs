@@ -19,6 +19,8 @@ system_account: SYS
 "#;
 
 const LEAFD: &str = r#"
+[jetstream]
+domain = "gw1"
 [http]
 port = 0
 [authorization]

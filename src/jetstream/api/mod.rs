@@ -62,7 +62,7 @@ impl Api {
     pub fn start(jetstream: &Arc<JetStream>) -> std::io::Result<Self> {
         let account = jetstream.account().clone();
         let mut prefixes = vec!["$JS.API.".to_owned()];
-        if let Some(domain) = &jetstream.options().domain {
+        if let Some(domain) = jetstream.options().domain.name() {
             prefixes.push(format!("$JS.{domain}.API."));
         }
         let (sender, requests) = mpsc::channel(QUEUE);

@@ -128,7 +128,7 @@ pub fn publish(context: &StreamContext, consumer: &str, advisory: &Advisory) {
         stream: &context.stream,
         consumer,
         advisory,
-        domain: context.domain.as_deref(),
+        domain: context.domain.told(),
     };
     if let Ok(json) = serde_json::to_vec(&event) {
         context.publish(&subject, &[], &json);

@@ -9,6 +9,7 @@ use super::state::{Delivery, Rules, Ticks};
 use super::validate::{self, Refusal, Retention, StreamRules, refuse};
 use super::{info, inlet, persist, start};
 use crate::account::Subscription;
+use crate::jetstream::Domain;
 use crate::store::{Change, Commit, Log};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -46,7 +47,7 @@ impl Consumers {
     pub fn open(
         engine: Arc<Engine>,
         (stream, identity): (&str, &str),
-        domain: Option<String>,
+        domain: Domain,
         log: Log,
         rules: StreamRules,
     ) -> Arc<Self> {

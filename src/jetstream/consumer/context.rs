@@ -6,6 +6,7 @@ use super::live::Consumer;
 use super::validate::{Retention, StreamRules};
 use super::writer::AckWriter;
 use crate::account::{Account, Batch, Message, Origin, RouteCache};
+use crate::jetstream::Domain;
 use crate::store::{Change, Commit, Log, Store};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +21,7 @@ pub struct StreamContext {
     /// Tells the stream from an earlier one of its name.
     pub identity: Box<str>,
     /// The JetStream domain.
-    pub domain: Option<String>,
+    pub domain: Domain,
     /// Catalogue and delivery states.
     pub store: Store,
     /// The messages.

@@ -27,7 +27,7 @@ pub fn open(context: &Arc<StreamContext>) -> Vec<Arc<Subscription>> {
         (Kind::Flow, format!("$JS.FC.{stream}.>")),
         (Kind::Next, format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.*")),
     ];
-    if let Some(domain) = &context.domain {
+    if let Some(domain) = context.domain.name() {
         subjects.push((Kind::Next, format!("$JS.{domain}.API.CONSUMER.MSG.NEXT.{stream}.*")));
     }
     let subscribe = |(kind, subject): (Kind, String)| {

@@ -242,7 +242,7 @@ pub(super) fn config(sources: &Sources) -> JetStreamConfig {
         // An acknowledgement means that the message is on disk.
         sync_always: true,
         compress_ok: true,
-        domain: options().find_map(|options| options.domain.clone()),
+        domain: options().find_map(|options| options.domain.told().map(str::to_owned)),
         strict: true,
     }
 }

@@ -9,6 +9,7 @@ mod random;
 use super::config::{AckPolicy, ConsumerConfig};
 use super::{Action, Consumer, Consumers, Engine, Retention, StreamRules};
 use crate::account::{Account, Inbox, LocalClient, Message, OwnedMessage};
+use crate::jetstream::Domain;
 use crate::store::{CommitObserver, Log, LogOptions, Record, Store, StoreError, StoreOptions};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -56,7 +57,7 @@ impl Bench {
     fn on(dir: Arc<tempfile::TempDir>, store: Store, log: Log, rules: StreamRules) -> Self {
         let account = Account::new("A");
         let engine = Engine::start(account.clone(), store.clone()).expect("threads");
-        let consumers = Consumers::open(engine.clone(), ("S", "one"), None, log.clone(), rules);
+        let consumers = Consumers::open(engine.clone(), ("S", "one"), Domain::default(), log.clone(), rules);
         log.observe(Arc::new(Waker(Arc::downgrade(&consumers))));
         Bench { client: LocalClient::new(account), engine, consumers, log, store, dir }
     }
