@@ -147,8 +147,7 @@ impl Flaky {
 
     /// From now on what is written where nothing was before fails.
     fn fail(&self) {
-        let mut filler = std::fs::File::create(self.medium.join("filler")).expect("a file");
-        while std::io::Write::write_all(&mut filler, &[1; 4096]).is_ok() {}
+        fill(&self.medium.join("filler"));
     }
 
     /// The device is back.
@@ -199,4 +198,59 @@ async fn a_device_that_fails_answers_at_once_serves_on_and_heals_when_it_is_back
     let bucket = context.get_key_value("B").await.expect("the bucket");
     assert_eq!(bucket.get("key").await.expect("readable"), Some("another".into()));
     assert_eq!(leafd.status().expect("answers")["store"]["error"], serde_json::Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_and_a_source_miss_nothing_that_came_while_the_disk_was_full() {
+    const MESSAGES: u64 = 200;
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "[jetstream]\nmax_file = \"1GB\"\n");
+    let Some(_small) = Small::mount(&dir.path().join("image"), &leafd.data()) else { return };
+    leafd.start();
+    let context = jetstream::new(leafd.client().await);
+    let origin = || Some(jetstream::stream::Source { name: "ORIGIN".into(), ..Default::default() });
+    let storage = jetstream::stream::StorageType::Memory;
+    let config = Config { name: "ORIGIN".into(), subjects: vec!["o.>".into()], storage, ..Default::default() };
+    context.create_stream(config).await.expect("a stream in memory");
+    let mirror = Config { name: "MIRROR".into(), mirror: origin(), ..Default::default() };
+    let source = Config { name: "SOURCE".into(), sources: origin().map(|origin| vec![origin]), ..Default::default() };
+    let mut followers = Vec::new();
+    for config in [mirror, source] {
+        followers.push(context.create_stream(config).await.expect("a follower"));
+    }
+    let store = async |numbers: std::ops::Range<u64>| {
+        for n in numbers {
+            let payload = format!("{n:<20000}");
+            context.publish("o.x", payload.into()).await.expect("sent").await.expect("stored in memory");
+        }
+    };
+    store(0..10).await;
+    for follower in &followers {
+        common::wait_for("the beginning", HEALS, || async { holds(follower, 10).await }).await;
+    }
+    let filler = leafd.data().join("filler");
+    fill(&filler);
+    store(10..MESSAGES).await;
+    common::wait_for("the disk refuses what follows", HEALS, || async {
+        leafd.log().contains("messages could not be stored").then_some(())
+    })
+    .await;
+    std::fs::remove_file(&filler).expect("it is there");
+    for follower in &followers {
+        common::wait_for("all of the origin", 3 * HEALS, || async { holds(follower, MESSAGES).await }).await;
+        for seq in 1..=MESSAGES {
+            let message = follower.get_raw_message(seq).await.expect("without a gap");
+            assert_eq!(std::str::from_utf8(&message.payload).expect("a number").trim_end(), (seq - 1).to_string());
+        }
+    }
+}
+
+/// Leaves nothing free where `filler` lies.
+fn fill(filler: &Path) {
+    let mut file = std::fs::File::create(filler).expect("a file");
+    while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+}
+
+async fn holds(stream: &jetstream::stream::Stream, messages: u64) -> Option<()> {
+    (stream.get_info().await.ok()?.state.messages == messages).then_some(())
 }

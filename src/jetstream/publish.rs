@@ -11,7 +11,7 @@ use super::headers::{self, Ttl, Wishes};
 use super::schedule;
 use crate::account::Message;
 use crate::protocol::headers::HeadersBuilder;
-use crate::store::{Log, Record, SubjectInfo};
+use crate::store::{Log, Record, StoreError, SubjectInfo};
 
 /// Publishes that may wait for the disk at once; more are refused, so that a stuck disk does not fill the memory.
 const MAX_PENDING: usize = 1 << 18;
@@ -43,6 +43,8 @@ struct Order<'a> {
     answer: Box<str>,
     /// Sequence and time, if they are given.
     place: Option<(u64, i64)>,
+    /// Of what follows an origin: how often the log has dropped staged messages, as far as it knows.
+    in_turn: Option<u64>,
 }
 
 impl Desk {
@@ -95,7 +97,7 @@ impl Desk {
         let message = &Message { headers: replaced.as_deref().unwrap_or(message.headers), ..*message };
         let wishes = if replaced.is_some() { headers::parse(message.headers) } else { wishes };
         if !config.allow_msg_counter {
-            let order = Order { message, reply, wishes: &wishes, answer: Box::default(), place: None };
+            let order = Order { message, reply, wishes: &wishes, answer: Box::default(), place: None, in_turn: None };
             return self.store(order, around, failed);
         }
         if wishes.incr.is_empty() {
@@ -104,7 +106,8 @@ impl Desk {
         let counted = counter::count(message.subject, wishes.incr, around.log)?;
         let message = Message { payload: counted.payload.as_bytes(), ..*message };
         check_size(&config, &message)?;
-        let order = Order { message: &message, reply, wishes: &wishes, answer: counted.answer, place: None };
+        let order =
+            Order { message: &message, reply, wishes: &wishes, answer: counted.answer, place: None, in_turn: None };
         self.store(order, around, failed)
     }
 
@@ -112,27 +115,50 @@ impl Desk {
     pub fn publish_mirrored(
         &mut self,
         place: (u64, i64),
+        in_turn: u64,
         message: &Message<'_>,
         around: &Surroundings<'_>,
         failed: &mut Due,
     ) -> Verdict {
         if place.0 <= self.last_seq {
-            return Verdict::Waits;
+            // Unless those up to there were dropped, which has not been told here yet.
+            let here = place.0 <= around.log.state().last_seq;
+            return if here { Verdict::Waits } else { Verdict::Refused(ApiError::of_store(StoreError::RolledBack)) };
         }
         let wishes = self.wishes_from_elsewhere(message.headers);
-        let order = Order { message, reply: "", wishes: &wishes, answer: Box::default(), place: Some(place) };
+        let order = Order {
+            message,
+            reply: "",
+            wishes: &wishes,
+            answer: Box::default(),
+            place: Some(place),
+            in_turn: Some(in_turn),
+        };
         self.store(order, around, failed).unwrap_or_else(Verdict::Refused)
     }
 
     /// Takes in a message of a source: its publisher's expectations were met there, only its id counts here.
-    pub fn publish_sourced(&mut self, message: &Message<'_>, around: &Surroundings<'_>, failed: &mut Due) -> Verdict {
+    pub fn publish_sourced(
+        &mut self,
+        in_turn: u64,
+        message: &Message<'_>,
+        around: &Surroundings<'_>,
+        failed: &mut Due,
+    ) -> Verdict {
         let wishes = self.wishes_from_elsewhere(message.headers);
         if !wishes.msg_id.is_empty() && self.dedup.find(wishes.msg_id, around.now).is_some() {
             return Verdict::Waits;
         }
         let transformed = self.transform.as_ref().and_then(|transform| transform.apply(message.subject));
         let message = Message { subject: transformed.as_deref().unwrap_or(message.subject), ..*message };
-        let order = Order { message: &message, reply: "", wishes: &wishes, answer: Box::default(), place: None };
+        let order = Order {
+            message: &message,
+            reply: "",
+            wishes: &wishes,
+            answer: Box::default(),
+            place: None,
+            in_turn: Some(in_turn),
+        };
         check_size(&self.config, &message)
             .and_then(|()| self.store(order, around, failed))
             .unwrap_or_else(Verdict::Refused)
@@ -143,7 +169,8 @@ impl Desk {
         let transformed = self.transform.as_ref().and_then(|transform| transform.apply(message.subject));
         let message = Message { subject: transformed.as_deref().unwrap_or(message.subject), ..*message };
         let wishes = headers::parse(message.headers);
-        let order = Order { message: &message, reply: "", wishes: &wishes, answer: Box::default(), place: None };
+        let order =
+            Order { message: &message, reply: "", wishes: &wishes, answer: Box::default(), place: None, in_turn: None };
         check_size(&self.config, &message)
             .and_then(|()| self.store(order, around, failed))
             .unwrap_or_else(Verdict::Refused)
@@ -163,15 +190,15 @@ impl Desk {
 
     /// Checks whether there is room, and hands the message to the log.
     fn store(&mut self, order: Order<'_>, around: &Surroundings<'_>, failed: &mut Due) -> Result<Verdict, ApiError> {
-        let Order { message, reply, wishes, answer, place } = order;
+        let Order { message, reply, wishes, answer, place, in_turn } = order;
         let ready = self.make_ready(message, wishes, around)?;
         if self.config.discard == Discard::New {
             self.check_room(message.subject, wishes, ready.size, around.log)?;
         }
         let headers = ready.headers.as_deref().unwrap_or(message.headers);
         let record = Record { subject: message.subject, headers, payload: message.payload };
-        let stored = match place {
-            Some((seq, time)) => around.log.append_at(seq, time, &record),
+        let stored = match in_turn {
+            Some(known) => around.log.append_in_turn(known, place, &record),
             None => around.log.append(&record),
         };
         let seq = stored.map_err(ApiError::of_store)?;

@@ -82,6 +82,9 @@ pub enum StoreError {
         /// The record.
         seq: u64,
     },
+    /// Somebody who stores one record behind the other must look again what is there.
+    #[error("records before this one were dropped, as the disk did not take them; they are fetched again")]
+    RolledBack,
     /// A log of that name exists, or does not.
     #[error("the log {0} exists already")]
     Exists(String),

@@ -62,16 +62,22 @@ impl Stream {
     }
 
     /// Stores a message of the mirror's origin under its own sequence and time.
-    pub(super) fn take_mirrored(&self, seq: u64, time: i64, message: &Message<'_>) -> Result<u64, ApiError> {
-        let taken = self.take_in(|desk, around, failed| desk.publish_mirrored((seq, time), message, around, failed));
+    pub(super) fn take_mirrored(
+        &self,
+        in_turn: u64,
+        (seq, time): (u64, i64),
+        message: &Message<'_>,
+    ) -> Result<u64, ApiError> {
+        let taken =
+            self.take_in(|desk, around, failed| desk.publish_mirrored((seq, time), in_turn, message, around, failed));
         outcome(taken).map(|()| seq)
     }
 
     /// Stores a message of a source; gives its sequence, or that of the last message if it was here before.
-    pub(super) fn take_sourced(&self, message: &Message<'_>) -> Result<u64, ApiError> {
+    pub(super) fn take_sourced(&self, in_turn: u64, message: &Message<'_>) -> Result<u64, ApiError> {
         let mut last = 0;
         let taken = self.take_in(|desk, around, failed| {
-            let verdict = desk.publish_sourced(message, around, failed);
+            let verdict = desk.publish_sourced(in_turn, message, around, failed);
             last = desk.last_seq;
             verdict
         });

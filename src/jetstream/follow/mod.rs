@@ -22,6 +22,7 @@ use super::origin::{ExternalStream, StreamSource};
 use super::stream::Stream;
 use crate::account::{Inbox, LocalClient, Message};
 use crate::protocol::headers;
+use crate::store::StoreError;
 use crate::subject::Transform;
 pub(super) use intake::Followers;
 use message::{Arrived, parse};
@@ -192,6 +193,11 @@ async fn session(
     client: &LocalClient,
     next: &mut Option<u64>,
 ) -> Result<(), ApiError> {
+    let rollbacks = stream.upgrade().map_or(0, |stream| stream.log().rollbacks());
+    if origin.position().rollbacks != rollbacks {
+        // Something that was taken in did not get to the disk.
+        *next = None;
+    }
     let from = match (origin.mirror, *next) {
         (false, Some(next)) => next,
         _ => {
@@ -202,7 +208,9 @@ async fn session(
                 None => Ok(Position::default()),
             });
             let found = found.await.map_err(ApiError::general)?.map_err(ApiError::general)?;
-            *origin.position() = found.clone();
+            let mut position = origin.position();
+            *position = found.clone();
+            position.rollbacks = rollbacks;
             found.seq + 1
         }
     };
@@ -281,6 +289,10 @@ async fn read(
             keep(stream, origin);
         }
         if headers::status(&message.headers) == Some(100) {
+            let known = origin.position().rollbacks;
+            if stream.upgrade().is_some_and(|stream| stream.log().rollbacks() != known) {
+                return Err(ApiError::of_store(StoreError::RolledBack));
+            }
             origin.tell(client);
             let stalled = headers::get(&message.headers, "Nats-Consumer-Stalled").unwrap_or_default();
             let ask = if message.reply.is_empty() { stalled } else { &message.reply };
@@ -304,11 +316,13 @@ async fn read(
         let Some(stream) = stream.upgrade() else { return Ok(()) };
         {
             let mut position = origin.position();
-            let here = store(&stream, origin, &position.identity, &arrived)?;
+            let here = store(&stream, origin, &position, &arrived)?;
             if !origin.mirror {
                 position.reached(arrived.stream_seq, here);
-                if position.is_long() {
-                    position.is_stored(stream.log().committed());
+                if position.is_long()
+                    && let Some(committed) = stream.committed_in_turn(&position)
+                {
+                    position.is_stored(committed);
                 }
             }
         }
@@ -351,16 +365,17 @@ async fn answer(
 }
 
 /// Hands a message to the stream; gives the last sequence of it that may be on its way to disk by then.
-fn store(stream: &Stream, origin: &Origin, identity: &str, arrived: &Arrived<'_>) -> Result<u64, ApiError> {
+fn store(stream: &Stream, origin: &Origin, position: &Position, arrived: &Arrived<'_>) -> Result<u64, ApiError> {
     let transformed = origin.transforms.iter().find_map(|transform| transform.apply(arrived.subject));
     let subject = transformed.as_deref().unwrap_or(arrived.subject);
     let headers = message::kept_headers(arrived.headers, origin.mirror);
     if origin.mirror {
         let message = Message { subject, reply: "", headers: &headers, payload: arrived.payload };
-        return stream.take_mirrored(arrived.stream_seq, arrived.time, &message);
+        return stream.take_mirrored(position.rollbacks, (arrived.stream_seq, arrived.time), &message);
     }
-    let headers = message::with_source(&headers, &origin.source, identity, arrived);
-    stream.take_sourced(&Message { subject, reply: "", headers: &headers, payload: arrived.payload })
+    let headers = message::with_source(&headers, &origin.source, &position.identity, arrived);
+    stream
+        .take_sourced(position.rollbacks, &Message { subject, reply: "", headers: &headers, payload: arrived.payload })
 }
 
 impl Origin {

@@ -23,6 +23,9 @@ pub(super) struct Position {
     pub identity: String,
     /// What is here up to this sequence is counted in.
     upto: u64,
+    /// How often the stream had dropped what the disk refused when this was found out.
+    #[serde(skip)]
+    pub rollbacks: u64,
     #[serde(skip)]
     moved: bool,
     /// Messages that may not be on disk yet: their sequence here, and at the origin.
@@ -76,7 +79,7 @@ impl Position {
 
     /// The origin is another stream than before, of which nothing has been read.
     pub fn begin_again(&mut self) {
-        *self = Position { moved: true, ..Position::default() };
+        *self = Position { moved: true, rollbacks: self.rollbacks, ..Position::default() };
     }
 }
 
@@ -102,10 +105,19 @@ impl Stream {
         Ok(position)
     }
 
+    /// What is on disk by now; `None` if messages were dropped, as sequences that `position` knows may stand for others.
+    pub(super) fn committed_in_turn(&self, position: &Position) -> Option<u64> {
+        let committed = self.log().committed();
+        (self.log().rollbacks() == position.rollbacks).then_some(committed)
+    }
+
     /// What keeps the position of a source, if it has moved since this was last asked for. What is not on disk yet does not
     /// count: it would be missing if it never got there.
     pub(super) fn keep_position(&self, origin: &Origin) -> Option<Change> {
-        let position = origin.position().changed(self.log().committed())?;
+        let position = {
+            let mut position = origin.position();
+            self.committed_in_turn(&position).and_then(|committed| position.changed(committed))?
+        };
         let json = serde_json::to_vec(&position).ok()?;
         Some(Change::Put(key(&self.entry().log, &origin.source), Bytes::from(json)))
     }

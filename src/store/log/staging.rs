@@ -79,6 +79,7 @@ impl Inner {
             }
         }
         state.next = state.committed + 1;
+        state.rollbacks += 1;
         state.first = state.first.min(state.next);
         state.next
     }
@@ -94,6 +95,38 @@ impl Log {
         let mut state = self.0.state();
         state.ages.stamp(now);
         let (seq, time) = (state.next, now.wall.max(state.last_time));
+        self.stage(state, seq, time, record)
+    }
+
+    /// How often staged records were dropped as the disk refused them.
+    pub fn rollbacks(&self) -> u64 {
+        self.0.state().rollbacks
+    }
+
+    /// Stages a record of somebody who must not go on behind one that was dropped: only if [`Log::rollbacks`] is still `known`.
+    /// With a sequence and time of its own in `place` as [`Log::append_at`], else as [`Log::append`].
+    ///
+    /// # Errors
+    /// As theirs; [`StoreError::RolledBack`].
+    pub fn append_in_turn(
+        &self,
+        known: u64,
+        place: Option<(u64, i64)>,
+        record: &Record<'_>,
+    ) -> Result<u64, StoreError> {
+        let now = self.0.shared.now();
+        let mut state = self.0.state();
+        if state.rollbacks != known {
+            return Err(StoreError::RolledBack);
+        }
+        let (seq, time) = place.unwrap_or((state.next, now.wall));
+        if seq < state.next {
+            return Err(StoreError::Exists(format!("{} sequence {seq}", self.0.id)));
+        }
+        if place.is_none() {
+            state.ages.stamp(now);
+        }
+        let time = time.max(state.last_time);
         self.stage(state, seq, time, record)
     }
 

@@ -27,6 +27,8 @@ pub(in crate::store) struct State {
     pub first: u64,
     /// Next sequence to be given.
     pub next: u64,
+    /// How often staged records were dropped.
+    pub rollbacks: u64,
     pub committed: u64,
     pub last_time: i64,
     /// A sequence and its time, as it was last read for [`Log::state`].
@@ -70,6 +72,7 @@ impl State {
             subjects: Subjects::new(budget.clone()),
             first: next,
             next,
+            rollbacks: 0,
             committed: next - 1,
             last_time: i64::MIN,
             first_time: (0, 0),
