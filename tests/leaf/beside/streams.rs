@@ -1,8 +1,9 @@
 //! Mirrors and sources of the hub's streams at the leaf, and of the leaf's at the hub.
 
 use super::{Place, api};
-use crate::common::wait_for;
-use async_nats::{Client, jetstream};
+use crate::common::{LIMIT, wait_for};
+use async_nats::Client;
+use async_nats::jetstream::{self, context::PublishErrorKind};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -82,8 +83,15 @@ pub async fn both_ways(place: &Place) -> Vec<String> {
                 let subject = format!("origin.{}", if n % 3 == 0 { "b" } else { "a" });
                 let mut headers = async_nats::HeaderMap::new();
                 headers.insert("N", n.to_string().as_str());
-                let ack = context.publish_with_headers(subject, headers, n.to_string().into()).await.expect("sent");
-                ack.await.expect("stored");
+                // Nobody has it while the stream's interest is still on its way to who publishes.
+                wait_for("a stored message", LIMIT, || async {
+                    let sent = context.publish_with_headers(subject.clone(), headers.clone(), n.to_string().into());
+                    match sent.await.expect("sent").await {
+                        Err(error) if error.kind() == PublishErrorKind::StreamNotFound => None,
+                        stored => Some(stored.expect("stored")),
+                    }
+                })
+                .await;
             }
         };
         for (at, (client, name, mut config)) in streams.into_iter().enumerate() {
