@@ -28,7 +28,11 @@ async fn visit(
             Ok(client) => match client.request("$SYS.REQ.USER.INFO", "".into()).await {
                 Err(error) => error.to_string(),
                 Ok(answer) => {
-                    let answer: Value = serde_json::from_slice(&answer.payload).expect("JSON");
+                    let mut answer: Value = serde_json::from_slice(&answer.payload).expect("JSON");
+                    // nats-server gathers them from a map, in no order.
+                    if let Some(allowed) = answer["data"]["permissions"]["publish"]["allow"].as_array_mut() {
+                        allowed.sort_by(|one, other| one.as_str().cmp(&other.as_str()));
+                    }
                     format!("{} {}", answer["data"]["user"], answer["data"]["permissions"])
                 }
             },
