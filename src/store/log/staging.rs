@@ -91,16 +91,15 @@ impl Log {
     /// # Errors
     /// The record is too large, or the log was removed or closed.
     pub fn append(&self, record: &Record<'_>) -> Result<u64, StoreError> {
-        let now = self.0.shared.now();
-        let mut state = self.0.state();
-        state.ages.stamp(now);
-        let (seq, time) = (state.next, now.wall.max(state.last_time));
-        self.stage(state, seq, time, record)
+        self.append_where(None, None, record)
     }
 
-    /// How often staged records were dropped as the disk refused them.
-    pub fn rollbacks(&self) -> u64 {
-        self.0.state().rollbacks
+    /// Stages a record under a given sequence and time, as a mirror does; sequences left out are gaps.
+    ///
+    /// # Errors
+    /// As [`Log::append`]; also if `seq` is not above the last one.
+    pub fn append_at(&self, seq: u64, time: i64, record: &Record<'_>) -> Result<u64, StoreError> {
+        self.append_where(None, Some((seq, time)), record)
     }
 
     /// Stages a record of somebody who must not go on behind one that was dropped: only if [`Log::rollbacks`] is still `known`.
@@ -114,9 +113,23 @@ impl Log {
         place: Option<(u64, i64)>,
         record: &Record<'_>,
     ) -> Result<u64, StoreError> {
+        self.append_where(Some(known), place, record)
+    }
+
+    /// How often staged records were dropped as the disk refused them.
+    pub fn rollbacks(&self) -> u64 {
+        self.0.state().rollbacks
+    }
+
+    fn append_where(
+        &self,
+        known: Option<u64>,
+        place: Option<(u64, i64)>,
+        record: &Record<'_>,
+    ) -> Result<u64, StoreError> {
         let now = self.0.shared.now();
         let mut state = self.0.state();
-        if state.rollbacks != known {
+        if known.is_some_and(|known| known != state.rollbacks) {
             return Err(StoreError::RolledBack);
         }
         let (seq, time) = place.unwrap_or((state.next, now.wall));
@@ -125,19 +138,6 @@ impl Log {
         }
         if place.is_none() {
             state.ages.stamp(now);
-        }
-        let time = time.max(state.last_time);
-        self.stage(state, seq, time, record)
-    }
-
-    /// Stages a record under a given sequence and time, as a mirror does; sequences left out are gaps.
-    ///
-    /// # Errors
-    /// As [`Log::append`]; also if `seq` is not above the last one.
-    pub fn append_at(&self, seq: u64, time: i64, record: &Record<'_>) -> Result<u64, StoreError> {
-        let state = self.0.state();
-        if seq < state.next {
-            return Err(StoreError::Exists(format!("{} sequence {seq}", self.0.id)));
         }
         let time = time.max(state.last_time);
         self.stage(state, seq, time, record)
