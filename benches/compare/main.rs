@@ -1,14 +1,16 @@
 //! leafd beside nats-server, in turn on the same machine: `cargo bench --bench compare`.
 //!
-//! `core`, `stream`, `scale` or `churn` behind `--` measures that part alone; all but `churn` are measured without one.
+//! `core`, `stream`, `leaf`, `scale` or `churn` behind `--` measures that part alone; all but `churn` are measured without one.
 //! Each figure is the median of several rounds, in each of which all rivals run one after the other; ratios are of medians.
 //! `LEAFD_BIN` and `NATS_SERVER` name other binaries; `ROUNDS` another number of rounds than three.
 
 mod client;
 mod core;
+mod leaf;
 mod scale;
 mod server;
 mod stream;
+mod wire;
 
 use server::{Rival, Server};
 use std::collections::BTreeMap;
@@ -114,6 +116,33 @@ fn measure_stream(table: &mut Table, rival: Rival) {
     }
 }
 
+fn measure_leaf(table: &mut Table, rival: Rival) {
+    let hub = leaf::hub();
+    let port = hub.leaf_port();
+    {
+        let leaf = leaf::leaf(rival, ([127, 0, 0, 1], port).into(), "off");
+        for (name, from, to) in [("leaf to hub", &leaf, &hub), ("hub to leaf", &hub, &leaf)] {
+            let crossed = leaf::cross(from, to, &leaf, 1_000_000);
+            table.add(&format!("{name}, messages/s"), rival, crossed.rate, "");
+            table.add(&format!("{name}, CPU us/message at the leaf"), rival, crossed.cpu, "");
+        }
+        table.add("request from leaf to hub p50, us", rival, leaf::requests(&leaf, &hub, 10_000), "");
+    }
+    for mode in ["off", "s2_fast", "s2_better", "s2_best"] {
+        let wire = wire::Wire::closed(port);
+        wire.open();
+        let leaf = leaf::leaf(rival, wire.address, mode);
+        let bytes = leaf::weight(&leaf, &hub, &wire, 100_000);
+        table.add(&format!("bytes on the wire per reading, {mode}"), rival, bytes, "");
+    }
+    for (name, way) in [("mirror", leaf::Way::Mirror), ("source", leaf::Way::Source), ("uplink", leaf::Way::Uplink)] {
+        if way != leaf::Way::Uplink || rival == Rival::Leafd {
+            let seconds = leaf::catch_up(rival, way, 1_000_000);
+            table.add(&format!("1,000,000 stored messages to the hub by {name}, s"), rival, seconds, "");
+        }
+    }
+}
+
 fn measure_scale(table: &mut Table, rival: Rival) {
     let server = Server::start(rival);
     table.add("idle wake-ups/s", rival, scale::wakeups(&server, Duration::from_secs(10)), "<= 2");
@@ -166,6 +195,9 @@ fn main() {
         for rival in [Rival::Leafd, Rival::Nats] {
             if wanted("core") {
                 measure_core(&mut table, rival);
+            }
+            if wanted("leaf") {
+                measure_leaf(&mut table, rival);
             }
             if wanted("scale") {
                 measure_scale(&mut table, rival);

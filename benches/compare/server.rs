@@ -20,7 +20,7 @@ pub enum Rival {
 /// A running server; killed when dropped.
 pub struct Server {
     child: Child,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     /// Where clients connect.
     pub address: SocketAddr,
 }
@@ -28,20 +28,27 @@ pub struct Server {
 impl Server {
     /// Starts one with an empty store on the disk of the build folder (a folder in memory would sync for nothing).
     pub fn start(rival: Rival) -> Server {
+        Server::configured(rival, "", "")
+    }
+
+    /// As [`Server::start`], with `config` in its own language; `jetstream` is what else stands in nats-server's block of that
+    /// name.
+    pub fn configured(rival: Rival, config: &str, jetstream: &str) -> Server {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
         let path = dir.path();
         let (mut command, ports): (Command, Box<dyn Fn(u32) -> PathBuf>) = match rival {
             Rival::Leafd => {
                 let binary = std::env::var("LEAFD_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_leafd").to_owned());
+                fs::write(path.join("leafd.toml"), config).expect("writes");
                 let mut command = Command::new(binary);
-                command.args(["-p", "0", "--data-dir"]).arg(path.join("data"));
+                command.args(["-p", "0", "--data-dir"]).arg(path.join("data")).arg("-c").arg(path.join("leafd.toml"));
                 let file = path.join("data/leafd.ports");
                 (command, Box::new(move |_| file.clone()))
             }
             Rival::Nats | Rival::NatsAlways => {
                 let sync = if rival == Rival::NatsAlways { ", sync_interval: always" } else { "" };
                 let text = format!(
-                    "listen: \"127.0.0.1:-1\"\nports_file_dir: \"{0}\"\njetstream {{ store_dir: \"{0}/data\"{sync} }}\n",
+                    "listen: \"127.0.0.1:-1\"\nports_file_dir: \"{0}\"\njetstream {{ store_dir: \"{0}/data\"{sync}{jetstream} }}\n{config}",
                     path.display()
                 );
                 fs::write(path.join("n.conf"), text).expect("writes");
@@ -54,7 +61,19 @@ impl Server {
         let log = fs::File::create(path.join("log")).expect("a log");
         let child = command.stdout(Stdio::null()).stderr(log).spawn().expect("starts");
         let address = wait_for(&|| read_port(&ports(child.id())), path);
-        Server { child, _dir: dir, address }
+        Server { child, dir, address }
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Where a nats-server takes leaf nodes.
+    pub fn leaf_port(&self) -> u16 {
+        let log = self.log();
+        let (_, address) = log.split_once("Listening for leafnode connections on ").expect("it takes leaf nodes");
+        address.lines().next().and_then(|line| line.rsplit(':').next()?.trim().parse().ok()).expect("a port")
     }
 
     /// Its process.
