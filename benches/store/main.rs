@@ -4,6 +4,7 @@
 //! the disk that is to be measured.
 
 mod acks;
+mod index;
 mod opening;
 mod proc;
 
@@ -24,11 +25,16 @@ fn main() {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [_, "fill", path] => return opening::fill(&dir(path)),
         [_, "open", path] => return opening::open(&dir(path)),
+        [_, "index", path] => return index::fill(&dir(path)),
         _ => {}
     }
     let parent = std::env::var("DIR").unwrap_or_else(|_| env!("CARGO_TARGET_TMPDIR").to_owned());
-    let parts: [(&str, Part); 3] =
-        [("durable acknowledgements", acks::in_flight), ("many streams", acks::many), ("opening", opening::measure)];
+    let parts: [(&str, Part); 4] = [
+        ("durable acknowledgements", acks::in_flight),
+        ("many streams", acks::many),
+        ("opening", opening::measure),
+        ("many subjects in little memory", index::measure),
+    ];
     for (name, part) in parts {
         if std::env::var("ONLY").is_ok_and(|only| !name.contains(&only)) {
             continue;

@@ -1,23 +1,23 @@
 //! The checkpoint of a log (`checkpoint`): its subjects and numbers as they were when a segment was sealed, so that opening
-//! counts only what came and went since. Written anew each time the log has grown by a multiple of the file's size.
+//! counts only what came and went since. Written anew each time the log has grown by a multiple of the file's size, and piece by
+//! piece, so that neither memory nor anybody's time has to hold all subjects at once.
 //!
 //! It is a hint, as the index files are: without it everything is counted again from those.
 //! Layout: magic, version (u32), a frame with the numbers, frames of subjects, and one that says that this is all.
 
 use super::frame::{self, Parsed, UNSALTED, u32_at};
 use super::index;
-use super::io::Place;
-use super::log::{State, Storage};
+use super::io::{DiskFile, Place};
+use super::log::{Log, State, Storage};
 use super::record;
 use super::segment::Segment;
-use super::subjects::{Budget, Subjects};
+use super::subjects::{Budget, Pace, Subjects};
 use super::table::Table;
 use super::tombstones::{Mark, Tomb};
 use super::varint::{self, Cursor};
 use super::vault::{self, Kind};
 use super::{StoreError, SubjectInfo};
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,8 +27,14 @@ pub(super) const VERSION: u32 = 3;
 const HEADER: usize = 12;
 /// The last frame. One of subjects begins with 0, as its first name shares nothing with another.
 const END: &[u8] = b"end";
-/// Subjects are framed in pieces of about so many bytes.
-const PIECE: usize = 256 * 1024;
+/// Subjects that are looked at for a piece, under the log's lock, at most,
+const VISITS: u64 = 2048;
+/// and one for so many bytes of a segment, so that many small segments are not full before it is written,
+const SHARE: u64 = 8192;
+/// and at least.
+const LEAST_VISITS: u64 = 8;
+/// Bytes read ahead.
+const CHUNK: usize = 128 * 1024;
 /// A new checkpoint is due when the log has grown by so many times its size.
 const GROWTH: u64 = 16;
 
@@ -89,53 +95,52 @@ pub(super) struct Due {
     pub gone: Vec<u64>,
 }
 
-/// A checkpoint that was taken and is to be written.
+/// A checkpoint that is being written.
 pub(super) struct Taken {
-    pub bytes: Vec<u8>,
+    /// What comes before the next piece of subjects: at first header and numbers.
+    head: Vec<u8>,
+    /// Bytes in its file.
+    len: u64,
+    /// [`Due::since`] when it was taken.
+    since: u64,
     /// Bases of segments whose index files will be needed no more.
-    pub gone: Vec<u64>,
+    gone: Vec<u64>,
 }
 
 impl Due {
     pub fn is_due(&self) -> bool {
-        self.since >= GROWTH * self.size
+        self.taken.is_none() && self.since >= GROWTH * self.size
     }
 
-    /// The one on disk speaks of segments that are other ones now: a new one is due, and indexes are to be written.
+    /// The one on disk, or on its way there, speaks of segments that are other ones now: a new one is due, and indexes are to be
+    /// written.
     pub fn invalidate(&mut self) {
-        self.gone.extend(self.taken.take().into_iter().flat_map(|taken| taken.gone));
+        self.give_up();
         (self.size, self.sealed) = (0, true);
     }
 
-    /// The one taken is on disk, with this size; or could not be written.
-    pub fn written(&mut self, size: Option<u64>) {
-        if let Some(size) = size {
-            (self.size, self.since) = (size, 0);
-        }
+    /// The one on its way is not written.
+    fn give_up(&mut self) {
+        self.gone.extend(self.taken.take().into_iter().flat_map(|taken| taken.gone));
     }
 }
 
-/// Takes the checkpoint of all that is in the segments; to be called when a new one is about to begin.
+/// Takes the checkpoint of all that is in the segments; to be called when a new one is about to begin. It is written by
+/// [`proceed`].
 pub(super) fn take(state: &mut State, place: &Place) {
-    let Some(bytes) = encode(state, place) else { return };
-    let mut gone = std::mem::take(&mut state.checkpoint.gone);
-    gone.extend(state.checkpoint.taken.take().into_iter().flat_map(|taken| taken.gone));
-    state.checkpoint.taken = Some(Taken { bytes, gone });
-}
-
-fn encode(state: &mut State, place: &Place) -> Option<Vec<u8>> {
-    let last = state.segments.back()?.last;
+    let Some(last) = state.segments.back().map(|segment| segment.last) else { return };
     // What is staged is in the books already, and must be left out.
     let mut staged: HashMap<&str, (Option<u64>, u64)> = HashMap::new();
     let (mut msgs, mut bytes) = (state.msgs, state.bytes);
     for part in [state.writing.as_deref(), Some(&state.staged)].into_iter().flatten() {
         for entry in &part.entries {
-            let record = record::staged(&part.buffer[entry.at..])?;
+            let Some(record) = record::staged(&part.buffer[entry.at..]) else { return };
             staged.entry(record.subject).or_insert((entry.before, 0)).1 += 1;
             msgs -= 1;
             bytes = bytes.saturating_sub(record.counted(Storage::File) as u64);
         }
     }
+    state.subjects.begin_snapshot(last, &staged);
     let (mark, unsynced) = state.tombstones.mark();
     let writing = state.writing.iter().flat_map(|staged| &staged.tombs);
     let numbers = Checkpoint {
@@ -147,69 +152,138 @@ fn encode(state: &mut State, place: &Place) -> Option<Vec<u8>> {
         segments: state.segments.iter().map(Counted::of).collect(),
         last,
     };
-    let mut out = Vec::with_capacity(state.subjects.len() * 16 + 1024);
-    out.extend_from_slice(MAGIC);
-    out.extend_from_slice(&VERSION.to_le_bytes());
-    push(place, &mut out, |out| numbers.encode(out));
-    let (mut piece, mut before) = (Vec::new(), String::new());
-    let passed = state.subjects.each::<()>(">", |subject, mut info| {
-        if let Some((last, n)) = staged.get(subject) {
-            let Some(last) = last.filter(|_| info.count > *n) else { return ControlFlow::Continue(()) };
-            (info.last, info.count) = (last, info.count - n);
-        }
-        varint::put_name(&mut piece, &before, subject);
-        varint::put(&mut piece, info.first);
-        varint::put(&mut piece, info.last.wrapping_sub(info.first));
-        varint::put(&mut piece, info.count);
-        before.clear();
-        if piece.len() >= PIECE {
-            push(place, &mut out, |out| out.append(&mut piece));
-        } else {
-            before.push_str(subject);
-        }
-        ControlFlow::Continue(())
-    });
-    passed.ok()?;
-    if !piece.is_empty() {
-        push(place, &mut out, |out| out.append(&mut piece));
-    }
-    push(place, &mut out, |out| out.extend_from_slice(END));
-    Some(out)
+    let mut head = Vec::with_capacity(1024);
+    head.extend_from_slice(MAGIC);
+    head.extend_from_slice(&VERSION.to_le_bytes());
+    push(place, &mut head, |out| numbers.encode(out));
+    let gone = std::mem::take(&mut state.checkpoint.gone);
+    state.checkpoint.taken = Some(Taken { head, len: 0, since: state.checkpoint.since, gone });
 }
 
 fn push(place: &Place, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     vault::push(place.vault.as_ref(), Kind::Hint, out, write);
 }
 
-/// Puts the checkpoint in the place of the one before.
-pub(super) fn write(place: &Place, bytes: &[u8]) -> Result<(), StoreError> {
-    let path = path(place);
-    let new = path.with_extension("new");
-    let failed = |e| StoreError::io("write", &path, e);
-    // Nothing of an earlier one must be left in it, should the power go.
-    let _ = place.disk.remove(&new);
-    let file = place.disk.open(&new, true).map_err(failed)?;
-    file.truncate(0).and_then(|()| file.write_at(bytes, 0)).map_err(failed)?;
-    place.disk.rename(&new, &path).map_err(failed)
+/// Writes some of the checkpoint that was taken, if one was, and the last piece puts it in the place of the one before; how many
+/// bytes. If there is more to write the log is queued again.
+///
+/// # Errors
+/// It cannot be written, or the subjects cannot be read: it is given up.
+pub(super) fn proceed(log: &Log) -> Result<u64, StoreError> {
+    let mut written = 0;
+    loop {
+        let pace = match next_piece(log) {
+            Ok(None) => return Ok(written),
+            Ok(Some((bytes, at, pace))) => write(&log.0.place, &bytes, at).map(|()| {
+                written += bytes.len() as u64;
+                pace
+            }),
+            Err(error) => Err(error),
+        };
+        match pace {
+            Ok(Pace::Hurry) => {}
+            Ok(Pace::Steady) => {
+                log.queue(&mut log.0.state());
+                return Ok(written);
+            }
+            Ok(Pace::Done) => return finish(log).map(|()| written).inspect_err(|_| abandon(log)),
+            Ok(Pace::Lost) => {
+                tracing::debug!("{}: subjects change faster than a checkpoint is written: it comes later", log.0.id);
+                abandon(log);
+                return Ok(written);
+            }
+            Err(error) => {
+                abandon(log);
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// The next bytes of the checkpoint that was taken, where in its file they belong, and when those behind them are due; `None` if none
+/// was taken.
+fn next_piece(log: &Log) -> Result<Option<(Vec<u8>, u64, Pace)>, StoreError> {
+    let place = &log.0.place;
+    let mut guard = log.0.state();
+    let State { checkpoint, subjects, deleted, .. } = &mut *guard;
+    let Some(taken) = checkpoint.taken.as_mut().filter(|_| !*deleted) else {
+        let invalidated = subjects.end_snapshot();
+        drop(guard);
+        if invalidated {
+            let _ = place.disk.remove(&new_path(place));
+        }
+        return Ok(None);
+    };
+    let visits = (log.0.shared.segment_bytes / SHARE).clamp(LEAST_VISITS, VISITS);
+    let (mut piece, pace) = subjects.snapshot_piece(visits as usize)?;
+    let mut bytes = std::mem::take(&mut taken.head);
+    if !piece.is_empty() {
+        push(place, &mut bytes, |out| out.append(&mut piece));
+    }
+    if pace == Pace::Done {
+        push(place, &mut bytes, |out| out.extend_from_slice(END));
+    }
+    let at = taken.len;
+    taken.len += bytes.len() as u64;
+    Ok(Some((bytes, at, pace)))
+}
+
+fn write(place: &Place, bytes: &[u8], at: u64) -> Result<(), StoreError> {
+    let path = new_path(place);
+    if at == 0 {
+        // Nothing of an earlier one must be left in it, should the power go.
+        let _ = place.disk.remove(&path);
+    }
+    let written = place.disk.open(&path, true).and_then(|file| file.write_at(bytes, at));
+    written.map_err(|e| StoreError::io("write", &path, e))
+}
+
+/// Puts the checkpoint, all of which is written, in the place of the one before.
+fn finish(log: &Log) -> Result<(), StoreError> {
+    let place = &log.0.place;
+    let failed = |e| StoreError::io("write", &path(place), e);
+    place.disk.rename(&new_path(place), &path(place)).map_err(failed)?;
+    let taken = {
+        let due = &mut log.0.state().checkpoint;
+        let taken = due.taken.take();
+        if let Some(taken) = &taken {
+            (due.size, due.since) = (taken.len, due.since.saturating_sub(taken.since));
+        }
+        taken
+    };
+    let mut gone = taken.into_iter().flat_map(|taken| taken.gone);
+    gone.try_for_each(|base| index::remove(place, base).map_err(|e| StoreError::io("remove", &place.dir, e)))
+}
+
+/// The checkpoint that was taken is not written; what there is of it is in the way of others where the disk is full.
+fn abandon(log: &Log) {
+    {
+        let mut state = log.0.state();
+        state.checkpoint.give_up();
+        state.subjects.end_snapshot();
+    }
+    let _ = log.0.place.disk.remove(&new_path(&log.0.place));
 }
 
 /// The checkpoint on disk and its subjects; `None` if there is none to be believed.
 pub(super) fn read(place: &Place, budget: &Arc<Budget>) -> Option<(Checkpoint, Subjects, Due)> {
-    let bytes = place.disk.open(&path(place), false).ok()?.read_all().ok()?;
-    if bytes.get(..8)? != MAGIC || u32_at(&bytes, 8)? != VERSION {
+    let file = place.disk.open(&path(place), false).ok()?;
+    let mut header = [0; HEADER];
+    let read = file.read_full(&mut header, 0).ok()?;
+    if read < HEADER || header[..8] != *MAGIC || u32_at(&header, 8)? != VERSION {
         return None;
     }
-    let Parsed::Whole(body, used) = frame::parse(&bytes[HEADER..], UNSALTED) else { return None };
-    let open = |body| vault::open_body(place.vault.as_ref(), Kind::Hint, body);
-    let numbers = Checkpoint::decode(&open(body)?)?;
+    let mut frames = Frames { file, buffer: Vec::new(), used: 0, end: HEADER as u64 };
+    let vault = place.vault.as_ref();
+    let open = |frames: &mut Frames| {
+        frames.next().and_then(|body| Some(vault::open_body(vault, Kind::Hint, body)?.into_owned()))
+    };
+    let numbers = Checkpoint::decode(&open(&mut frames)?)?;
     let mut subjects = Subjects::new(budget.clone());
-    let mut at = HEADER + used;
     loop {
-        let Parsed::Whole(body, used) = frame::parse(&bytes[at..], UNSALTED) else { return None };
-        at += used;
-        let body = open(body)?;
+        let body = open(&mut frames)?;
         if *body == *END {
-            return Some((numbers, subjects, Due { size: bytes.len() as u64, ..Due::default() }));
+            return Some((numbers, subjects, Due { size: frames.position(), ..Due::default() }));
         }
         let mut cursor = Cursor(&body);
         let mut name = String::new();
@@ -223,6 +297,52 @@ pub(super) fn read(place: &Place, budget: &Arc<Budget>) -> Option<(Checkpoint, S
             subjects.relieve(u64::MAX);
         }
     }
+}
+
+/// The frames of a file, one at a time.
+struct Frames {
+    file: Arc<dyn DiskFile>,
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that were given.
+    used: usize,
+    /// Where in the file the buffer ends.
+    end: u64,
+}
+
+impl Frames {
+    /// The body of the next one; `None` if there is none, or one that is damaged.
+    fn next(&mut self) -> Option<&[u8]> {
+        loop {
+            let wanted = match frame::parse(&self.buffer[self.used..], UNSALTED) {
+                Parsed::Whole(_, length) => {
+                    let from = self.used + frame::PREFIX;
+                    self.used += length;
+                    return Some(&self.buffer[from..self.used]);
+                }
+                Parsed::Short(wanted) => wanted,
+                Parsed::Bad => return None,
+            };
+            self.buffer.drain(..std::mem::take(&mut self.used));
+            let (there, left) = (self.buffer.len(), self.file.size().ok()?.saturating_sub(self.end));
+            let wanted = wanted.max(CHUNK) - there;
+            self.buffer.resize(there + usize::try_from(left.min(wanted as u64)).ok()?, 0);
+            let read = self.file.read_full(&mut self.buffer[there..], self.end).ok()?;
+            self.buffer.truncate(there + read);
+            self.end += read as u64;
+            if read == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// Where the next one begins.
+    fn position(&self) -> u64 {
+        self.end - (self.buffer.len() - self.used) as u64
+    }
+}
+
+fn new_path(place: &Place) -> PathBuf {
+    path(place).with_extension("new")
 }
 
 fn path(place: &Place) -> PathBuf {

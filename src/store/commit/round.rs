@@ -28,7 +28,12 @@ pub(super) fn commit(
     let mut rounds = Vec::with_capacity(logs.len());
     let mut wrote = false;
     for inner in logs {
-        let Some((round, result)) = write(shared, &Log(inner), packer) else { continue };
+        let log = Log(inner);
+        let Some((round, result)) = write(shared, &log, packer) else {
+            // A checkpoint may be on its way.
+            seal::write(shared, &log);
+            continue;
+        };
         wrote = true;
         rounds.extend(round);
         outcome = result.and(outcome);
@@ -144,7 +149,7 @@ fn finish(shared: &Shared, round: Round) {
         }
     }
     log.delete(gone);
-    let Some(last) = last else { return };
+    let Some(last) = last else { return seal::write(shared, &log) };
     if let Some(observer) = log.0.observer.get() {
         observer.committed(last);
     }

@@ -19,20 +19,21 @@ pub(super) fn note(log: &Log, state: &mut crate::store::log::State) {
     }
 }
 
-/// Writes the indexes of sealed segments that have none yet, and the checkpoint if one was taken.
+/// Writes the indexes of sealed segments that have none yet, and some of the checkpoint if one was taken.
 pub(super) fn write(shared: &Shared, log: &Log) {
     let unindexed: Vec<u64> = {
         let mut state = log.0.state();
         if !std::mem::take(&mut state.checkpoint.sealed) {
-            return;
+            drop(state);
+            return write_checkpoint(shared, log);
         }
         let sealed = state.segments.len().saturating_sub(1);
         state.segments.iter().take(sealed).filter(|s| !s.indexed && s.named && s.records > 0).map(|s| s.base).collect()
     };
-    let result = unindexed.into_iter().try_for_each(|base| write_index(shared, log, base));
-    if let Err(error) = result.and_then(|()| write_checkpoint(shared, log)) {
-        tracing::warn!("{}: opening will take longer: {error}", log.0.id);
+    if let Err(error) = unindexed.into_iter().try_for_each(|base| write_index(shared, log, base)) {
+        warn(log, &error);
     }
+    write_checkpoint(shared, log);
     shared.look_at(log);
 }
 
@@ -58,20 +59,13 @@ fn write_index(shared: &Shared, log: &Log, base: u64) -> Result<(), StoreError> 
     Ok(())
 }
 
-fn write_checkpoint(shared: &Shared, log: &Log) -> Result<(), StoreError> {
-    let Some(taken) = log.0.state().checkpoint.taken.take() else { return Ok(()) };
-    let place = &log.0.place;
-    let size = taken.bytes.len() as u64;
-    let written = checkpoint::write(place, &taken.bytes);
-    log.0.state().checkpoint.written(written.is_ok().then_some(size));
-    if written.is_ok() {
-        shared.bytes_written.fetch_add(size, Ordering::Relaxed);
-        taken
-            .gone
-            .iter()
-            .try_for_each(|base| index::remove(place, *base).map_err(|e| StoreError::io("remove", &place.dir, e)))?;
-    } else {
-        log.0.state().checkpoint.gone.extend(taken.gone);
+fn write_checkpoint(shared: &Shared, log: &Log) {
+    match checkpoint::proceed(log) {
+        Ok(written) => drop(shared.bytes_written.fetch_add(written, Ordering::Relaxed)),
+        Err(error) => warn(log, &error),
     }
-    written
+}
+
+fn warn(log: &Log, error: &StoreError) {
+    tracing::warn!("{}: opening will take longer: {error}", log.0.id);
 }

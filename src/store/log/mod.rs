@@ -86,7 +86,7 @@ impl Log {
     }
 
     /// Has the commit thread look at the log. Under its lock, so that a barrier asked for later comes behind it.
-    fn queue(&self, state: &mut State) {
+    pub(super) fn queue(&self, state: &mut State) {
         if !std::mem::replace(&mut state.queued, true) {
             self.0.queue();
         }

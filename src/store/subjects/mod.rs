@@ -11,13 +11,16 @@ mod filter;
 mod hot;
 mod mend;
 mod order;
+mod snapshot;
 mod spill;
 
 pub(super) use budget::Budget;
+pub(super) use snapshot::Pace;
 
 use self::cold::{Ahead, Cold};
 use self::filter::Verdict;
 use self::hot::{Hot, SHADOW};
+use self::snapshot::Snapshot;
 use super::StoreError;
 use super::io::Place;
 use std::ops::ControlFlow;
@@ -64,6 +67,8 @@ pub struct SubjectInfo {
 pub(super) struct Subjects {
     hot: Hot,
     cold: Option<Box<Cold>>,
+    /// What they were at a moment, while that is written down.
+    snapshot: Option<Box<Snapshot>>,
     budget: Arc<Budget>,
     /// Bytes of memory as the budget knows them.
     counted: u64,
@@ -75,7 +80,7 @@ pub(super) struct Subjects {
 
 impl Subjects {
     pub fn new(budget: Arc<Budget>) -> Subjects {
-        Subjects { hot: Hot::default(), cold: None, budget, counted: 0, live: 0, hand: Vec::new() }
+        Subjects { hot: Hot::default(), cold: None, snapshot: None, budget, counted: 0, live: 0, hand: Vec::new() }
     }
 
     /// A record was appended; gives what was known of the subject before, for [`Subjects::undo`].
@@ -163,9 +168,18 @@ impl Subjects {
     pub fn each<B>(
         &mut self,
         filter: &str,
+        visit: impl FnMut(&str, SubjectInfo) -> ControlFlow<B>,
+    ) -> Result<Option<B>, StoreError> {
+        self.each_from(filter::literal_part(filter).as_bytes().to_vec(), filter, visit)
+    }
+
+    /// As [`Subjects::each`], of those that do not sort before `next`.
+    fn each_from<B>(
+        &mut self,
+        mut next: Vec<u8>,
+        filter: &str,
         mut visit: impl FnMut(&str, SubjectInfo) -> ControlFlow<B>,
     ) -> Result<Option<B>, StoreError> {
-        let mut next = filter::literal_part(filter).as_bytes().to_vec();
         let (mut rest, entries) = self.hot.sorted();
         rest = &rest[rest.partition_point(|n| entries.name(*n) < &*next)..];
         let mut cold = Ahead::new(self.cold.as_deref_mut(), &next)?;
@@ -225,7 +239,8 @@ impl Subjects {
 
     /// Bytes of memory it takes, about.
     pub fn memory(&self) -> usize {
-        self.hot.memory() + self.cold.as_ref().map_or(0, |cold| cold.memory())
+        let cold = self.cold.as_ref().map_or(0, |cold| cold.memory());
+        self.hot.memory() + cold + self.snapshot.as_ref().map_or(0, |snapshot| snapshot.memory())
     }
 
     /// Of these, what may be given back.
@@ -249,6 +264,7 @@ impl Subjects {
         let before = match (self.hot.find(name), &mut self.cold) {
             (Some(number), _) => {
                 let before = Some(self.hot.touch(number)).filter(|info| info.count > 0);
+                self.put_aside(name, before);
                 self.hot.set(number, new(before));
                 self.live += usize::from(before.is_none());
                 return Ok(before);
@@ -256,6 +272,7 @@ impl Subjects {
             (None, Some(cold)) => cold.find(subject)?,
             (None, None) => None,
         };
+        self.put_aside(name, before);
         self.hot.add(name, new(before), evict::fresh(before.is_some()));
         self.live += usize::from(before.is_none());
         self.count();
@@ -275,6 +292,7 @@ impl Subjects {
             if before.count == 0 {
                 return Ok(None);
             }
+            self.put_aside(name, Some(before));
             let changed = new(before);
             self.hot.set(number, changed.unwrap_or(gone(before)));
             if changed.is_none() {
@@ -289,6 +307,7 @@ impl Subjects {
         }
         let Some(cold) = &mut self.cold else { return Ok(None) };
         let Some(before) = cold.find(subject)? else { return Ok(None) };
+        self.put_aside(name, Some(before));
         let changed = new(before);
         self.live -= usize::from(changed.is_none());
         self.hot.add(name, changed.unwrap_or(gone(before)), evict::fresh(true));

@@ -2,7 +2,7 @@ use super::*;
 use crate::store::io::MemoryDisk;
 use crate::subject;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -11,6 +11,8 @@ enum Step {
     Merge(String, u64, u64),
     SetFirst(String, u64),
     Evict,
+    Snapshot,
+    Piece(usize),
 }
 
 fn subjects(max: u64) -> Subjects {
@@ -34,6 +36,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (name(), any::<u64>(), any::<u64>()).prop_map(|(name, a, b)| Step::Merge(name, a, b)),
         1 => (name(), 0u64..1 << 40).prop_map(|(name, first)| Step::SetFirst(name, first)),
         1 => Just(Step::Evict),
+        1 => Just(Step::Snapshot),
+        2 => (1usize..20).prop_map(Step::Piece),
     ]
 }
 
@@ -47,13 +51,38 @@ fn selected(subjects: &mut Subjects, filter: &str) -> Vec<(String, SubjectInfo)>
     found
 }
 
+/// A piece of the snapshot.
+fn take(subjects: &mut Subjects, visits: usize, given: &mut Vec<(String, SubjectInfo)>) -> Pace {
+    let (piece, pace) = subjects.snapshot_piece(visits).expect("readable");
+    let mut walk = block::Walk::new(piece);
+    while let Some((name, info)) = walk.next() {
+        given.push((name.to_owned(), info));
+    }
+    pace
+}
+
 proptest! {
     #[test]
     fn it_is_what_a_plain_map_is(steps in proptest::collection::vec(step(), 1..800), filters in proptest::collection::vec("((kv|device|[a-c]|\\*)\\.){0,3}([a-c]{1,2}|\\*|>)", 1..20), max in prop_oneof![Just(1u64 << 30), 2000u64..30_000]) {
         let (mut subjects, mut model) = (subjects(max), BTreeMap::<String, SubjectInfo>::new());
+        // What a snapshot is to give, and what it has given so far.
+        let (mut then, mut given) = (BTreeMap::new(), None);
         for (seq, step) in (1..).zip(steps) {
             match step {
                 Step::Evict => assert!(subjects.evict(u64::MAX).error.is_none()),
+                Step::Snapshot => {
+                    let last = model.values().map(|info| info.last).max().unwrap_or(0);
+                    subjects.begin_snapshot(last, &HashMap::new());
+                    (then, given) = (model.clone(), Some(Vec::new()));
+                }
+                Step::Piece(visits) => {
+                    let Some(taken) = &mut given else { continue };
+                    match take(&mut subjects, visits, taken) {
+                        Pace::Steady | Pace::Hurry => {}
+                        Pace::Done => prop_assert!(given.take().into_iter().flatten().eq(std::mem::take(&mut then))),
+                        Pace::Lost => given = None,
+                    }
+                }
                 Step::Append(name) => {
                     let before = model.get(&name).copied();
                     prop_assert_eq!(subjects.append(&name, seq).expect("readable"), before);
@@ -95,6 +124,13 @@ proptest! {
                 }
             }
             subjects.relieve(u64::MAX);
+        }
+        while let Some(taken) = &mut given {
+            match take(&mut subjects, 50, taken) {
+                Pace::Steady | Pace::Hurry => {}
+                Pace::Done => prop_assert!(given.take().into_iter().flatten().eq(std::mem::take(&mut then))),
+                Pace::Lost => given = None,
+            }
         }
         prop_assert_eq!(subjects.len(), model.len());
         for (name, info) in &model {
