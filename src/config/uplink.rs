@@ -33,7 +33,7 @@ pub struct UplinkConfig {
     /// Messages that may be on their way unconfirmed. Default: 256.
     #[serde(default = "window")]
     pub window: u32,
-    /// Most messages in an atomic batch, where the hub's stream takes those; at most 1000, 0: none. Default: 500.
+    /// Most messages in an atomic batch, where the hub's stream takes those; at most 1000, 0: none. Default: 1000.
     #[serde(default = "batch")]
     pub batch: u32,
     /// How urgent its messages are. Default: telemetry.
@@ -141,7 +141,7 @@ fn window() -> u32 {
 }
 
 fn batch() -> u32 {
-    500
+    1000
 }
 
 fn max_bytes() -> ByteSize {

@@ -44,7 +44,7 @@ impl Default for Settings {
             save_interval: Duration::from_secs(1),
             chain_age: Duration::from_secs(20),
             sparse: false,
-            batch: 500,
+            batch: 1000,
             batch_bytes: 1 << 20,
         }
     }
