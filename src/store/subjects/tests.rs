@@ -11,8 +11,6 @@ enum Step {
     Merge(String, u64, u64),
     SetFirst(String, u64),
     Evict,
-    Snapshot,
-    Piece(usize),
 }
 
 fn subjects(max: u64) -> Subjects {
@@ -36,8 +34,6 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (name(), any::<u64>(), any::<u64>()).prop_map(|(name, a, b)| Step::Merge(name, a, b)),
         1 => (name(), 0u64..1 << 40).prop_map(|(name, first)| Step::SetFirst(name, first)),
         1 => Just(Step::Evict),
-        1 => Just(Step::Snapshot),
-        2 => (1usize..20).prop_map(Step::Piece),
     ]
 }
 
@@ -51,38 +47,13 @@ fn selected(subjects: &mut Subjects, filter: &str) -> Vec<(String, SubjectInfo)>
     found
 }
 
-/// A piece of the snapshot.
-fn take(subjects: &mut Subjects, visits: usize, given: &mut Vec<(String, SubjectInfo)>) -> Pace {
-    let (piece, pace) = subjects.snapshot_piece(visits).expect("readable");
-    let mut walk = block::Walk::new(piece);
-    while let Some((name, info)) = walk.next() {
-        given.push((name.to_owned(), info));
-    }
-    pace
-}
-
 proptest! {
     #[test]
     fn it_is_what_a_plain_map_is(steps in proptest::collection::vec(step(), 1..800), filters in proptest::collection::vec("((kv|device|[a-c]|\\*)\\.){0,3}([a-c]{1,2}|\\*|>)", 1..20), max in prop_oneof![Just(1u64 << 30), 2000u64..30_000]) {
         let (mut subjects, mut model) = (subjects(max), BTreeMap::<String, SubjectInfo>::new());
-        // What a snapshot is to give, and what it has given so far.
-        let (mut then, mut given) = (BTreeMap::new(), None);
         for (seq, step) in (1..).zip(steps) {
             match step {
                 Step::Evict => assert!(subjects.evict(u64::MAX).error.is_none()),
-                Step::Snapshot => {
-                    let last = model.values().map(|info| info.last).max().unwrap_or(0);
-                    subjects.begin_snapshot(last, &HashMap::new());
-                    (then, given) = (model.clone(), Some(Vec::new()));
-                }
-                Step::Piece(visits) => {
-                    let Some(taken) = &mut given else { continue };
-                    match take(&mut subjects, visits, taken) {
-                        Pace::Steady | Pace::Hurry => {}
-                        Pace::Done => prop_assert!(given.take().into_iter().flatten().eq(std::mem::take(&mut then))),
-                        Pace::Lost => given = None,
-                    }
-                }
                 Step::Append(name) => {
                     let before = model.get(&name).copied();
                     prop_assert_eq!(subjects.append(&name, seq).expect("readable"), before);
@@ -125,13 +96,6 @@ proptest! {
             }
             subjects.relieve(u64::MAX);
         }
-        while let Some(taken) = &mut given {
-            match take(&mut subjects, 50, taken) {
-                Pace::Steady | Pace::Hurry => {}
-                Pace::Done => prop_assert!(given.take().into_iter().flatten().eq(std::mem::take(&mut then))),
-                Pace::Lost => given = None,
-            }
-        }
         prop_assert_eq!(subjects.len(), model.len());
         for (name, info) in &model {
             prop_assert_eq!(subjects.get(name).expect("readable"), Some(*info), "{}", name);
@@ -153,6 +117,78 @@ proptest! {
         drop(subjects);
         prop_assert_eq!(budget.used(), 0);
     }
+}
+
+/// All of the subjects, as far as they were not put out.
+fn model(subjects: &mut Subjects) -> BTreeMap<String, SubjectInfo> {
+    selected(subjects, ">").into_iter().collect()
+}
+
+#[test]
+fn a_snapshot_is_what_was_there_when_it_was_begun() {
+    let (mut done, mut lost) = (0, 0);
+    for seed in 0..60 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut subjects = subjects([1 << 30, 20_000, 5000][random.usize(..3)]);
+        // What it is to give, and what it has given so far.
+        let (mut then, mut given) = (BTreeMap::new(), None::<BTreeMap<String, SubjectInfo>>);
+        let mut seq = 0;
+        for _ in 0..1000 {
+            let name = format!("s.{}", random.u8(..200));
+            match random.u8(..40) {
+                0..=19 => {
+                    seq += 1;
+                    let before = subjects.append(&name, seq).expect("readable");
+                    if random.u8(..9) == 0 {
+                        subjects.undo(&name, before.map(|info| info.last));
+                    }
+                }
+                20..=32 => {
+                    if let Some(info) = subjects.get(&name).expect("readable") {
+                        assert!(subjects.remove(&name, info.first).is_ok());
+                        subjects.set_first(&name, random.u64(info.first..=info.last)).expect("readable");
+                    }
+                }
+                33 if given.is_none() => {
+                    (then, given) = (model(&mut subjects), Some(BTreeMap::new()));
+                    let last = seq;
+                    let names: Vec<String> = (0..random.u8(..9)).map(|_| format!("s.{}", random.u8(..200))).collect();
+                    let (mut staged, mut counts) = (Vec::new(), HashMap::new());
+                    for name in &names {
+                        seq += 1;
+                        let before = subjects.append(name, seq).expect("readable").map(|info| info.last);
+                        counts.entry(name.as_str()).or_insert((before, 0)).1 += 1;
+                        staged.push((name, before));
+                    }
+                    subjects.begin_snapshot(last, &counts);
+                    if random.bool() {
+                        staged.into_iter().rev().for_each(|(name, before)| subjects.undo(name, before));
+                    }
+                }
+                34..=36 => {
+                    let Some(taken) = &mut given else { continue };
+                    let (piece, pace) = subjects.snapshot_piece(random.usize(1..90)).expect("readable");
+                    let mut walk = block::Walk::new(piece);
+                    while let Some((name, info)) = walk.next() {
+                        assert_eq!(taken.insert(name.to_owned(), info), None, "seed {seed}: each once");
+                    }
+                    match pace {
+                        Pace::Steady | Pace::Hurry => continue,
+                        Pace::Done => {
+                            assert_eq!(*taken, then, "seed {seed}");
+                            done += 1;
+                        }
+                        Pace::Lost => lost += 1,
+                    }
+                    given = None;
+                }
+                _ => assert!(subjects.evict(seq).error.is_none()),
+            }
+        }
+        subjects.end_snapshot();
+        assert_eq!(subjects.budget.used(), subjects.memory() as u64);
+    }
+    assert!(done > 100 && lost > 0, "{done} done, {lost} given up as they took too much memory");
 }
 
 #[test]
