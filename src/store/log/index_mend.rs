@@ -4,6 +4,11 @@ use super::Log;
 use crate::store::{StoreError, SubjectInfo};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::thread;
+use std::time::Duration;
+
+/// For so long the log is left to others between two steps.
+const PAUSE: Duration = Duration::from_micros(50);
 
 impl Log {
     /// Puts subjects that were not used lately out of memory until `excess` bytes are given back, or as many as there are; how many
@@ -20,6 +25,9 @@ impl Log {
             freed += step.freed;
             rounds += usize::from(step.round);
             failure = step.error;
+            drop(state);
+            // Or this thread would have the log again before those who wait for it.
+            thread::sleep(PAUSE);
         }
         self.0.state().subjects.make_room();
         if let Some(error) = failure {

@@ -10,15 +10,17 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 /// Subjects that are looked at in one step, at most,
-const VISITS: usize = 8192;
-/// and blocks that are written anew for them.
-const BLOCKS: usize = 64;
+const VISITS: usize = 4096;
+/// and blocks that are written anew for them: about a millisecond's worth.
+const BLOCKS: usize = 16;
+/// Bytes of memory that a publish makes free where the commit thread has not come to it, at most.
+const LITTLE: u64 = 8 * 1024;
 /// Bytes of memory of a subject beside its name, about.
 const EACH: usize = 32;
 
 /// What a step has come to.
 pub struct Step {
-    /// Bytes that are given back when it is tidied up.
+    /// Bytes that are given back.
     pub freed: u64,
     /// The hand has come to the end, and begins anew.
     pub round: bool,
@@ -37,7 +39,7 @@ impl Subjects {
                 Err(error) => return Step { error: Some(error), ..step },
             },
         };
-        let victims = choose(&mut self.hot, cold, &mut self.hand, committed, &mut step);
+        let (victims, range) = choose(&mut self.hot, cold, &mut self.hand, committed, &mut step);
         let mut groups: Vec<(usize, Range<usize>)> = Vec::new();
         for (at, number) in victims.iter().enumerate() {
             let block = cold.block_of(self.hot.name(*number));
@@ -60,6 +62,7 @@ impl Subjects {
                 Err(error) => step.error = Some(error),
             }
         }
+        self.hot.reuse(range);
         self.hot.tidy_at_last();
         self.count();
         step
@@ -67,14 +70,14 @@ impl Subjects {
 }
 
 impl Subjects {
-    /// Gives some memory back where all is used, and this index has its share of it. What is in the way is told at the next occasion.
+    /// Gives a little memory back where all is used, and this index has its share of it. What is in the way is told at the next
+    /// occasion.
     pub fn relieve(&mut self, committed: u64) {
         if !self.budget.is_full() || self.evictable() < self.budget.share() {
             return;
         }
-        self.hot.make_room();
-        self.count();
-        let goal = self.budget.used().saturating_sub(self.budget.max()) + self.budget.share();
+        self.make_room();
+        let goal = self.budget.used().saturating_sub(self.budget.max()) + self.budget.share().min(LITTLE);
         let (mut freed, mut rounds) = (0, 0);
         while self.budget.is_full() && freed < goal && rounds < 2 {
             let step = self.evict(committed);
@@ -84,15 +87,15 @@ impl Subjects {
                 break;
             }
         }
-        self.make_room();
     }
 }
 
-/// Those to be put out, in order.
-fn choose(hot: &mut Hot, cold: &Cold, hand: &mut Vec<u8>, committed: u64, step: &mut Step) -> Vec<u32> {
+/// Those to be put out, in order, and where in it all stand that were looked at.
+fn choose(hot: &mut Hot, cold: &Cold, hand: &mut Vec<u8>, committed: u64, step: &mut Step) -> (Vec<u32>, Range<usize>) {
     let (mut victims, mut used) = (Vec::new(), Vec::new());
     let (sorted, entries) = hot.sorted();
-    let rest = &sorted[sorted.partition_point(|n| entries.name(*n) < &**hand)..];
+    let from = sorted.partition_point(|n| entries.name(*n) < &**hand);
+    let rest = &sorted[from..];
     let (mut blocks, mut latest) = (0, None);
     let mut visited = 0;
     for number in rest.iter().copied().take(VISITS) {
@@ -117,7 +120,7 @@ fn choose(hot: &mut Hot, cold: &Cold, hand: &mut Vec<u8>, committed: u64, step: 
     for number in used {
         hot.set_flags(number, hot.flags(number) & !USED);
     }
-    victims
+    (victims, from..from + visited)
 }
 
 /// The subjects of a block with those that are `moved` there, as one block.

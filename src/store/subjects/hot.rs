@@ -8,9 +8,12 @@ use super::order::Order;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
+use std::ops::Range;
 
 /// So many subjects that are no more may be kept, beside as many as there are.
 const GONE: usize = 1024;
+/// So many bytes may be free, beside half as many as are taken.
+const FREE: usize = 32 * 1024;
 
 /// Subjects in memory.
 #[derive(Default)]
@@ -76,6 +79,14 @@ impl Hot {
         self.gone += 1;
     }
 
+    /// The places of those that are gone are free for others, as far as they stand at `range` in order.
+    pub fn reuse(&mut self, range: Range<usize>) {
+        let (mut gone, entries) = (Vec::new(), &self.entries);
+        self.order.drop(range, |number| entries.is_kept(number), |number| gone.push(number));
+        self.gone -= gone.len();
+        gone.into_iter().for_each(|number| self.entries.release(number));
+    }
+
     /// All in order, some of which may be gone, and what can be asked about them.
     pub fn sorted(&mut self) -> (&[u32], &Entries) {
         (self.order.sorted(&self.entries), &self.entries)
@@ -90,9 +101,10 @@ impl Hot {
         self.numbers.allocation_size() + self.entries.memory() + self.order.memory()
     }
 
-    /// Gives back what those take that are gone, if they are more than the others.
+    /// Gives back what those take that are gone, if they are more than the others, and what is free, if that is much.
     pub fn tidy_at_last(&mut self) -> bool {
-        let due = self.gone > self.numbers.len() + GONE;
+        let (free, taken) = (self.entries.free(), self.entries.memory());
+        let due = self.gone > self.numbers.len() + GONE || free > taken / 2 + FREE;
         if due {
             self.tidy();
         }

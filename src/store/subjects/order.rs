@@ -2,6 +2,7 @@
 //! soon, as in a queue with a subject for each message, never gets that far.
 
 use super::entries::Entries;
+use std::ops::Range;
 
 /// So many new ones may wait,
 const WAITING: usize = 4096;
@@ -54,6 +55,21 @@ impl Order {
             self.sorted[at + left] = *number;
             old = at;
         }
+    }
+
+    /// Leaves out some of those at `range` in order, and passes them to `gone`.
+    pub fn drop(&mut self, range: Range<usize>, keep: impl Fn(u32) -> bool, mut gone: impl FnMut(u32)) {
+        let mut to = range.start;
+        for at in range.clone() {
+            let number = self.sorted[at];
+            if keep(number) {
+                self.sorted[to] = number;
+                to += 1;
+            } else {
+                gone(number);
+            }
+        }
+        self.sorted.drain(to..range.end);
     }
 
     /// Leaves out those of which `number` says nothing, and calls the others as it says.
