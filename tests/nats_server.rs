@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::certificates::Authority;
 use common::{LIMIT, LOOK};
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -113,6 +114,24 @@ fn a_start_that_fails_says_so_and_ends_with_1() {
         assert_eq!(output.status.code(), Some(1), "{flags:?}");
         assert!(text.contains("bad.conf:2:1: unknown field `prot`"), "{text}");
         assert!(text.contains("bad.conf:3:1: `cluster` is not supported"), "{text}");
+    }
+}
+
+#[test]
+fn tls_by_flags_leaves_in_who_comes_without_where_the_file_says_so() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let server = Authority::new(dir.path()).server("server");
+    let (cert, key) = (server.cert.to_string_lossy(), server.key.to_string_lossy());
+    let flags = ["-a", "127.0.0.1", "-tls", "-tlscert", &cert, "-tlskey", &key];
+    for (conf, key) in [("allow_non_tls: true", "\"tls_available\":true"), ("", "\"tls_required\":true")] {
+        std::fs::write(dir.path().join("a.conf"), conf).expect("written");
+        let _ = std::fs::remove_file(dir.path().join("log"));
+        let server = NatsServer::start(dir.path(), &[flags.as_slice(), &["-c", "a.conf"]].concat());
+        let line = server.wait_log("Listening for client connections on ");
+        let mut info = String::new();
+        let client = TcpStream::connect(line.rsplit(' ').next().expect("an address")).expect("it listens");
+        BufReader::new(client).read_line(&mut info).expect("INFO");
+        assert!(info.contains(key) && info.matches("\"tls_").count() == 1, "{conf}: {info}");
     }
 }
 

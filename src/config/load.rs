@@ -28,12 +28,15 @@ pub enum Source<'a> {
 /// # Errors
 /// Everything that is wrong, as far as it can be told at once.
 pub fn load(source: Source<'_>, change: impl FnOnce(&mut Table) -> Result<(), String>) -> Result<Config, ConfigError> {
-    let (mut table, warnings) = match source {
-        Source::Defaults => (Table::new(), Vec::new()),
-        Source::NatsServerDefaults => (conf::nats_server_defaults(), Vec::new()),
-        Source::File(path) => table(path)?,
+    let Content { mut table, warnings, allow_non_tls } = match source {
+        Source::Defaults => Content::default(),
+        Source::NatsServerDefaults => Content { table: conf::nats_server_defaults(), ..Content::default() },
+        Source::File(path) => content(path)?,
     };
     change(&mut table).map_err(|e| ConfigError(vec![e]))?;
+    if let (true, Some(Value::Table(tls))) = (allow_non_tls, table.get_mut("tls")) {
+        tls.insert("allow_non_tls".into(), true.into());
+    }
     let mut config: Config = Value::Table(table).try_into().map_err(|e| ConfigError(vec![format!("{e}")]))?;
     config.warnings = warnings;
     if config.server_name.is_empty() {
@@ -54,9 +57,22 @@ pub fn load(source: Source<'_>, change: impl FnOnce(&mut Table) -> Result<(), St
 /// # Errors
 /// As far as can be told, everything that cannot be read.
 pub fn table(path: &Path) -> Result<(Table, Vec<String>), ConfigError> {
+    content(path).map(|content| (content.table, content.warnings))
+}
+
+/// What a configuration file says.
+#[derive(Default)]
+struct Content {
+    table: Table,
+    warnings: Vec<String>,
+    /// Said for all TLS of clients, be it the command line that asks for it.
+    allow_non_tls: bool,
+}
+
+fn content(path: &Path) -> Result<Content, ConfigError> {
     match is_toml(path) {
-        true => toml_table(path),
-        false => conf_table(path),
+        true => toml_content(path),
+        false => conf_content(path),
     }
 }
 
@@ -66,7 +82,7 @@ pub fn is_toml(path: &Path) -> bool {
 }
 
 /// A file in nats-server's language.
-fn conf_table(path: &Path) -> Result<(Table, Vec<String>), ConfigError> {
+fn conf_content(path: &Path) -> Result<Content, ConfigError> {
     let tree = conf::parse_file(path).map_err(|e| ConfigError(vec![e.to_string()]))?;
     let (table, findings) = conf::to_toml(&tree);
     let told = |list: &[conf::ConfError]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -78,11 +94,11 @@ fn conf_table(path: &Path) -> Result<(Table, Vec<String>), ConfigError> {
     let config = Config::deserialize(Value::Table(table.clone())).map_err(whole)?;
     let mut warnings = told(&findings.warnings);
     warnings.extend(check::secrets::exposed(path, &config));
-    Ok((table, warnings))
+    Ok(Content { table, warnings, allow_non_tls: findings.allow_non_tls })
 }
 
 /// TOML files, merged.
-fn toml_table(path: &Path) -> Result<(Table, Vec<String>), ConfigError> {
+fn toml_content(path: &Path) -> Result<Content, ConfigError> {
     let (mut errors, mut warnings) = (Vec::new(), Vec::new());
     let mut merged = Table::new();
     for file in files(path).map_err(|e| ConfigError(vec![e]))? {
@@ -94,7 +110,11 @@ fn toml_table(path: &Path) -> Result<(Table, Vec<String>), ConfigError> {
             Err(found) => errors.extend(found),
         }
     }
-    if errors.is_empty() { Ok((merged, warnings)) } else { Err(ConfigError(errors)) }
+    if errors.is_empty() {
+        Ok(Content { table: merged, warnings, allow_non_tls: false })
+    } else {
+        Err(ConfigError(errors))
+    }
 }
 
 /// Sets in `into` what `from` sets.

@@ -11,6 +11,8 @@ pub struct Findings {
     pub errors: Vec<ConfError>,
     /// What it asks for and does not get.
     pub warnings: Vec<ConfError>,
+    /// Whether clients without TLS are let in too; TLS itself may be asked for by flags alone.
+    pub allow_non_tls: bool,
 }
 
 impl Findings {

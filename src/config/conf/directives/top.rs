@@ -10,7 +10,6 @@ use toml::{Table, Value as Toml};
 struct Later<'e> {
     leafnodes: Option<&'e Entry>,
     http: Http,
-    allow_non_tls: bool,
 }
 
 /// Monitoring: where, and whether with TLS.
@@ -39,7 +38,7 @@ pub(super) fn directives(map: &Map, table: &mut Table, findings: &mut Findings) 
         let leaf = leaf::leafnodes(entry, findings);
         set(table, "leaf", leaf);
     }
-    if later.allow_non_tls && table.contains_key("tls") {
+    if findings.allow_non_tls && table.contains_key("tls") {
         set(table, "tls.allow_non_tls", Some(true));
     }
     monitoring(map, later.http, table, findings);
@@ -195,7 +194,7 @@ fn listeners<'e>(e: &'e Entry, table: &mut Table, later: &mut Later<'e>, finding
         "port" => set(table, "listen.port", findings.port(e)),
         "host" | "net" => set(table, "listen.host", findings.text(e)),
         "tls" => set(table, "tls", tls::listener(e, findings)),
-        "allow_non_tls" => later.allow_non_tls = findings.boolean(e).unwrap_or_default(),
+        "allow_non_tls" => findings.allow_non_tls = findings.boolean(e).unwrap_or_default(),
         "websocket" | "ws" => set(table, "websocket", websocket::websocket(e, findings)),
         "leaf" | "leafnodes" => later.leafnodes = Some(e),
         "http" => (later.http.host, later.http.port) = findings.listen(e),
