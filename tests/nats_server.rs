@@ -4,7 +4,7 @@ mod common;
 
 use common::certificates::Authority;
 use common::{LIMIT, LOOK};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -136,6 +136,28 @@ fn tls_by_flags_leaves_in_who_comes_without_where_the_file_says_so() {
 }
 
 #[test]
+fn streams_in_memory_have_the_room_that_nats_server_gives_them() {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("a.conf"), "jetstream: enabled").expect("written");
+    for (more, refused) in [(["-js"].as_slice(), false), (&["-c", "a.conf"], false), (&["-c", "leafd.toml"], true)] {
+        std::fs::write(dir.path().join("leafd.toml"), "[log]\nformat = \"nats-server\"\n").expect("written");
+        let _ = std::fs::remove_file(dir.path().join("log"));
+        let server = NatsServer::start(dir.path(), &[&["-a", "127.0.0.1", "-sd", "sd"], more].concat());
+        let line = server.wait_log("Listening for client connections on ");
+        let mut client = TcpStream::connect(line.rsplit(' ').next().expect("an address")).expect("it listens");
+        client.set_read_timeout(Some(LIMIT)).expect("set");
+        let stream = r#"{"name":"M","subjects":["m"],"storage":"memory","max_bytes":104857600}"#;
+        let (subject, length) = ("$JS.API.STREAM.CREATE.M", stream.len());
+        write!(client, "CONNECT {{}}\r\nSUB a 1\r\nPUB {subject} a {length}\r\n{stream}\r\n").expect("sent");
+        let answer =
+            BufReader::new(client).lines().map(|line| line.expect("answered")).find(|line| line.starts_with('{'));
+        let answer = answer.expect("answered");
+        assert_eq!(answer.contains("insufficient memory resources available"), refused, "{more:?}: {answer}");
+        assert_eq!(answer.contains("\"did_create\":true"), !refused, "{more:?}: {answer}");
+    }
+}
+
+#[test]
 fn a_converted_file_starts_the_same() {
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("a.conf"), "listen: \"127.0.0.1:-1\", max_payload: 2K").expect("written");
@@ -186,7 +208,6 @@ fn a_lame_duck_tells_its_clients_lets_them_go_and_ends() {
 
 #[test]
 fn protocol_lines_are_traced_without_secrets() {
-    use std::io::Write;
     let dir = tempfile::tempdir().expect("a folder");
     let server = NatsServer::start(dir.path(), &["-a", "127.0.0.1", "-DV", "--user", "u", "--pass", "s3cret"]);
     let line = server.wait_log("Listening for client connections on ");

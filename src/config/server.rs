@@ -1,6 +1,6 @@
 //! `[listen]`, `[limits]`, `[jetstream]`, `[memory]` and `[log]`.
 
-use super::units::{ByteSize, Duration};
+use super::units::{ByteSize, Duration, MemorySize};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration as StdDuration;
@@ -80,12 +80,17 @@ pub struct JetStreamConfig {
     /// Most that file-backed streams may take. Default: 75 % of the disk's free space, what is stored already included.
     pub max_file: Option<ByteSize>,
     /// Most that memory-backed streams may take. Default: 64 MB.
-    pub max_memory: ByteSize,
+    pub max_memory: MemorySize,
 }
 
 impl Default for JetStreamConfig {
     fn default() -> Self {
-        JetStreamConfig { enabled: true, domain: None, max_file: None, max_memory: ByteSize(64 << 20) }
+        JetStreamConfig {
+            enabled: true,
+            domain: None,
+            max_file: None,
+            max_memory: MemorySize::Bytes(ByteSize(64 << 20)),
+        }
     }
 }
 

@@ -12,6 +12,15 @@ pub struct Duration(pub std::time::Duration);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
+/// An amount of memory: a [`ByteSize`], or a string such as `"75%"`, a part of what the machine has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemorySize {
+    /// So many bytes.
+    Bytes(ByteSize),
+    /// So many hundredths, 1 to 100.
+    Percent(u8),
+}
+
 /// Bytes a second: a string such as `"50kbit/s"` (steps of 1000), `"6KB/s"` or `"1.5MB/s"` (steps of 1024).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rate(pub u64);
@@ -67,6 +76,25 @@ impl ByteSize {
     /// As the machine's word.
     pub fn as_usize(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl MemorySize {
+    /// In bytes, on a machine that has `all`.
+    pub fn of(self, all: u64) -> u64 {
+        match self {
+            MemorySize::Bytes(size) => size.0,
+            MemorySize::Percent(percent) => (u128::from(all) * u128::from(percent) / 100) as u64,
+        }
+    }
+
+    fn parse(text: &str) -> Option<MemorySize> {
+        match text.trim().strip_suffix('%') {
+            Some(percent) => {
+                percent.parse().ok().filter(|percent| (1..=100).contains(percent)).map(MemorySize::Percent)
+            }
+            None => ByteSize::parse(text).map(MemorySize::Bytes),
+        }
     }
 }
 
@@ -148,6 +176,26 @@ impl<'de> Deserialize<'de> for ByteSize {
     }
 }
 
+impl<'de> Deserialize<'de> for MemorySize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Written;
+        impl Visitor<'_> for Written {
+            type Value = MemorySize;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of bytes, such as 4096 or \"64MB\", or a part of the memory, \"1%\" to \"100%\"")
+            }
+            fn visit_i64<E: de::Error>(self, n: i64) -> Result<MemorySize, E> {
+                let bytes = u64::try_from(n).map_err(|_| E::invalid_value(de::Unexpected::Signed(n), &self))?;
+                Ok(MemorySize::Bytes(ByteSize(bytes)))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<MemorySize, E> {
+                MemorySize::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_any(Written)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +220,17 @@ mod tests {
         }
         for bad in ["", "50kbit", "6KB", "x/s", "1Tbit/s"] {
             assert_eq!(Rate::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn parts_of_the_memory() {
+        for (text, bytes) in [("64MB", 64 << 20), ("75%", 3 << 20), ("100%", 4 << 20)] {
+            assert_eq!(MemorySize::parse(text).map(|size| size.of(4 << 20)), Some(bytes), "{text}");
+        }
+        assert_eq!(MemorySize::Percent(100).of(u64::MAX), u64::MAX);
+        for bad in ["", "%", "0%", "101%", "-1%", "75%%", "MB"] {
+            assert_eq!(MemorySize::parse(bad), None, "{bad}");
         }
     }
 

@@ -98,7 +98,7 @@ impl Room {
         let stored = system::size_of_dir(&config.data_dir.join("streams"));
         let free = system::free_space(&config.data_dir).unwrap_or(0);
         let max_file = config.jetstream.max_file.map_or((stored + free) / 4 * 3, |size| size.0);
-        let max_memory = config.jetstream.max_memory.0;
+        let max_memory = config.jetstream.max_memory.of(system::memory());
         let domain = Domain::new(config.domain(), config.tells_domain());
         let server_name = config.server_name.clone();
         let options = Options { domain, server_name, max_file, max_memory };

@@ -22,6 +22,13 @@ pub fn free_space(path: &std::path::Path) -> std::io::Result<u64> {
     Ok(stat.f_bavail * stat.f_frsize)
 }
 
+/// Bytes of memory that the machine has.
+pub fn memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    // A word of the machine, which is 64 bits wide on some.
+    (info.totalram as u128 * u128::from(info.mem_unit)) as u64
+}
+
 /// Lets the process have as many open files as the system allows it, which is what bounds its connections. The Go runtime
 /// does so for nats-server. Where it is not allowed, the limit stays.
 pub fn raise_open_files() {

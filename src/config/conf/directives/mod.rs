@@ -31,11 +31,13 @@ pub fn to_toml(value: &Value) -> (Table, Findings) {
     (table, findings)
 }
 
-/// Where nats-server's defaults are not leafd's: all interfaces, no JetStream, the form of the log.
+/// Where nats-server's defaults are not leafd's: all interfaces, no JetStream, how much
+/// of the machine's memory streams may take, the form of the log.
 pub fn nats_server_defaults() -> Table {
     let mut table = Table::new();
     reader::set(&mut table, "listen.host", Some("0.0.0.0"));
     reader::set(&mut table, "jetstream.enabled", Some(false));
+    reader::set(&mut table, "jetstream.max_memory", Some("75%"));
     reader::set(&mut table, "log.format", Some("nats-server"));
     table
 }
