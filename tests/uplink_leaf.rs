@@ -8,7 +8,7 @@ use leafd::account::{Account, LocalClient, Message};
 use leafd::config::leaf::RemoteConfig;
 use leafd::config::traffic::TimeZone;
 use leafd::config::uplink::UplinkConfig;
-use leafd::jetstream::{Domain, JetStream, Options};
+use leafd::jetstream::{Domain, JetStream, Options, ServerLimits};
 use leafd::leaf::{Identity, Link};
 use leafd::store::{Store, StoreOptions};
 use leafd::uplink::traffic::{Limits, Traffic};
@@ -48,6 +48,7 @@ async fn readings_reach_the_hub_once_and_in_order_over_the_leaf_link() {
         server_name: "gw1".into(),
         max_file: 8 << 30,
         max_memory: 1 << 20,
+        limits: ServerLimits::default(),
     };
     let jetstream = JetStream::start(account.clone(), store.clone(), options).expect("JetStream");
     let remote = format!(

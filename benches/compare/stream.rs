@@ -17,7 +17,7 @@ pub struct Published {
 /// A file-backed stream on `s.*`.
 pub fn create(server: &Server, name: &str) {
     let config = format!(
-        r#"{{"name":"{name}","subjects":["{name}.*"],"storage":"file","retention":"limits","max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"discard":"old","num_replicas":1}}"#
+        r#"{{"name":"{name}","subjects":["{name}.*"],"storage":"file","retention":"limits","max_consumers":20000,"max_msgs":-1,"max_bytes":-1,"discard":"old","num_replicas":1}}"#
     );
     Client::connect(server.address).request(&format!("$JS.API.STREAM.CREATE.{name}"), &config);
 }

@@ -3,7 +3,7 @@
 use super::intake::{Intake, Outcome, Reading};
 use super::status::Health;
 use crate::account::{Account, LocalClient, Message, OwnedMessage};
-use crate::jetstream::{Domain, JetStream, Options};
+use crate::jetstream::{Domain, JetStream, Options, ServerLimits};
 use crate::store::{Store, StoreOptions};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -152,8 +152,13 @@ impl Bench {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Store::open(dir.path(), StoreOptions::default()).expect("opens");
         let account = Account::new("$G");
-        let options =
-            Options { domain: Domain::default(), server_name: "gw1".into(), max_file: 1 << 30, max_memory: 1 << 20 };
+        let options = Options {
+            domain: Domain::default(),
+            server_name: "gw1".into(),
+            max_file: 1 << 30,
+            max_memory: 1 << 20,
+            limits: ServerLimits::default(),
+        };
         let jetstream = JetStream::start(account.clone(), store, options).expect("starts");
         Bench { client: LocalClient::new(account.clone()), account, jetstream, _dir: dir }
     }

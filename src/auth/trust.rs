@@ -2,7 +2,7 @@
 //! an account signs users; the server knows the operators and the accounts' JWTs, a user brings its own.
 
 use super::callout::{Asker, CalloutError, Service, without_requests};
-use super::jwt::{AccountClaims, Claims, JetStreamClaims, JwtError, Names, UNLIMITED, UserClaims, UserLimits};
+use super::jwt::{Claims, JwtError, Names, UNLIMITED, UserClaims, UserLimits};
 use super::jwt::{fill_in, mappings, shares, valid_for};
 use super::operators::{OperatorKeys, system_account};
 use super::resolver::Tokens;
@@ -12,7 +12,7 @@ use super::trusted_account::TrustedAccount;
 use super::{Permissions, nkey};
 use crate::account::{Account, Accounts, Mappings, Shares};
 use crate::config::auth::AuthorizationConfig;
-use crate::jetstream::AccountLimits;
+use crate::jetstream;
 use crate::protocol::Connect;
 use crate::subject::InvalidEntry;
 use nkeys::KeyPairType;
@@ -20,9 +20,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
-
-/// Name of the limits of streams with one replica.
-const TIER: &str = "R1";
 
 /// Whose signatures count, and the accounts known.
 pub struct Trust {
@@ -36,7 +33,7 @@ pub struct Trust {
 }
 
 /// What accounts by JWT may have in streams, by their keys; who may have none is not there.
-pub type StreamsByJwt = BTreeMap<String, AccountLimits>;
+pub type StreamsByJwt = BTreeMap<String, jetstream::Limits>;
 
 /// What accounts by JWT share and map, by their keys.
 #[derive(Default)]
@@ -263,15 +260,10 @@ impl Trust {
         shared
     }
 
-    /// What the accounts may have in streams. Of limits by tiers those for one replica count, as there are no more.
+    /// What the accounts may have in streams.
     pub fn streams(&self) -> StreamsByJwt {
-        let limits = |nats: &AccountClaims| match nats.limits.tiered_limits.is_empty() {
-            true => Some(nats.limits.jetstream.clone()),
-            false => nats.limits.tiered_limits.get(TIER).cloned(),
-        };
-        let has_streams = |limits: &JetStreamClaims| limits.mem_storage != 0 || limits.disk_storage != 0;
-        let known = self.accounts.iter().map(|(key, known)| (key, limits(&known.jwt.claims.nats).filter(has_streams)));
-        known.filter_map(|(key, limits)| Some((key.clone(), limits?.limits()))).collect()
+        let known = self.accounts.iter().map(|(key, known)| (key, &known.jwt.claims.nats.limits));
+        known.filter_map(|(key, limits)| Some((key.clone(), limits.streams()?))).collect()
     }
 
     /// Leafs that may be connected to the account of that key; `None`: any number, or no such account.

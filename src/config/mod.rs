@@ -10,6 +10,7 @@ mod check;
 pub mod compression;
 pub mod conf;
 pub mod http;
+mod jetstream;
 pub mod leaf;
 mod load;
 pub mod origin;
@@ -27,9 +28,10 @@ pub mod units;
 pub mod uplink;
 pub mod websocket;
 
+pub use jetstream::{BatchLimitsConfig, JetStreamConfig, ServerLimitsConfig};
 pub(crate) use load::default_data_dir;
 pub use load::{ConfigError, Source, data_dir, is_toml, load, overlay, table};
-pub use server::{JetStreamConfig, LimitsConfig, ListenConfig, LogConfig, LogFormat, LogLevel, MemoryConfig};
+pub use server::{LimitsConfig, ListenConfig, LogConfig, LogFormat, LogLevel, MemoryConfig};
 
 use crate::account::{GLOBAL_ACCOUNT, SYSTEM_ACCOUNT};
 use crate::auth::system_account;

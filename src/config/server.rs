@@ -1,6 +1,6 @@
 //! `[listen]`, `[limits]`, `[jetstream]`, `[memory]` and `[log]`.
 
-use super::units::{ByteSize, Duration, MemorySize};
+use super::units::{ByteSize, Duration};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration as StdDuration;
@@ -65,31 +65,6 @@ impl Default for LimitsConfig {
             write_deadline: Duration(StdDuration::from_secs(10)),
             lame_duck_duration: Duration(StdDuration::from_secs(120)),
             lame_duck_grace_period: Duration(StdDuration::from_secs(10)),
-        }
-    }
-}
-
-/// `[jetstream]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct JetStreamConfig {
-    /// Whether streams are offered. Uplinks need them. Default: true.
-    pub enabled: bool,
-    /// Domain by which others address these streams. Default: the server's name.
-    pub domain: Option<String>,
-    /// Most that file-backed streams may take. Default: 75 % of the disk's free space, what is stored already included.
-    pub max_file: Option<ByteSize>,
-    /// Most that memory-backed streams may take. Default: 64 MB.
-    pub max_memory: MemorySize,
-}
-
-impl Default for JetStreamConfig {
-    fn default() -> Self {
-        JetStreamConfig {
-            enabled: true,
-            domain: None,
-            max_file: None,
-            max_memory: MemorySize::Bytes(ByteSize(64 << 20)),
         }
     }
 }

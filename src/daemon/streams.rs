@@ -3,9 +3,13 @@
 use crate::account::{Accounts, GLOBAL_ACCOUNT};
 use crate::auth::StreamsByJwt;
 use crate::config::Config;
+use crate::config::ServerLimitsConfig;
 use crate::config::accounts::JetStreamLimits;
+use crate::config::units::Duration;
 use crate::jetstream::api::Absent;
-use crate::jetstream::{AccountLimits, Domain, JetStream, JetStreamError, JetStreams, Options, Usage};
+use crate::jetstream::{
+    AccountLimits, Domain, JetStream, JetStreamError, JetStreams, Limits, Options, ServerLimits, Usage,
+};
 use crate::store::Store;
 use crate::system;
 use std::collections::BTreeMap;
@@ -55,7 +59,7 @@ impl Streams {
             let name = jetstream.account().name();
             match wanted.get(name) {
                 Some(limits) if *limits == jetstream.limits() => {}
-                Some(limits) => jetstream.set_limits(*limits),
+                Some(limits) => jetstream.set_limits(limits.clone()),
                 None => {
                     tracing::warn!("account {name} has JetStream no longer; its streams stay on disk");
                     self.all.remove(name);
@@ -73,7 +77,7 @@ impl Streams {
         self.tell_others(accounts);
     }
 
-    fn add(&self, name: &str, limits: AccountLimits, accounts: &Accounts) -> Result<(), JetStreamError> {
+    fn add(&self, name: &str, limits: Limits, accounts: &Accounts) -> Result<(), JetStreamError> {
         let Some(Room { usage, options }) = &self.room else { return Ok(()) };
         let account = accounts.get_or_create(name);
         let within = Some(usage.clone());
@@ -101,18 +105,40 @@ impl Room {
         let max_memory = config.jetstream.max_memory.of(system::memory());
         let domain = Domain::new(config.domain(), config.tells_domain());
         let server_name = config.server_name.clone();
-        let options = Options { domain, server_name, max_file, max_memory };
-        Room { usage: Arc::new(Usage::new(max_file, max_memory, None)), options }
+        let limits = server_limits(&config.jetstream.limits);
+        let options = Options { domain, server_name, max_file, max_memory, limits };
+        Room { usage: Arc::new(Usage::of_server(max_file, max_memory, &limits)), options }
     }
 }
 
 /// The accounts that have streams, and what they may have.
-fn wanted<'a>(config: &'a Config, by_jwt: &'a StreamsByJwt) -> Vec<(&'a str, AccountLimits)> {
-    let global = config.global_has_streams().then_some((GLOBAL_ACCOUNT, AccountLimits::default()));
+fn wanted<'a>(config: &'a Config, by_jwt: &'a StreamsByJwt) -> Vec<(&'a str, Limits)> {
+    let global = config.global_has_streams().then_some((GLOBAL_ACCOUNT, Limits::default()));
     let named = config.accounts.iter().filter(|(name, account)| account.jetstream.enabled && *name != GLOBAL_ACCOUNT);
-    let limits_of = |limits: &Option<JetStreamLimits>| limits.as_ref().map(account_limits).unwrap_or_default();
+    let limits_of =
+        |limits: &Option<JetStreamLimits>| Limits::Flat(limits.as_ref().map(account_limits).unwrap_or_default());
     let named = named.map(|(name, account)| (&**name, limits_of(&account.jetstream.limits)));
-    global.into_iter().chain(named).chain(by_jwt.iter().map(|(key, limits)| (&**key, *limits))).collect()
+    global.into_iter().chain(named).chain(by_jwt.iter().map(|(key, limits)| (&**key, limits.clone()))).collect()
+}
+
+/// The server's limits in the form of nats-server.
+fn server_limits(limits: &ServerLimitsConfig) -> ServerLimits {
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let count = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+    let time = |time: Option<Duration>| time.map_or(std::time::Duration::ZERO, |time| time.0);
+    ServerLimits {
+        max_request_batch: number(limits.max_request_batch),
+        max_ack_pending: number(limits.max_ack_pending),
+        max_duplicate_window: i64::try_from(time(limits.duplicate_window).as_nanos()).unwrap_or(i64::MAX),
+        max_batch_inflight_per_stream: count(limits.batch.max_inflight_per_stream),
+        max_batch_inflight_total: count(limits.batch.max_inflight_total),
+        max_batch_size: limits.batch.max_msgs,
+        max_batch_timeout: time(limits.batch.timeout),
+        default_max_consumers: match limits.default_max_consumers {
+            0 => -1,
+            consumers => number(consumers),
+        },
+    }
 }
 
 /// Limits of the configuration in the form of nats-server.

@@ -128,6 +128,22 @@ impl StreamInfo {
 /// What the account uses and may use.
 #[derive(Clone, Debug, Serialize)]
 pub struct AccountInfo {
+    /// All of it. Where its limits are by tiers, these are all 0.
+    #[serde(flatten)]
+    pub all: TierInfo,
+    /// The JetStream domain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// API requests.
+    pub api: ApiStats,
+    /// The same by the number of replicas of the streams.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tiers: BTreeMap<String, TierInfo>,
+}
+
+/// What streams use and may use (nats-server's `JetStreamTier`).
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct TierInfo {
     /// Bytes in memory.
     pub memory: u64,
     /// Bytes on disk.
@@ -142,11 +158,14 @@ pub struct AccountInfo {
     pub consumers: usize,
     /// Limits.
     pub limits: AccountLimits,
-    /// The JetStream domain.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub domain: Option<String>,
-    /// API requests.
-    pub api: ApiStats,
+}
+
+impl TierInfo {
+    /// Of no streams.
+    pub(super) fn unused(limits: AccountLimits) -> Self {
+        let (memory, storage, reserved_memory, reserved_storage) = (0, 0, 0, 0);
+        TierInfo { memory, storage, reserved_memory, reserved_storage, streams: 0, consumers: 0, limits }
+    }
 }
 
 /// Limits of an account; -1 means none beside the server's own.
@@ -168,6 +187,20 @@ pub struct AccountLimits {
     pub storage_max_stream_bytes: i64,
     /// Whether streams must set `max_bytes`.
     pub max_bytes_required: bool,
+}
+
+impl AccountLimits {
+    /// What Go has where there are no limits: zeros, which mean nothing.
+    pub(super) const ZERO: AccountLimits = AccountLimits {
+        max_memory: 0,
+        max_storage: 0,
+        max_streams: 0,
+        max_consumers: 0,
+        max_ack_pending: 0,
+        memory_max_stream_bytes: 0,
+        storage_max_stream_bytes: 0,
+        max_bytes_required: false,
+    };
 }
 
 impl Default for AccountLimits {

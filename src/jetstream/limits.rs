@@ -11,7 +11,7 @@ pub struct Taken {
     pub streams: usize,
     /// Bytes that those of the same storage have reserved by `max_bytes`.
     pub reserved: u64,
-    /// Most that the server has for all.
+    /// Bytes that the server has left which no stream of any account has reserved.
     pub server: u64,
 }
 
@@ -40,23 +40,26 @@ impl AccountLimits {
         }
         // Without a bound of its own it takes what there is, which must be something.
         let wanted = if config.max_bytes < 0 { 1 } else { config.max_bytes.unsigned_abs() };
-        self.check_bounds(config, wanted, taken)
+        self.check_bounds(config, wanted, wanted, taken)
     }
 
-    /// Checks whether a stream may become as `config` says.
+    /// Checks whether the stream `old` may become as `config` says.
     ///
     /// # Errors
     /// 10026, 10028 and 10047.
-    pub fn check_changed(&self, config: &StreamConfig, taken: &Taken) -> Result<(), ApiError> {
-        self.check_bounds(config, limit(config.max_bytes).unwrap_or(0), taken)
+    pub fn check_changed(&self, old: &StreamConfig, config: &StreamConfig, taken: &Taken) -> Result<(), ApiError> {
+        let reserved = |config: &StreamConfig| limit(config.max_bytes).unwrap_or(0);
+        let wanted = reserved(config);
+        self.check_bounds(config, wanted, wanted.saturating_sub(reserved(old)), taken)
     }
 
-    fn check_bounds(&self, config: &StreamConfig, wanted: u64, taken: &Taken) -> Result<(), ApiError> {
+    /// `wanted` is what the stream reserves, `more` how much of it is new.
+    fn check_bounds(&self, config: &StreamConfig, wanted: u64, more: u64, taken: &Taken) -> Result<(), ApiError> {
         if config.max_consumers > 0 && self.max_consumers > 0 && config.max_consumers > self.max_consumers {
             return Err(ApiError::new(400, 10026, "maximum consumers limit reached"));
         }
-        let most = self.most(config.storage).map_or(taken.server, |own| own.min(taken.server));
-        if taken.reserved.saturating_add(wanted) <= most {
+        let own = self.most(config.storage);
+        if own.is_none_or(|own| taken.reserved.saturating_add(wanted) <= own) && more <= taken.server {
             return Ok(());
         }
         Err(match config.storage {

@@ -10,11 +10,13 @@ use super::consumer::Engine;
 use super::consumer::config::Timestamp;
 use super::domain::Domain;
 use super::error::{ApiError, JetStreamError};
-use super::info::{AccountInfo, AccountLimits, ApiStats, StreamInfo};
+use super::info::{AccountInfo, AccountLimits, ApiStats, StreamInfo, TierInfo};
 use super::limits::Taken;
 use super::log_options::log_options;
 use super::origin;
+use super::server_limits::ServerLimits;
 use super::stream::{Shared, Stream};
+use super::tiers::Limits;
 use super::upkeep::Upkeep;
 use super::usage::Usage;
 use super::validate;
@@ -36,6 +38,8 @@ pub struct Options {
     pub max_file: u64,
     /// Bytes in memory at most.
     pub max_memory: u64,
+    /// What each stream, consumer and batch may be.
+    pub limits: ServerLimits,
 }
 
 /// JetStream of one account.
@@ -64,7 +68,7 @@ impl JetStream {
     /// # Errors
     /// No threads could be started.
     pub fn start(account: Arc<Account>, store: Store, options: Options) -> Result<Arc<JetStream>, JetStreamError> {
-        Self::start_within(None, AccountLimits::default(), account, store, options)
+        Self::start_within(None, Limits::default(), account, store, options)
     }
 
     /// As [`JetStream::start`], with `limits` of the account, `within` those that it shares with other accounts.
@@ -73,18 +77,20 @@ impl JetStream {
     /// As there.
     pub fn start_within(
         within: Option<Arc<Usage>>,
-        limits: AccountLimits,
+        limits: Limits,
         account: Arc<Account>,
         store: Store,
         options: Options,
     ) -> Result<Arc<JetStream>, JetStreamError> {
-        let (max_file, max_memory) = sizes(&limits, &options);
+        let usage = Usage::new(0, 0, within);
+        usage.set_most(sizes(&limits, &options));
         let shared = Arc::new(Shared {
             engine: Engine::start(account.clone(), store.clone())?,
-            usage: Arc::new(Usage::new(max_file, max_memory, within)),
+            usage: Arc::new(usage),
             limits: RwLock::new(limits),
             upkeep: Upkeep::start()?,
             domain: options.domain.clone(),
+            server: options.limits,
             account,
         });
         for log in catalogue::abandoned_restores(&store, shared.account.name()) {
@@ -156,9 +162,10 @@ impl JetStream {
             return Err(ApiError::config("stream has no mirror but does have mirror direct"));
         }
         let _changing = self.changing();
-        let limits = self.shared.limits();
-        limits.check_new(&config, &self.taken(&config))?;
-        validate::check(&mut config, pedantic, &|name| self.config_of(name))?;
+        let all = self.shared.limits();
+        all.of(config.num_replicas)?.check_new(&config, &self.taken(&config))?;
+        self.check(&mut config, pedantic)?;
+        let limits = all.of(1)?;
         limits.check_max_bytes(&config)?;
         self.check_online(&config.name)?;
         if let Some(existing) = self.stream(&config.name) {
@@ -186,9 +193,9 @@ impl JetStream {
         self.stream(name).map(|stream| (*stream.config()).clone())
     }
 
-    /// Checks a configuration by itself and beside the other streams.
-    pub(super) fn check(&self, mut config: StreamConfig, pedantic: bool) -> Result<(), ApiError> {
-        validate::check(&mut config, pedantic, &|name| self.config_of(name))
+    /// Checks a configuration by itself and beside the other streams, and fills in its defaults.
+    pub(super) fn check(&self, config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiError> {
+        validate::check(config, pedantic, &self.options.limits, &|name| self.config_of(name))
     }
 
     /// Changes a stream. Durable as with [`JetStream::create_stream`].
@@ -201,17 +208,17 @@ impl JetStream {
 
     pub(super) fn update(&self, mut config: StreamConfig, pedantic: bool) -> Result<Arc<Stream>, ApiError> {
         let _changing = self.changing();
-        validate::check(&mut config, pedantic, &|name| self.config_of(name))?;
+        self.check(&mut config, pedantic)?;
         let stream = self.find(&config.name)?;
         let old = stream.config();
         validate::check_update(&old, &mut config)?;
-        let limits = self.shared.limits();
+        let limits = self.shared.limits().of(1)?;
         limits.check_max_bytes(&config)?;
         if *old == config {
             return Ok(stream);
         }
         check_consumers(&stream, &old, &config)?;
-        limits.check_changed(&config, &self.taken(&config))?;
+        limits.check_changed(&old, &config, &self.taken(&config))?;
         self.check_overlap(&config)?;
         let entry = Entry { config: config.clone(), ..stream.entry() };
         catalogue::put(&self.store, self.shared.account.name(), &entry).map_err(ApiError::general)?;
@@ -246,21 +253,26 @@ impl JetStream {
     pub fn account_info(&self) -> AccountInfo {
         let (storage, memory) = self.shared.usage.recount();
         let streams = self.streams();
-        AccountInfo {
+        let all = TierInfo {
             memory,
             storage,
             reserved_memory: self.reserved(StorageType::Memory, ""),
             reserved_storage: self.reserved(StorageType::File, ""),
             streams: streams.len(),
             consumers: streams.iter().map(|stream| stream.consumers().count()).sum(),
-            limits: self.shared.limits(),
+            limits: AccountLimits::ZERO,
+        };
+        let info = AccountInfo {
+            all,
             domain: self.options.domain.told().map(str::to_owned),
             api: ApiStats {
                 level: crate::protocol::JETSTREAM_API_LEVEL.into(),
                 total: self.requests.load(Ordering::Relaxed),
                 errors: self.errors.load(Ordering::Relaxed),
             },
-        }
+            tiers: BTreeMap::new(),
+        };
+        self.shared.limits().told(all, info)
     }
 
     /// What STREAM.INFO tells of a stream. Reads from disk.
@@ -282,15 +294,14 @@ impl JetStream {
     }
 
     /// The account may have `limits` from now on. What its streams and consumers are stays; what they become is checked.
-    pub fn set_limits(&self, limits: AccountLimits) {
-        let (max_file, max_memory) = sizes(&limits, &self.options);
+    pub fn set_limits(&self, limits: Limits) {
+        self.shared.usage.set_most(sizes(&limits, &self.options));
         *self.shared.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
-        self.shared.usage.set_most(max_file, max_memory);
         self.streams().iter().for_each(|stream| stream.limits_changed());
     }
 
     /// What the account may have.
-    pub fn limits(&self) -> AccountLimits {
+    pub fn limits(&self) -> Limits {
         self.shared.limits()
     }
 
@@ -365,7 +376,7 @@ impl JetStream {
         Taken {
             streams: streams.iter().filter(|stream| stream.name() != config.name).count(),
             reserved: self.reserved(config.storage, &config.name),
-            server: self.shared.usage.most(config.storage),
+            server: self.shared.usage.unreserved(config.storage),
         }
     }
 
@@ -422,10 +433,11 @@ fn check_consumers(stream: &Stream, old: &StreamConfig, new: &StreamConfig) -> R
     }
 }
 
-/// Bytes on disk and in memory that an account may take.
-fn sizes(limits: &AccountLimits, options: &Options) -> (u64, u64) {
+/// Bytes on disk and in memory that an account may take; `None`: it may have no streams.
+fn sizes(limits: &Limits, options: &Options) -> Option<(u64, u64)> {
+    let limits = limits.single()?;
     let most = |storage, server: u64| limits.most(storage).unwrap_or(server);
-    (most(StorageType::File, options.max_file), most(StorageType::Memory, options.max_memory))
+    Some((most(StorageType::File, options.max_file), most(StorageType::Memory, options.max_memory)))
 }
 
 type Recovered = (BTreeMap<String, Arc<Stream>>, BTreeMap<String, String>);

@@ -32,8 +32,10 @@ mod publish;
 mod registry;
 mod republish;
 mod schedule;
+mod server_limits;
 mod snapshot;
 mod stream;
+mod tiers;
 mod upkeep;
 mod usage;
 mod validate;
@@ -42,10 +44,12 @@ pub use config::StreamConfig;
 pub use domain::Domain;
 pub use error::{ApiError, JetStreamError};
 pub use follow::SyncStatus;
-pub use info::{AccountInfo, AccountLimits, StreamInfo, StreamState};
+pub use info::{AccountInfo, AccountLimits, StreamInfo, StreamState, TierInfo};
 pub use manager::{JetStream, Options};
 pub use registry::JetStreams;
+pub use server_limits::ServerLimits;
 pub use stream::Stream;
+pub use tiers::Limits;
 pub use usage::{Short, Usage};
 
 #[cfg(test)]

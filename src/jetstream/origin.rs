@@ -212,6 +212,9 @@ fn check_sources(config: &StreamConfig, find: Find<'_>) -> Result<(), ApiError> 
         }
         check_transforms(source, &SOURCE, subject::is_subset)?;
         check_consumer(source, &SOURCE)?;
+        if source.consumer.is_some() && config.sources[..at].iter().any(|other| has_same_consumer(other, source)) {
+            return Err(bad(10216, "duplicate stream source consumer detected"));
+        }
         if source.external.is_none() && find(&source.name).is_some_and(|origin| too_small(config, &origin)) {
             return Err(bad(10046, "stream source must have max message size >= target"));
         }
@@ -223,6 +226,13 @@ fn check_sources(config: &StreamConfig, find: Find<'_>) -> Result<(), ApiError> 
 fn is_same(a: &StreamSource, b: &StreamSource) -> bool {
     (&a.name, &a.external, &a.filter_subject, &a.subject_transforms)
         == (&b.name, &b.external, &b.filter_subject, &b.subject_transforms)
+}
+
+/// Whether two sources of the same stream go by the same consumer (`composeCName`).
+fn has_same_consumer(a: &StreamSource, b: &StreamSource) -> bool {
+    let api = |source: &StreamSource| source.external.as_ref().map(|external| external.api.clone());
+    let name = |source: &StreamSource| source.consumer.as_ref().map(|consumer| consumer.name.clone());
+    a.name == b.name && api(a) == api(b) && name(a) == name(b)
 }
 
 fn check_prefixes(config: &StreamConfig, find: Find<'_>) -> Result<(), ApiError> {

@@ -9,9 +9,8 @@ mod answers;
 
 use self::answers::Outgoing;
 use super::ageing::Ageing;
-use super::batch;
 use super::catalogue::Entry;
-use super::config::StreamConfig;
+use super::config::{self, StreamConfig};
 use super::consumer::config::Timestamp;
 use super::consumer::{self, Consumers, Engine, StreamRules};
 use super::damage::Gap;
@@ -19,9 +18,10 @@ use super::desk::{Desk, Due, Surroundings, Verdict};
 use super::domain::Domain;
 use super::error::ApiError;
 use super::follow::Followers;
-use super::info::AccountLimits;
 use super::log_options::{compresses, limits};
 use super::schedule::Schedules;
+use super::server_limits::ServerLimits;
+use super::tiers::Limits;
 use super::upkeep::Upkeep;
 use super::usage::Usage;
 use crate::account::{Account, Batch, Message, Origin, Party, RouteCache, Subscription, Target, TargetId, TargetKind};
@@ -37,15 +37,17 @@ pub(super) struct Shared {
     pub engine: Arc<Engine>,
     pub usage: Arc<Usage>,
     /// What the account may have.
-    pub limits: RwLock<AccountLimits>,
+    pub limits: RwLock<Limits>,
+    /// What the server allows.
+    pub server: ServerLimits,
     pub upkeep: Upkeep,
     pub domain: Domain,
 }
 
 impl Shared {
     /// What the account may have by now.
-    pub fn limits(&self) -> AccountLimits {
-        *self.limits.read().unwrap_or_else(PoisonError::into_inner)
+    pub fn limits(&self) -> Limits {
+        self.limits.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -98,7 +100,10 @@ fn monotonic() -> i64 {
     i64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(i64::MAX)
 }
 
-fn rules(config: &StreamConfig, limits: &AccountLimits) -> StreamRules {
+fn rules(config: &StreamConfig, shared: &Shared) -> StreamRules {
+    let (limits, server) = (shared.limits().single(), &shared.server);
+    let untiered = limits.is_none();
+    let limits = limits.unwrap_or_default();
     StreamRules {
         subjects: config.subjects.clone(),
         retention: match config.retention {
@@ -106,9 +111,12 @@ fn rules(config: &StreamConfig, limits: &AccountLimits) -> StreamRules {
             super::config::Retention::Interest => consumer::Retention::Interest,
             super::config::Retention::WorkQueue => consumer::Retention::WorkQueue,
         },
-        max_consumers: limits.consumers(config.max_consumers).unwrap_or(0),
+        max_consumers: limits.consumers(config.max_consumers).unwrap_or(server.default_max_consumers),
         max_ack_pending: config.consumer_limits.max_ack_pending,
+        untiered,
         account_max_ack_pending: limits.max_ack_pending,
+        server_max_ack_pending: server.max_ack_pending,
+        max_request_batch: server.max_request_batch,
         inactive_threshold: config.consumer_limits.inactive_threshold,
     }
 }
@@ -126,7 +134,7 @@ impl Stream {
             (&config.name, &entry.epoch),
             shared.domain.clone(),
             log.clone(),
-            rules(&config, &shared.limits()),
+            rules(&config, &shared),
         );
         let stream = Arc::new_cyclic(|me| Stream {
             id: TargetId::next(),
@@ -147,7 +155,8 @@ impl Stream {
             shared,
         });
         stream.log.observe(Arc::new(Observer(Arc::downgrade(&stream))));
-        stream.shared.usage.watch(&stream.entry().log, config.storage, &stream.log);
+        let reserved = config::limit(config.max_bytes).unwrap_or(0);
+        stream.shared.usage.watch(&stream.entry.log, config.storage, &stream.log, reserved);
         let me = stream.me.clone();
         stream.consumers.before_removals(move || me.upgrade().map_or_else(Vec::new, |stream| stream.moved_positions()));
         stream.capture(&config.subjects);
@@ -210,7 +219,8 @@ impl Stream {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config.clone();
         self.log.set_compression(compresses(&config));
         self.log.set_limits(limits(&config));
-        self.consumers.set_rules(rules(&config, &self.shared.limits()));
+        self.shared.usage.reserve(&self.entry.log, config::limit(config.max_bytes).unwrap_or(0));
+        self.consumers.set_rules(rules(&config, &self.shared));
         self.capture(&config.subjects);
         self.look_after_age();
         self.look_after_schedules();
@@ -254,7 +264,7 @@ impl Stream {
 
     /// The account's limits have changed.
     pub(super) fn limits_changed(&self) {
-        self.consumers.set_rules(rules(&self.config(), &self.shared.limits()));
+        self.consumers.set_rules(rules(&self.config(), &self.shared));
     }
 
     fn capture(self: &Arc<Self>, subjects: &[String]) {
@@ -334,7 +344,7 @@ impl Stream {
         let watch = desk.batches.wants_watch();
         drop(desk);
         if watch {
-            self.shared.upkeep.call(batch::TIMEOUT, self.me.clone(), Stream::give_up_batches);
+            self.shared.upkeep.call(self.shared.usage.inflight().timeout, self.me.clone(), Stream::give_up_batches);
         }
         if !failed.entries.is_empty() {
             self.answer_all(&failed, &ApiError::store_failed("the disk did not take the message"));

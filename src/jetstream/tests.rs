@@ -31,7 +31,13 @@ impl Bench {
     fn of(dir: tempfile::TempDir, max_file: u64, options: StoreOptions, domain: Domain) -> Self {
         let store = Store::open(dir.path(), options).expect("opens");
         let account = Account::new("$G");
-        let options = Options { domain, server_name: "gw1".into(), max_file, max_memory: 1 << 20 };
+        let options = Options {
+            domain,
+            server_name: "gw1".into(),
+            max_file,
+            max_memory: 1 << 20,
+            limits: ServerLimits::default(),
+        };
         let jetstream = JetStream::start(account.clone(), store.clone(), options).expect("starts");
         Bench { client: LocalClient::new(account), jetstream, store, dir }
     }

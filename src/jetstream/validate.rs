@@ -2,8 +2,10 @@
 //! (`server/stream.go`, `checkStreamCfg`, `configUpdateCheck`).
 
 use super::config::{Discard, PersistMode, Retention, StorageType, StreamConfig};
+use super::consumer::status::GoDuration;
 use super::error::ApiError;
 use super::origin::{self, Find};
+use super::server_limits::ServerLimits;
 use crate::subject::{self, Transform, TransformError};
 
 const MAX_NAME: usize = 255;
@@ -14,12 +16,12 @@ const DUPLICATE_WINDOW: i64 = 120_000_000_000;
 const SHORTEST: i64 = 100_000_000;
 const SECOND: i64 = 1_000_000_000;
 
-/// Fills in defaults and checks a configuration, with those of the other streams that `find` knows. With `pedantic`,
-/// values that would be corrected are refused.
-pub fn check(config: &mut StreamConfig, pedantic: bool, find: Find<'_>) -> Result<(), ApiError> {
+/// Fills in defaults and checks a configuration, with what the server allows and those of the other streams that `find`
+/// knows. With `pedantic`, values that would be corrected are refused.
+pub fn check(config: &mut StreamConfig, pedantic: bool, server: &ServerLimits, find: Find<'_>) -> Result<(), ApiError> {
     check_names(config)?;
     set_limits(config, pedantic)?;
-    check_times(config, pedantic)?;
+    check_times(config, pedantic, server)?;
     if config.deny_purge && config.allow_rollup_hdrs {
         return Err(ApiError::config("roll-ups require the purge permission"));
     }
@@ -212,7 +214,7 @@ fn set_limits(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiError>
     Ok(())
 }
 
-fn check_times(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiError> {
+fn check_times(config: &mut StreamConfig, pedantic: bool, server: &ServerLimits) -> Result<(), ApiError> {
     if config.max_age < 0 {
         return Err(ApiError::config("max age can not be negative"));
     }
@@ -220,9 +222,16 @@ fn check_times(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiError
         return Err(ApiError::config("max age needs to be >= 100ms"));
     }
     let captures = config.mirror.is_none() && config.sources.is_empty();
+    let most = server.max_duplicate_window;
     if config.duplicate_window == 0 && captures {
         config.duplicate_window = DUPLICATE_WINDOW;
-        if config.max_age != 0 && config.max_age < DUPLICATE_WINDOW {
+        if most > 0 && most < DUPLICATE_WINDOW {
+            if pedantic {
+                return Err(ApiError::pedantic("duplicate window limits are higher than current limits"));
+            }
+            config.duplicate_window = most;
+        }
+        if config.max_age != 0 && config.max_age < config.duplicate_window {
             if pedantic {
                 return Err(ApiError::pedantic("duplicate window cannot be bigger than max age"));
             }
@@ -234,6 +243,10 @@ fn check_times(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiError
     }
     if config.max_age != 0 && config.duplicate_window > config.max_age {
         return Err(ApiError::config("duplicates window can not be larger then max age"));
+    }
+    if most > 0 && config.duplicate_window > most {
+        let text = format!("duplicates window can not be larger then server limit of {}", GoDuration(most));
+        return Err(ApiError::config(text));
     }
     if config.duplicate_window > 0 && config.duplicate_window < SHORTEST {
         return Err(ApiError::config("duplicates window needs to be >= 100ms"));
@@ -329,13 +342,15 @@ mod tests {
     }
 
     fn refusal(mut config: StreamConfig) -> Option<(u16, String)> {
-        check(&mut config, false, &|_| None).err().map(|error| (error.err_code, error.description))
+        check(&mut config, false, &ServerLimits::default(), &|_| None)
+            .err()
+            .map(|error| (error.err_code, error.description))
     }
 
     #[test]
     fn defaults_are_those_of_nats_server() {
         let mut config = StreamConfig { name: "S".into(), max_age: 1_000_000_000, ..StreamConfig::default() };
-        check(&mut config, false, &|_| None).expect("valid");
+        check(&mut config, false, &ServerLimits::default(), &|_| None).expect("valid");
         assert_eq!((config.subjects.as_slice(), config.max_msgs, config.num_replicas), (&["S".to_owned()][..], -1, 1));
         assert_eq!(config.duplicate_window, 1_000_000_000);
     }
@@ -371,7 +386,7 @@ mod tests {
     #[test]
     fn what_is_denied_stays_denied() {
         let mut old = StreamConfig { deny_delete: true, ..base() };
-        check(&mut old, false, &|_| None).expect("valid");
+        check(&mut old, false, &ServerLimits::default(), &|_| None).expect("valid");
         let mut new = StreamConfig { deny_delete: false, ..old.clone() };
         assert!(check_update(&old, &mut new).is_err());
         let mut sealed = StreamConfig { sealed: true, ..old.clone() };

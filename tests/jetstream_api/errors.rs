@@ -113,9 +113,38 @@ pub async fn origins(peers: &mut Peers) {
         peers.ask("$JS.API.STREAM.CREATE.T", &with(json!({ "name": "T", "mirror": { "name": "O" } }), &fields)).await;
         peers.delete_stream("T").await;
     }
+    several(peers).await;
     changes(peers).await;
     for name in ["O", "E"] {
         peers.delete_stream(name).await;
+    }
+}
+
+/// Sources that may stand beside each other or not.
+async fn several(peers: &mut Peers) {
+    let consumer = |name: &str| json!({ "name": name, "deliver_subject": "to.me" });
+    let transformed = |src: &str| json!([{ "src": src, "dest": src }]);
+    let external = json!({ "api": "$JS.hub.API", "deliver": "" });
+    for sources in [
+        json!([{ "name": "O" }, { "name": "O", "filter_subject": "o.a" }]),
+        json!([{ "name": "O", "filter_subject": "o.a" }, { "name": "O", "filter_subject": "o.a" }]),
+        json!([{ "name": "O", "consumer": consumer("C") }, { "name": "E", "consumer": consumer("C") }]),
+        json!([{ "name": "O", "consumer": consumer("C") }, { "name": "O", "consumer": consumer("D") }]),
+        json!([
+            { "name": "O", "consumer": consumer("C"), "subject_transforms": transformed("o.a") },
+            { "name": "O", "consumer": consumer("C"), "subject_transforms": transformed("o.b") },
+        ]),
+        json!([
+            { "name": "O", "consumer": consumer("C"), "subject_transforms": transformed("o.a") },
+            { "name": "O", "consumer": consumer("D"), "subject_transforms": transformed("o.b") },
+        ]),
+        json!([
+            { "name": "O", "consumer": consumer("C"), "external": external },
+            { "name": "O", "consumer": consumer("C"), "subject_transforms": transformed("o.b") },
+        ]),
+    ] {
+        peers.ask("$JS.API.STREAM.CREATE.T", &json!({ "name": "T", "sources": sources })).await;
+        peers.delete_stream("T").await;
     }
 }
 

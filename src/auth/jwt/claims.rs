@@ -4,6 +4,7 @@
 use super::Kind;
 use super::sharing::{ExportClaims, ImportClaims, MappingClaims};
 use crate::auth::{PermissionLists, ResponseLimit, SubjectPermission};
+use crate::jetstream::{self, Limits};
 use nkeys::KeyPairType;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -126,11 +127,26 @@ pub struct JetStreamClaims {
     pub max_bytes_required: bool,
 }
 
+impl AccountLimits {
+    /// What the account may have in streams; `None`: it has none.
+    pub fn streams(&self) -> Option<Limits> {
+        if self.tiered_limits.is_empty() {
+            return self.jetstream.has_room().then(|| Limits::Flat(self.jetstream.limits()));
+        }
+        let tiers = self.tiered_limits.iter().map(|(name, claims)| (name.clone(), claims.limits()));
+        self.tiered_limits.values().any(JetStreamClaims::has_room).then(|| Limits::Tiered(tiers.collect()))
+    }
+}
+
 impl JetStreamClaims {
+    fn has_room(&self) -> bool {
+        self.mem_storage != 0 || self.disk_storage != 0
+    }
+
     /// In the form of the API, where 0 of the last ones is no bound either.
-    pub fn limits(&self) -> crate::jetstream::AccountLimits {
+    fn limits(&self) -> jetstream::AccountLimits {
         let bound = |number: i64| if number > 0 { number } else { UNLIMITED };
-        crate::jetstream::AccountLimits {
+        jetstream::AccountLimits {
             max_memory: self.mem_storage,
             max_storage: self.disk_storage,
             max_streams: self.streams,

@@ -8,9 +8,7 @@ mod sharing;
 mod template;
 mod validate;
 
-pub use claims::{
-    AccountClaims, AccountLimits, DeleteClaims, JetStreamClaims, OperatorClaims, UNLIMITED, UserClaims, UserLimits,
-};
+pub use claims::{AccountClaims, AccountLimits, DeleteClaims, OperatorClaims, UNLIMITED, UserClaims, UserLimits};
 pub use hours::valid_for;
 pub use sharing::{mappings, shares};
 pub use template::{Names, fill_in};

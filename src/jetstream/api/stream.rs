@@ -96,7 +96,7 @@ fn make(jetstream: &JetStream, name: &str, payload: &[u8], new: bool) -> Result<
     let pedantic = pedantic.map_or(Ok(false), json::typed)?;
     let config: StreamConfig = json::typed(value)?;
     if !new {
-        jetstream.check(config.clone(), pedantic)?;
+        jetstream.check(&mut config.clone(), pedantic)?;
     }
     if config.name != name {
         return Err(ApiError::new(400, 10056, "stream name in subject does not match request"));

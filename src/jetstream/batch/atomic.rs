@@ -15,10 +15,6 @@ use crate::protocol;
 use crate::protocol::headers::HeadersBuilder;
 use crate::store::Record;
 
-/// Messages in a batch at most (nats-server's `streamDefaultMaxAtomicBatchSize`).
-const MAX_MESSAGES: u64 = 1000;
-/// Batches of a stream at a time (nats-server's `streamDefaultMaxAtomicBatchInflightPerStream`).
-const MAX_BATCHES: usize = 50;
 const COMMIT: &str = "Nats-Batch-Commit";
 
 /// A batch that has not ended.
@@ -49,8 +45,8 @@ fn incomplete() -> ApiError {
     bad(10176, "atomic publish batch is incomplete")
 }
 
-fn too_large() -> ApiError {
-    bad(10199, format!("atomic publish batch is too large: {MAX_MESSAGES}"))
+fn too_large(most: u64) -> ApiError {
+    bad(10199, format!("atomic publish batch is too large: {most}"))
 }
 
 /// The advisory of a batch that was given up.
@@ -112,8 +108,9 @@ impl Desk {
         if batch.messages.len() as u64 + 1 != seq || seq == 1 && place.is_end {
             return give_up(self, "incomplete", incomplete(), out);
         }
-        if place.size() > MAX_MESSAGES {
-            return give_up(self, "large", too_large(), out);
+        let max_messages = around.usage.inflight().max_messages;
+        if place.size() > max_messages {
+            return give_up(self, "large", too_large(max_messages), out);
         }
         if !place.is_end {
             let mut part = Message { reply: "", ..*message }.to_owned();
@@ -162,13 +159,11 @@ impl Desk {
             return Ok(());
         }
         if place.seq != 1 {
-            return Err(if place.size() > MAX_MESSAGES { too_large() } else { incomplete() });
+            let most = around.usage.inflight().max_messages;
+            return Err(if place.size() > most { too_large(most) } else { incomplete() });
         }
         let too_many = || ApiError::new(429, 10210, "atomic publish too many inflight");
-        if self.batches.atomic.len() >= MAX_BATCHES {
-            return Err(too_many());
-        }
-        let share = around.usage.inflight().atomic().ok_or_else(too_many)?;
+        let share = around.usage.inflight().atomic(self.batches.atomic.len()).ok_or_else(too_many)?;
         self.batches.atomic.insert(id.into(), AtomicBatch { messages: Vec::new(), heard: around.now, share });
         Ok(())
     }

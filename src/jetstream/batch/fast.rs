@@ -17,8 +17,6 @@ use std::sync::Arc;
 
 /// What the reply subjects of fast batches end with.
 const SUFFIX: &str = ".$FI";
-/// Batches of a stream at a time (nats-server's `streamDefaultMaxFastBatchInflightPerStream`).
-const MAX_BATCHES: usize = 1000;
 /// Messages between two acknowledgements at most, of all batches of a stream together.
 const MAX_FLOW: u16 = 500;
 
@@ -202,9 +200,7 @@ impl Desk {
         }
         let too_many = || ApiError::new(429, 10211, "batch publish too many inflight");
         let open = self.batches.fast.len();
-        if open >= MAX_BATCHES {
-            return Err(too_many());
-        }
+        let share = around.usage.inflight().fast(open).ok_or_else(too_many)?;
         let most = place.flow;
         Ok(FastBatch {
             heard: around.now,
@@ -217,7 +213,7 @@ impl Desk {
             most,
             gaps_are_fine: place.gaps_are_fine,
             ends: false,
-            _share: around.usage.inflight().fast().ok_or_else(too_many)?,
+            _share: share,
         })
     }
 

@@ -10,7 +10,7 @@ use self::atomic::AtomicBatch;
 use self::fast::FastBatch;
 pub(super) use self::fast::is_fast;
 pub(super) use self::inflight::Inflight;
-use super::desk::{Due, Verdict};
+use super::desk::{Due, Surroundings, Verdict};
 use super::level::LEVEL;
 use super::stream::Stream;
 use crate::protocol::headers::{self, HeadersBuilder};
@@ -18,8 +18,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A batch that nothing was heard of for so long is given up (nats-server's `streamDefaultMaxBatchTimeout`).
-pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest name of a batch, bytes.
 const MAX_ID: usize = 64;
 
@@ -49,11 +47,11 @@ impl Batches {
     }
 
     /// Gives up those of which nothing was heard; says after how long to look again.
-    fn give_up(&mut self, stream: &str, domain: Option<&str>, now: i64, out: &mut Due) -> Option<Duration> {
-        let timeout = i64::try_from(TIMEOUT.as_nanos()).unwrap_or(i64::MAX);
+    fn give_up(&mut self, stream: &str, around: &Surroundings<'_>, out: &mut Due) -> Option<Duration> {
+        let timeout = i64::try_from(around.usage.inflight().timeout.as_nanos()).unwrap_or(i64::MAX);
         let mut next = i64::MAX;
         let mut stays = |heard: i64| {
-            let left = heard.saturating_add(timeout).saturating_sub(now);
+            let left = heard.saturating_add(timeout).saturating_sub(around.now);
             next = if left > 0 { next.min(left) } else { next };
             left > 0
         };
@@ -61,7 +59,7 @@ impl Batches {
         self.atomic.retain(|id, batch| {
             let stays = stays(batch.heard);
             if !stays {
-                out.copies.push(atomic::abandoned(stream, domain, id, "timeout"));
+                out.copies.push(atomic::abandoned(stream, around.domain, id, "timeout"));
             }
             stays
         });
@@ -76,7 +74,7 @@ impl Stream {
         let mut again = None;
         self.take_in(|desk, around, out| {
             let stream = desk.config.clone();
-            again = desk.batches.give_up(&stream.name, around.domain, around.now, out);
+            again = desk.batches.give_up(&stream.name, around, out);
             Verdict::Waits
         });
         again

@@ -9,7 +9,7 @@ use super::state::{Delivery, Rules, Ticks};
 use super::validate::{self, Refusal, Retention, StreamRules, refuse};
 use super::{info, inlet, persist, start};
 use crate::account::Subscription;
-use crate::jetstream::Domain;
+use crate::jetstream::{Domain, tiers};
 use crate::store::{Change, Commit, Log};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -94,6 +94,10 @@ impl Consumers {
                 config.deliver_policy = old.deliver_policy;
                 (config.opt_start_seq, config.opt_start_time) = (old.opt_start_seq, old.opt_start_time);
             }
+        }
+        if rules.untiered {
+            let error = tiers::no_limits();
+            return Err(refuse(error.code, error.err_code, error.description));
         }
         info::set_static_metadata(&mut config);
         validate::set_defaults(&mut config, &rules, pedantic)?;

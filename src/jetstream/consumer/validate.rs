@@ -50,8 +50,14 @@ pub struct StreamRules {
     pub max_consumers: i64,
     /// The stream's `consumer_limits.max_ack_pending`; 0: none.
     pub max_ack_pending: i64,
+    /// The account's limits are of streams with other numbers of replicas.
+    pub untiered: bool,
     /// The account's; 0 or less: none.
     pub account_max_ack_pending: i64,
+    /// The server's; 0: none.
+    pub server_max_ack_pending: i64,
+    /// Most that the server lets a pull consumer give to one request; 0: any number.
+    pub max_request_batch: i64,
     /// The stream's `consumer_limits.inactive_threshold`, nanoseconds; 0: none.
     pub inactive_threshold: i64,
 }
@@ -124,8 +130,15 @@ pub fn set_defaults(config: &mut ConsumerConfig, stream: &StreamRules, pedantic:
         config.inactive_threshold = stream.inactive_threshold;
     }
     if config.max_ack_pending == 0 && config.ack_policy != AckPolicy::None {
-        let account = Some(stream.account_max_ack_pending).filter(|most| *most > 0);
-        config.max_ack_pending = account.map_or(DEFAULT_MAX_ACK_PENDING, |most| most.min(DEFAULT_MAX_ACK_PENDING));
+        let limits = [DEFAULT_MAX_ACK_PENDING, stream.server_max_ack_pending, stream.account_max_ack_pending];
+        let least = limits.into_iter().filter(|most| *most > 0).min();
+        config.max_ack_pending = least.unwrap_or(DEFAULT_MAX_ACK_PENDING);
+    }
+    if !config.is_push() && config.max_request_batch == 0 && stream.max_request_batch > 0 {
+        if pedantic {
+            return Err(pedant("max_request_batch must be set if it's JetStream limits are set"));
+        }
+        config.max_request_batch = stream.max_request_batch;
     }
     if config.priority_policy == PriorityPolicy::PinnedClient && config.pinned_ttl == 0 {
         config.pinned_ttl = DEFAULT_PINNED_TTL;
@@ -171,7 +184,8 @@ pub fn check(config: &ConsumerConfig, stream: &StreamRules) -> Result<(), Refusa
         check_pull(config, stream)?
     }
     let over = |limit: &i64| *limit > 0 && config.max_ack_pending > *limit;
-    if let Some(limit) = [stream.account_max_ack_pending, stream.max_ack_pending].into_iter().find(over) {
+    let limits = [stream.server_max_ack_pending, stream.account_max_ack_pending, stream.max_ack_pending];
+    if let Some(limit) = limits.into_iter().find(over) {
         return Err(bad(10121, format!("consumer max ack pending exceeds system limit of {limit}")));
     }
     if stream.inactive_threshold > 0 && config.inactive_threshold > stream.inactive_threshold {
@@ -252,6 +266,10 @@ fn check_pull(config: &ConsumerConfig, stream: &StreamRules) -> Result<(), Refus
     }
     if config.max_request_expires != 0 && config.max_request_expires < MILLISECOND {
         return Err(bad(10115, "consumer max request expires needs to be >= 1ms"));
+    }
+    let most = stream.max_request_batch;
+    if most > 0 && config.max_request_batch > most {
+        return Err(bad(10125, format!("consumer max request batch exceeds server limit of {most}")));
     }
     Ok(())
 }

@@ -6,7 +6,6 @@ use crate::jetstream::config::{StorageType, StreamConfig};
 use crate::jetstream::error::ApiError;
 use crate::jetstream::log_options::log_options;
 use crate::jetstream::stream::Stream;
-use crate::jetstream::validate;
 use crate::store::Log;
 use std::sync::Arc;
 
@@ -19,8 +18,8 @@ pub(in crate::jetstream) struct Made {
 impl JetStream {
     /// Checks the configuration of a stream to be restored, and fills in its defaults.
     pub(in crate::jetstream) fn may_restore(&self, config: &mut StreamConfig) -> Result<(), ApiError> {
-        validate::check(config, false, &|name| self.config_of(name))?;
-        let limits = self.shared.limits();
+        self.check(config, false)?;
+        let limits = self.shared.limits().of(1)?;
         limits.check_max_bytes(config)?;
         limits.check_new(config, &self.taken(config))?;
         if self.stream(&config.name).is_some() {

@@ -3,7 +3,7 @@
 use super::varz;
 use crate::config::units::ByteSize;
 use crate::jetstream::consumer::ConsumerInfo;
-use crate::jetstream::{JetStream, Stream};
+use crate::jetstream::{JetStream, ServerLimits, Stream};
 use crate::monitor::query::{BadQuery, Query, natural, window};
 use crate::monitor::sources::Sources;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub(in crate::monitor) struct Jsz {
     disabled: bool,
     config: JetStreamConfig,
     #[serde(skip_serializing_if = "Option::is_none")]
-    limits: Option<Value>,
+    limits: Option<ServerLimits>,
     streams: usize,
     /// With `raft`: those led here, which are all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,7 +190,7 @@ pub(in crate::monitor) fn page(options: &Options, sources: &Sources) -> Result<J
         now: sources.now(),
         disabled: false,
         config: config(sources),
-        limits: Some(json!({})),
+        limits: limits(sources),
         streams: states.len(),
         streams_leader: led(states.len()),
         consumers,
@@ -220,10 +220,10 @@ pub(super) fn stats(sources: &Sources) -> JetStreamStats {
 fn account_stats(jetstream: &JetStream) -> JetStreamStats {
     let info = jetstream.account_info();
     JetStreamStats {
-        memory: info.memory,
-        storage: info.storage,
-        reserved_memory: info.reserved_memory,
-        reserved_storage: info.reserved_storage,
+        memory: info.all.memory,
+        storage: info.all.storage,
+        reserved_memory: info.all.reserved_memory,
+        reserved_storage: info.all.reserved_storage,
         accounts: 0,
         ha_assets: 0,
         api: Api { level: info.api.level, total: info.api.total, errors: info.api.errors },
@@ -247,6 +247,11 @@ pub(super) fn config(sources: &Sources) -> JetStreamConfig {
     }
 }
 
+/// What streams, consumers and batches may be; `None` without JetStream.
+fn limits(sources: &Sources) -> Option<ServerLimits> {
+    sources.jetstreams().first().map(|jetstream| jetstream.options().limits)
+}
+
 /// As configured, without where it lies, which is nobody's business elsewhere.
 pub(super) fn config_without_folder(sources: &Sources) -> JetStreamConfig {
     JetStreamConfig { store_dir: String::new(), ..config(sources) }
@@ -254,7 +259,7 @@ pub(super) fn config_without_folder(sources: &Sources) -> JetStreamConfig {
 
 /// Its part of `/varz` and STATSZ. Reads from disk.
 pub(super) fn varz(sources: &Sources, config: JetStreamConfig) -> varz::JetStream {
-    varz::JetStream { config: Some(config), stats: Some(stats(sources)), limits: Some(varz::Nothing {}) }
+    varz::JetStream { config: Some(config), stats: Some(stats(sources)), limits: limits(sources) }
 }
 
 /// JetStream of the account that `options` name.

@@ -4,6 +4,7 @@ use super::jsz::{self, JetStreamStats};
 use crate::config::Config;
 use crate::config::tls::TlsConfig;
 use crate::config::units::Duration;
+use crate::jetstream::ServerLimits;
 use crate::monitor::sources::Sources;
 use crate::monitor::{process, text};
 use crate::protocol::NATS_VERSION;
@@ -142,7 +143,7 @@ pub(super) struct JetStream {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stats: Option<JetStreamStats>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub limits: Option<Nothing>,
+    pub limits: Option<ServerLimits>,
 }
 
 /// A count by kind of connection.

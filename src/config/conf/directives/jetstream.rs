@@ -52,7 +52,7 @@ pub(super) fn jetstream(entry: &Entry, table: &mut Table, findings: &mut Finding
                 None => {}
             },
             "tpm" => findings.refuse(e, "give the key as a systemd credential, which a TPM can seal"),
-            "limits" => limits(e, findings),
+            "limits" => limits(e, table, findings),
             "strict" => {
                 if findings.boolean(e) == Some(false) {
                     findings.ignore(e, "requests are always read strictly");
@@ -73,15 +73,35 @@ pub(super) fn jetstream(entry: &Entry, table: &mut Table, findings: &mut Finding
     Some(())
 }
 
-fn limits(entry: &Entry, findings: &mut Findings) {
+fn limits(entry: &Entry, table: &mut Table, findings: &mut Findings) {
     let Some(map) = findings.map(entry) else { return };
     for e in map.iter() {
         match &*e.key.to_ascii_lowercase() {
             "max_ha_assets" => findings.ignore(e, "it only concerns clusters"),
-            "max_ack_pending" | "max_request_batch" | "duplicate_window" | "batch" => {
-                findings.ignore(e, "leafd has no such limit of the server; set it per stream or consumer");
+            key @ ("max_ack_pending" | "max_request_batch") => {
+                set(table, &format!("jetstream.limits.{key}"), findings.bound(e));
             }
+            "duplicate_window" => set(table, "jetstream.limits.duplicate_window", findings.go_duration(e)),
+            // 0 is the default there, and less any number.
+            "default_max_consumers" => {
+                let most = findings.integer(e).filter(|most| *most != 0);
+                set(table, "jetstream.limits.default_max_consumers", most.map(|most| most.max(0)));
+            }
+            "batch" => batch(e, table, findings),
             _ => findings.unknown(e, "`limits` of `jetstream`"),
+        }
+    }
+}
+
+fn batch(entry: &Entry, table: &mut Table, findings: &mut Findings) {
+    let Some(map) = findings.map(entry) else { return };
+    for e in map.iter() {
+        match &*e.key.to_ascii_lowercase() {
+            key @ ("max_inflight_per_stream" | "max_inflight_total" | "max_msgs") => {
+                set(table, &format!("jetstream.limits.batch.{key}"), findings.bound(e));
+            }
+            "timeout" => set(table, "jetstream.limits.batch.timeout", findings.go_duration(e)),
+            _ => findings.unknown(e, "`batch` of `limits` of `jetstream`"),
         }
     }
 }

@@ -73,6 +73,10 @@ fn jetstream_in_each_form() {
         "data_dir = '/d'\n[jetstream]\nenabled = true\nmax_memory = '64MB'\nmax_file = '2GB'\ndomain = 'hub'",
     );
     same(
+        "jetstream { limits { max_ack_pending: 5, max_request_batch: 6, duplicate_window: \"1m\", default_max_consumers: -1, batch { max_inflight_per_stream: 1, max_inflight_total: 2, max_msgs: 3, timeout: \"4s\" } } }",
+        "[jetstream]\nenabled = true\n[jetstream.limits]\nmax_ack_pending = 5\nmax_request_batch = 6\nduplicate_window = '1m'\ndefault_max_consumers = 0\nbatch = { max_inflight_per_stream = 1, max_inflight_total = 2, max_msgs = 3, timeout = '4s' }",
+    );
+    same(
         "jetstream { key: new, prev_key: old, cipher: AES }",
         "[jetstream]\nenabled = true\n[store.encryption]\nkey = 'new'\nprevious_key = 'old'\ncipher = 'aes-256-gcm'",
     );

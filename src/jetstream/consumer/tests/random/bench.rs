@@ -3,7 +3,7 @@
 use super::model::{MAX_DELIVER, Model, Verb};
 use crate::account::{Account, LocalClient, Message, new_inbox};
 use crate::jetstream::consumer::Retention;
-use crate::jetstream::{Domain, JetStream, Options};
+use crate::jetstream::{Domain, JetStream, Options, ServerLimits};
 use crate::store::{Store, StoreError, StoreOptions};
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -50,8 +50,13 @@ impl Bench {
     fn on(dir: tempfile::TempDir, replies: BTreeMap<(String, u64), String>) -> Self {
         let store = open(dir.path());
         let account = Account::new("$G");
-        let options =
-            Options { domain: Domain::default(), server_name: "m".into(), max_file: 1 << 30, max_memory: 1 << 20 };
+        let options = Options {
+            domain: Domain::default(),
+            server_name: "m".into(),
+            max_file: 1 << 30,
+            max_memory: 1 << 20,
+            limits: ServerLimits::default(),
+        };
         let jetstream = JetStream::start(account.clone(), store.clone(), options).expect("starts");
         Bench { client: LocalClient::new(account), jetstream, store, dir, replies }
     }
