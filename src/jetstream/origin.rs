@@ -5,6 +5,7 @@ use super::config::{StreamConfig, SubjectTransform};
 use super::consumer::config::Timestamp;
 use super::consumer::validate::is_valid_name;
 use super::error::ApiError;
+use super::follow::index_name;
 use crate::subject::{self, Transform, TransformError};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -204,7 +205,7 @@ fn check_sources(config: &StreamConfig, find: Find<'_>) -> Result<(), ApiError> 
         if !is_valid_name(&source.name) {
             return Err(bad(10141, "sourced stream name is invalid"));
         }
-        if config.sources[..at].iter().any(|other| is_same(other, source)) {
+        if config.sources[..at].iter().any(|other| index_name(other) == index_name(source)) {
             return Err(bad(10140, "duplicate source configuration detected"));
         }
         if !source.filter_subject.is_empty() && !source.subject_transforms.is_empty() {
@@ -220,12 +221,6 @@ fn check_sources(config: &StreamConfig, find: Find<'_>) -> Result<(), ApiError> 
         }
     }
     Ok(())
-}
-
-/// Whether two sources take the same from the same stream (`composeIName`).
-fn is_same(a: &StreamSource, b: &StreamSource) -> bool {
-    (&a.name, &a.external, &a.filter_subject, &a.subject_transforms)
-        == (&b.name, &b.external, &b.filter_subject, &b.subject_transforms)
 }
 
 /// Whether two sources of the same stream go by the same consumer (`composeCName`).

@@ -65,13 +65,17 @@ pub(super) fn with_source(block: &[u8], source: &StreamSource, identity: &str, a
     HeadersBuilder::new().copy(block, |_| true).add(HEADER, &value).build()
 }
 
-/// Name, filters and destinations of a source, which together tell it from the stream's others (`composeIName`).
-pub(super) fn index_name(source: &StreamSource) -> (String, String, String) {
+/// Name (with the API and the consumer that it is read through), filters and destinations of a source, which together tell it
+/// from the stream's others (`composeIName`).
+pub(in crate::jetstream) fn index_name(source: &StreamSource) -> (String, String, String) {
     let or_all = |subject: &str| if subject.is_empty() { ">".to_owned() } else { subject.to_owned() };
-    let name = match &source.external {
-        Some(external) => format!("{}:{}", source.name, hash(&external.api)),
-        None => source.name.clone(),
-    };
+    let mut name = source.name.clone();
+    if let Some(external) = &source.external {
+        name = format!("{name}:{}", hash(&external.api));
+    }
+    if let Some(consumer) = &source.consumer {
+        name = format!("{name}:C={}", hash(&consumer.name));
+    }
     if source.subject_transforms.is_empty() {
         return (name, or_all(&source.filter_subject), ">".to_owned());
     }

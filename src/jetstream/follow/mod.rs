@@ -25,6 +25,7 @@ use crate::protocol::headers;
 use crate::store::StoreError;
 use crate::subject::Transform;
 pub(super) use intake::Followers;
+pub(super) use message::index_name;
 use message::{Arrived, parse};
 use position::Position;
 pub(super) use position::forget;
