@@ -42,7 +42,7 @@ impl Bench {
             Retention::Interest => "interest",
             Retention::WorkQueue => "workqueue",
         };
-        let config = json!({ "name": "M", "subjects": ["m.*"], "retention": retention, "max_msgs": max_msgs });
+        let config = json!({ "name": "M", "subjects": ["m.*"], "retention": retention, "max_msgs": max_msgs, "allow_msg_ttl": true });
         bench.api("STREAM.CREATE.M", config).await;
         bench
     }
@@ -83,7 +83,16 @@ impl Bench {
     }
 
     pub async fn publish(&self, subject: &str) -> u64 {
-        let answer = self.client.request(subject, b"", b"x", LIMIT).await.expect("an answer");
+        self.publish_with(subject, b"").await
+    }
+
+    /// Publishes a message that lives for a second.
+    pub async fn publish_brief(&self, subject: &str) -> u64 {
+        self.publish_with(subject, b"NATS/1.0\r\nNats-TTL: 1s\r\n\r\n").await
+    }
+
+    async fn publish_with(&self, subject: &str, headers: &[u8]) -> u64 {
+        let answer = self.client.request(subject, headers, b"x", LIMIT).await.expect("an answer");
         let answer: Value = serde_json::from_slice(&answer.payload).expect("JSON");
         answer["seq"].as_u64().unwrap_or_else(|| panic!("{subject}: {answer}"))
     }
@@ -92,7 +101,7 @@ impl Bench {
         self.replies.retain(|(of, _), _| of != name);
         let config = json!({
             "durable_name": name, "ack_policy": "explicit", "max_deliver": MAX_DELIVER, "filter_subjects": filter,
-            "ack_wait": 3_600_000_000_000_i64,
+            "ack_wait": 3_600_000_000_000_i64, "priority_groups": ["g"], "priority_policy": "overflow",
         });
         self.api(&format!("CONSUMER.CREATE.M.{name}"), json!({ "stream_name": "M", "config": config })).await;
     }
@@ -102,12 +111,13 @@ impl Bench {
         self.api(&format!("CONSUMER.DELETE.M.{name}"), Value::Null).await;
     }
 
-    /// Asks for `count` messages without waiting: sequence and how often each was delivered.
-    pub async fn pull(&mut self, name: &str, count: usize) -> Vec<(u64, u64)> {
+    /// Asks for `count` messages without waiting, if at least `backlog` are not acknowledged: sequence and how often each was
+    /// delivered.
+    pub async fn pull(&mut self, name: &str, count: usize, backlog: usize) -> Vec<(u64, u64)> {
         let reply = new_inbox();
         let mut inbox = self.client.subscribe(&reply, 1000);
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.M.{name}");
-        let payload = json!({ "batch": count, "no_wait": true }).to_string();
+        let payload = json!({ "batch": count, "no_wait": true, "group": "g", "min_ack_pending": backlog }).to_string();
         let request = Message { subject: &subject, reply: &reply, headers: &[], payload: payload.as_bytes() };
         assert_eq!(self.client.publish(&request), 1, "the request has its receiver");
         let mut given = Vec::new();
@@ -135,6 +145,7 @@ impl Bench {
         let payload: &[u8] = match verb {
             Verb::Ack => b"+ACK",
             Verb::Nak => b"-NAK",
+            Verb::Later => b"-NAK {\"delay\": 3600000000000}",
             Verb::Term => b"+TERM",
             Verb::Progress => b"+WPI",
         };

@@ -1,6 +1,6 @@
 //! Random histories of a stream and its consumers, compared step by step with a model that is kept in memory
-//! ([`model`]): publishes, deletions, purges, pulls, acks of every kind, consumers that come and go, and restarts from the
-//! disk. `LEAFD_SEED` replays one history, `LEAFD_HISTORIES` runs so many for each retention policy.
+//! ([`model`]): publishes, messages with a time to live, deletions, purges, pulls, also those of a priority group that wait for a
+//! backlog, acks of every kind, naks with a delay among them, consumers that come and go, and restarts from the disk. `LEAFD_SEED` replays one history, `LEAFD_HISTORIES` runs so many for each retention policy.
 
 mod bench;
 mod model;
@@ -55,7 +55,8 @@ async fn history(retention: Retention, seed: u64) {
     let mut bench = Bench::new(retention, max_msgs).await;
     for step in 0..STEPS {
         let done = match random.u32(0..100) {
-            0..40 => publish(&mut random, &mut model, &bench).await,
+            0 => publish_brief(&mut random, &mut model, &bench).await,
+            1..40 => publish(&mut random, &mut model, &bench).await,
             40..65 => pull(&mut random, &mut model, &mut bench).await,
             65..85 => answer(&mut random, &mut model, &bench).await,
             85..90 => remove(&mut random, &mut model, &bench).await,
@@ -78,17 +79,28 @@ async fn publish(random: &mut Rng, model: &mut Model, bench: &Bench) -> String {
     format!("publish {subject} as {seq}")
 }
 
+/// A message that has gone by itself when the stream is compared next.
+async fn publish_brief(random: &mut Rng, model: &mut Model, bench: &Bench) -> String {
+    let subject = SUBJECTS[random.usize(..SUBJECTS.len())];
+    let seq = model.publish(subject);
+    model.remove(seq);
+    assert_eq!(bench.publish_brief(subject).await, seq);
+    format!("publish {subject} as {seq} for a second")
+}
+
 async fn pull(random: &mut Rng, model: &mut Model, bench: &mut Bench) -> String {
     let (Some(name), count) = (any(random, model), random.usize(1..8)) else { return "nobody pulls".into() };
-    let expected = model.pull(&name, count);
-    let given = bench.pull(&name, count).await;
-    assert_eq!(given, expected, "{name} pulls {count}");
-    format!("{name} pulls {count}: {given:?}")
+    let backlog = if random.u32(0..4) == 0 { random.usize(1..6) } else { 0 };
+    let expected = model.pull(&name, count, backlog);
+    let given = bench.pull(&name, count, backlog).await;
+    assert_eq!(given, expected, "{name} pulls {count} from a backlog of {backlog}");
+    format!("{name} pulls {count} from a backlog of {backlog}: {given:?}")
 }
 
 async fn answer(random: &mut Rng, model: &mut Model, bench: &Bench) -> String {
     let Some((name, seq)) = bench.any_delivery(random) else { return "nothing to answer".into() };
-    let verb = [Verb::Ack, Verb::Ack, Verb::Nak, Verb::Term, Verb::Progress][random.usize(..5)];
+    let verbs = [Verb::Ack, Verb::Ack, Verb::Nak, Verb::Nak, Verb::Later, Verb::Term, Verb::Progress];
+    let verb = verbs[random.usize(..verbs.len())];
     model.answer(&name, seq, verb);
     bench.answer(&name, seq, verb).await;
     format!("{name} says {verb:?} of {seq}")

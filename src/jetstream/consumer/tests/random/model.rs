@@ -36,6 +36,8 @@ pub struct Reader {
 pub enum Verb {
     Ack,
     Nak,
+    /// A nak with a delay that does not end.
+    Later,
     Term,
     Progress,
 }
@@ -103,9 +105,12 @@ impl Model {
         }
     }
 
-    /// Delivers up to `count` messages: sequence and how often it was delivered.
-    pub fn pull(&mut self, name: &str, count: usize) -> Vec<(u64, u64)> {
+    /// Delivers up to `count` messages if at least `backlog` are not acknowledged: sequence and how often it was delivered.
+    pub fn pull(&mut self, name: &str, count: usize, backlog: usize) -> Vec<(u64, u64)> {
         let Some(reader) = self.consumers.get_mut(name) else { return Vec::new() };
+        if reader.pending.len() < backlog {
+            return Vec::new();
+        }
         let mut given = Vec::new();
         while let Some(seq) = (given.len() < count).then(|| reader.again.pop_front()).flatten() {
             let deliveries = reader.pending.entry(seq).or_default();
@@ -149,7 +154,8 @@ impl Model {
                     _ => {}
                 }
             }
-            Verb::Progress => {}
+            Verb::Later if reader.pending.contains_key(&seq) => reader.again.retain(|queued| *queued != seq),
+            Verb::Later | Verb::Progress => {}
         }
     }
 
