@@ -31,6 +31,34 @@ impl Small {
         mounted.then(|| Small(at.to_owned()))
     }
 
+    /// Mounts what was mounted before, after the file system was checked.
+    fn mount_again(image: &Path, at: &Path) -> Small {
+        let mut check = Command::new("fsck.ext4");
+        let checked = check.arg("-fy").arg(image).stdout(Stdio::null()).stderr(Stdio::null()).status().expect("runs");
+        assert!(checked.code().is_some_and(|code| code < 4), "errors were corrected: {checked}");
+        assert!(run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(at)), "mounted again");
+        Small(at.to_owned())
+    }
+
+    /// Has the kernel find an error, upon which it turns the file system read-only with files open; `false` if this kernel cannot.
+    fn find_error(&self) -> bool {
+        let device = Command::new("findmnt").args(["-n", "-o", "SOURCE"]).arg(&self.0).output().expect("runs");
+        let device = String::from_utf8_lossy(&device.stdout).trim().trim_start_matches("/dev/").to_owned();
+        // Nobody else's.
+        assert!(device.starts_with("loop"), "{device}");
+        let set = run(Command::new("mount").args(["-o", "remount,errors=remount-ro"]).arg(&self.0));
+        let found = set && std::fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "1").is_ok();
+        if !found {
+            eprintln!("skipped: this kernel has no trigger_fs_error");
+        }
+        found
+    }
+
+    /// Whether the kernel lets it be written to again while it is mounted.
+    fn forgive(&self) -> bool {
+        run(Command::new("mount").args(["-o", "remount,rw"]).arg(&self.0))
+    }
+
     /// What ext4 does when the device fails: it takes no more writes.
     fn fail(&self) {
         assert!(run(Command::new("mount").args(["-o", "remount,abort"]).arg(&self.0)), "made to fail");
@@ -116,6 +144,69 @@ async fn a_file_system_that_turns_read_only_answers_at_once_and_serves_on() {
     }
     assert_eq!(stream.get_raw_message(seq).await.expect("reads go on").payload.len(), 1000);
     assert!(leafd.runs());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_system_that_the_kernel_turns_read_only_on_an_error_loses_nothing_acknowledged() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "[jetstream]\nmax_file = \"1GB\"\n");
+    let image = dir.path().join("image");
+    let Some(small) = Small::mount(&image, &leafd.data()) else { return };
+    leafd.start();
+    let (context, stream) = stream(&leafd).await;
+    let mut acked = Vec::new();
+    for _ in 0..100 {
+        acked.push(publish(&context, 1000).await.expect("stored"));
+    }
+    // With some on their way.
+    let publisher = tokio::spawn({
+        let context = context.clone();
+        async move {
+            let mut acked = Vec::new();
+            loop {
+                match publish(&context, 1000).await {
+                    Ok(seq) => acked.push(seq),
+                    Err(error) => return (acked, error),
+                }
+            }
+        }
+    });
+    common::wait_for("some more", HEALS, || async { holds_more(&stream, 150).await }).await;
+    if !small.find_error() {
+        publisher.abort();
+        return;
+    }
+    let (more, refused) = tokio::time::timeout(HEALS, publisher).await.expect("is refused").expect("ends");
+    acked.extend(more);
+    assert!(!refused.contains("timed out"), "{refused}");
+    let client = leafd.client().await;
+    let answer = client.request("s.x", vec![b'x'; 1000].into()).await.expect("an answer").payload;
+    let answer: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");
+    assert_eq!((&answer["error"]["code"], &answer["error"]["err_code"]), (&503.into(), &10077.into()), "{answer}");
+    let last = acked.last().copied().unwrap_or(0);
+    assert_eq!(stream.get_raw_message(last).await.expect("reads go on").payload.len(), 1000);
+    let mut subscription = client.subscribe("core.>").await.expect("subscribed");
+    client.publish("core.a", "x".into()).await.expect("sent");
+    assert!(futures_util::StreamExt::next(&mut subscription).await.is_some(), "core NATS");
+    let mut small = small;
+    if small.forgive() {
+        heals(&context).await;
+        leafd.kill9();
+    } else {
+        // A kernel that does not forgive wants it mounted anew.
+        leafd.kill9();
+        drop(small);
+        small = Small::mount_again(&image, &leafd.data());
+    }
+    leafd.start();
+    let (context, stream) = self::stream(&leafd).await;
+    for seq in acked {
+        assert_eq!(stream.get_raw_message(seq).await.expect("acknowledged, and there").payload.len(), 1000, "{seq}");
+    }
+    publish(&context, 1000).await.expect("it takes messages again");
+    assert_eq!(leafd.status().expect("answers")["store"]["error"], serde_json::Value::Null);
+    leafd.terminate();
+    drop(small);
 }
 
 /// A file system on a device whose writes fail while its own medium, a file system in memory, has no room: one with a hole in it, as
@@ -249,6 +340,10 @@ async fn a_mirror_and_a_source_miss_nothing_that_came_while_the_disk_was_full() 
 fn fill(filler: &Path) {
     let mut file = std::fs::File::create(filler).expect("a file");
     while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+}
+
+async fn holds_more(stream: &jetstream::stream::Stream, messages: u64) -> Option<()> {
+    (stream.get_info().await.ok()?.state.messages > messages).then_some(())
 }
 
 async fn holds(stream: &jetstream::stream::Stream, messages: u64) -> Option<()> {

@@ -1,7 +1,8 @@
 //! Compaction: sealed segments of which little is left are written anew, so that their room returns to the file system.
 //!
-//! A thread of its own does it, within a budget, and only where it pays: what is written must free at least twice as much.
-//! Neighbours become one segment. The first segment stays as it is, as it is on its way out in a queue, and so does the last,
+//! A thread of its own does it, within a budget, and only where it pays: what is written must free at least twice as much. As
+//! nothing is freed that was not appended, all that is ever written for it is at most half of what was appended, whatever goes and
+//! in which order. Neighbours become one segment. The first segment stays as it is, as it is on its way out in a queue, and so does the last,
 //! which is written to. Frames of removals are left out: the file of removals has them.
 //!
 //! The new file takes the name of the first segment it replaces; the others are deleted when that is durable. A power cut in
@@ -85,6 +86,8 @@ fn run(logs: &Receiver<Option<Weak<Inner>>>) {
 /// A segment that is written anew.
 struct Source {
     base: u64,
+    /// Bytes of its file.
+    len: u64,
     file: Arc<dyn DiskFile>,
     scanner: Scanner,
 }
@@ -100,8 +103,8 @@ fn compact(shared: &Shared, log: &Log) -> Result<u64, StoreError> {
     let place = &log.0.place;
     let mut new = Segment::create_at(place, place.dir.join(NEW), base)?;
     let Some(kept) = copy(log, &mut sources, &mut new)? else { return Ok(0) };
-    let written = new.len;
-    shared.count_compacted(written);
+    let (written, before) = (new.len, sources.iter().map(|source| source.len).sum::<u64>());
+    shared.count_compacted(written, before.saturating_sub(written));
     let failed = |e| StoreError::io("compact in", &place.dir, e);
     // An index is believed by the length of its segment: that of the old one must be gone for good.
     index::remove(place, base).and_then(|()| place.disk.sync_dir(&place.dir)).map_err(failed)?;
@@ -179,22 +182,24 @@ fn replace(log: &Log, mut new: Segment, sources: &[Source], kept: &[u64]) -> Res
 fn choose(state: &State, segment_bytes: u64) -> Vec<Source> {
     let least = segment_bytes / 16;
     let inner = state.segments.len().saturating_sub(1);
-    let (mut chosen, mut bytes, mut base) = (Vec::new(), 0, 0);
+    let (mut chosen, mut bytes, mut freed, mut base) = (Vec::new(), 0, 0, 0);
     if state.deleted {
         return chosen;
     }
     // One without an index may be about to get it.
     let is_sparse = |s: &Segment| s.indexed && s.is_sparse(least);
     for segment in state.segments.iter().take(inner).skip(1).skip_while(|s| !is_sparse(s)) {
-        // One that was written anew before, and is small, joins.
-        let joins = is_sparse(segment) || segment.indexed && segment.sound && segment.len < segment_bytes / 4;
         bytes += segment.live_bytes();
+        freed += segment.len - segment.live_bytes();
+        // One that was written anew before, and is small, joins where the others pay for it.
+        let small = segment.indexed && segment.sound && segment.len < segment_bytes / 4;
+        let joins = is_sparse(segment) || small && freed >= 2 * bytes;
         if !chosen.is_empty() && (!joins || bytes > segment_bytes || segment.last - base > SPAN) {
             break;
         }
         base = if chosen.is_empty() { segment.base } else { base };
         let (file, scanner) = (segment.file.clone(), segment.scan_from(segment.start, PIECE));
-        chosen.push(Source { base: segment.base, file, scanner });
+        chosen.push(Source { base: segment.base, len: segment.len, file, scanner });
     }
     chosen
 }

@@ -19,10 +19,12 @@ use Kind::{Counter, Gauge};
 /// Where a number stands in the status, and how it is called: name, kind and what it says.
 type Metric = (&'static str, &'static str, Kind, &'static str);
 
-const STORE: [Metric; 10] = [
+const STORE: [Metric; 12] = [
     ("commits", "leafd_store_commits_total", Counter, "Commit rounds that wrote something."),
     ("syncs", "leafd_store_syncs_total", Counter, "Calls of fdatasync."),
     ("bytes_written", "leafd_store_written_bytes_total", Counter, "Bytes of records written."),
+    ("bytes_compacted", "leafd_store_compacted_bytes_total", Counter, "Of those, by compaction."),
+    ("bytes_freed", "leafd_store_freed_bytes_total", Counter, "Bytes that compaction gave back to the file system."),
     ("records", "leafd_store_records_total", Counter, "Records committed."),
     ("failures", "leafd_store_failures_total", Counter, "Commits that failed."),
     ("index_bytes", "leafd_store_index_bytes", Gauge, "Memory that the subjects of all streams take."),

@@ -23,8 +23,10 @@ pub struct StoreStats {
     pub syncs: u64,
     /// Bytes of records written.
     pub bytes_written: u64,
-    /// Of those, by compaction.
+    /// Of those, by compaction,
     pub bytes_compacted: u64,
+    /// which gave so many back to the file system.
+    pub bytes_freed: u64,
     /// Records committed.
     pub records: u64,
     /// Commits that failed.
@@ -61,6 +63,7 @@ pub(in crate::store) struct Shared {
     pub(super) syncs: AtomicU64,
     pub(super) bytes_written: AtomicU64,
     compacted: AtomicU64,
+    freed: AtomicU64,
     pub(super) records: AtomicU64,
     failures: AtomicU64,
     error: Mutex<Option<String>>,
@@ -98,6 +101,7 @@ impl Shared {
             syncs: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
             compacted: AtomicU64::new(0),
+            freed: AtomicU64::new(0),
             records: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             error: Mutex::default(),
@@ -162,9 +166,10 @@ impl Shared {
         }
     }
 
-    /// So many bytes were written by compaction.
-    pub fn count_compacted(&self, bytes: u64) {
+    /// So many bytes were written by compaction, which frees so many.
+    pub fn count_compacted(&self, bytes: u64, freed: u64) {
         self.compacted.fetch_add(bytes, Ordering::Relaxed);
+        self.freed.fetch_add(freed, Ordering::Relaxed);
         self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
     }
 
@@ -175,6 +180,7 @@ impl Shared {
             syncs: self.syncs.load(Ordering::Relaxed),
             bytes_written: self.bytes_written.load(Ordering::Relaxed),
             bytes_compacted: self.compacted.load(Ordering::Relaxed),
+            bytes_freed: self.freed.load(Ordering::Relaxed),
             records: self.records.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
             index_bytes: self.budget.used(),

@@ -1,9 +1,12 @@
 //! Room of removed records is given back, while they are read, and whenever the power goes.
 
 use super::simulation::audit;
-use super::{all, log, open, put};
+use super::{DIR, all, log, open, put};
+use crate::store::clock::Clock;
 use crate::store::sim::SimDisk;
 use crate::store::*;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 fn size(disk: &SimDisk) -> usize {
@@ -96,4 +99,39 @@ fn the_power_may_go_while_room_is_given_back() {
         assert_eq!(all(&log1), kept, "seed {seed}, compacted");
         store.close();
     }
+}
+
+#[test]
+fn a_million_removals_in_any_order_have_at_most_half_of_what_was_appended_written_anew() {
+    const RECORDS: u64 = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
+    let disk = SimDisk::default();
+    let options = StoreOptions { segment_bytes: 256 << 10, ..StoreOptions::default() };
+    let store = Store::on_disk(Arc::new(disk.clone()), Path::new(DIR), options, None, Clock::of_the_machine());
+    let store = store.expect("opens");
+    let log1 = log(&store, Limits::default());
+    for n in 0..RECORDS {
+        put(&log1, "s", "x");
+        if n % 10_000 == 0 {
+            store.barrier().wait().expect("commits");
+        }
+    }
+    store.barrier().wait().expect("commits");
+    let (appended, mut left) = (size(&disk) as u64, (1..=RECORDS).collect::<Vec<_>>());
+    let mut random = fastrand::Rng::with_seed(5);
+    random.shuffle(&mut left);
+    let mut removals = 0;
+    while let Some(from) = left.len().checked_sub(RECORDS as usize / 200) {
+        let before = store.stats();
+        log1.remove(&left.split_off(from)).expect("removes");
+        store.barrier().wait().expect("commits");
+        let now = store.stats();
+        removals += (now.bytes_written - before.bytes_written) - (now.bytes_compacted - before.bytes_compacted);
+        assert!(now.bytes_compacted <= now.bytes_freed / 2, "{now:?}");
+    }
+    assert_eq!(log1.state().msgs, 0);
+    let stats = store.stats();
+    assert!(stats.bytes_compacted > 0 && stats.bytes_compacted <= appended / 2, "{stats:?}, {appended} appended");
+    assert!(removals < 40 * RECORDS, "{removals} bytes for {RECORDS} removals");
+    shrinks(&disk, 300_000);
+    store.close();
 }
