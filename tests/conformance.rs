@@ -370,3 +370,17 @@ fn info_has_what_nats_server_tells() {
         assert_eq!(ours[key], theirs[key], "{key}");
     }
 }
+
+/// Clients are let in with the first PONG, and take an INFO that comes later as news of the server (nats.js).
+#[test]
+fn the_first_pong_comes_with_the_second_info() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "[jetstream]\nenabled = false\n");
+    leafd.start();
+    let mut peer = Peer::connect(leafd.clients.expect("it listens"));
+    peer.stream.write_all(format!("{HELLO}PING\r\n").as_bytes()).expect("sent");
+    let mut buffer = [0; 4096];
+    let read = peer.stream.read(&mut buffer).expect("read");
+    let heard = String::from_utf8_lossy(&buffer[..read]);
+    assert!(heard.starts_with("PONG\r\nINFO ") && heard.contains("\"connect_info\":true"), "{heard}");
+}

@@ -74,10 +74,17 @@ impl Client {
 
     /// Sends a protocol line.
     pub fn tell(&self, line: &[u8]) {
+        self.tell_at_once(&[line]);
+    }
+
+    /// Sends protocol lines in one write, for clients that expect to read them together.
+    pub fn tell_at_once(&self, lines: &[&[u8]]) {
         if trace::on() {
-            trace::outbound(self.label(), line);
+            lines.iter().for_each(|line| trace::outbound(self.label(), line));
         }
-        self.out.send(line);
+        if self.out.append(|out| lines.iter().for_each(|line| out.extend_from_slice(line))) {
+            self.out.flush();
+        }
     }
 
     /// Its subscriptions.

@@ -321,9 +321,11 @@ impl Connection {
             }
             Op::Ping => {
                 self.client.pongs.fetch_add(1, Ordering::Relaxed);
-                self.client.tell(b"PONG\r\n");
+                match self.connect_info() {
+                    Some(info) => self.client.tell_at_once(&[b"PONG\r\n", &info.line()]),
+                    None => self.client.tell(b"PONG\r\n"),
+                }
                 self.client.about.answered.store(true, Ordering::Relaxed);
-                self.connect_info();
             }
             Op::Pong => {
                 self.client.about.ponged();

@@ -7,7 +7,7 @@ use super::websocket::Visitor;
 use crate::account::{RouteCache, Seat};
 use crate::auth::{self, Attempt, Handshake, PublishGate, Refusal, Rules, Session, nonce};
 use crate::config::auth::ConnectionType;
-use crate::protocol::Connect;
+use crate::protocol::{Connect, Info};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -233,17 +233,18 @@ impl Connection {
         CloseReason::AuthenticationFailure
     }
 
-    /// After the first PONG, a client that understands it is told where it is (nats-server `client.go`, `processPing`).
-    pub(super) fn connect_info(&mut self) {
+    /// With the first PONG, a client that understands it is told where it is (nats-server `client.go`, `processPing`). nats.js
+    /// takes what comes later than that PONG as news of the server.
+    pub(super) fn connect_info(&mut self) -> Option<Info> {
         if self.connect.protocol < 1 {
-            return;
+            return None;
         }
-        let Some(mut info) = self.info.take() else { return };
+        let mut info = self.info.take()?;
         let account = &self.session.account;
         info.remote_account = account.name().to_owned();
         info.acc_is_sys = Arc::ptr_eq(account, self.shared.accounts.system());
         info.max_payload = self.limits.payload;
         info.connect_info = true;
-        self.client.tell(&info.line());
+        Some(*info)
     }
 }
