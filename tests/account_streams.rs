@@ -4,6 +4,7 @@ mod common;
 
 use async_nats::jetstream;
 use common::Leafd;
+use futures_util::StreamExt;
 
 const CONFIG: &str = r#"
 [jetstream]
@@ -110,4 +111,42 @@ imports = [{ service = { account = "A", subject = "$JS.API.STREAM.INFO.S" } }]
     }
     let refused = c.get_stream("T").await.expect_err("not imported").to_string();
     assert!(refused.contains("JetStream not enabled for account"), "{refused}");
+}
+
+/// Who imports the API and the acks may pull: the messages come to the own inbox, with the subjects that they are stored by.
+#[tokio::test]
+async fn messages_are_pulled_from_another_account() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let config = r#"
+[accounts.A]
+jetstream = true
+users = [{ user = "a", password = "a" }]
+exports = [{ service = "$JS.API.>", response_type = "stream" }, { service = "$JS.ACK.>", response_type = "stream" }]
+[accounts.C]
+users = [{ user = "c", password = "c" }]
+imports = [
+  { service = { account = "A", subject = "$JS.API.>" }, to = "FROM.A.>" },
+  { service = { account = "A", subject = "$JS.ACK.>" } },
+]
+"#;
+    let mut leafd = Leafd::new(dir.path(), config);
+    leafd.start();
+    let a = context(&leafd, "a").await;
+    let config = jetstream::stream::Config { name: "S".into(), subjects: vec!["s.>".into()], ..Default::default() };
+    let stream = a.create_stream(config).await.expect("a stream");
+    let config = jetstream::consumer::pull::Config { durable_name: Some("d".into()), ..Default::default() };
+    stream.create_consumer(config).await.expect("a consumer");
+    for subject in ["s.1", "s.2"] {
+        a.publish(subject, "x".into()).await.expect("sent").await.expect("stored");
+    }
+    let options = async_nats::ConnectOptions::with_user_and_password("c".into(), "c".into());
+    let c = jetstream::with_prefix(options.connect(leafd.url()).await.expect("connected"), "FROM.A");
+    let consumer: jetstream::consumer::PullConsumer = c.get_consumer_from_stream("d", "S").await.expect("the consumer");
+    let mut messages = consumer.fetch().max_messages(2).messages().await.expect("asked");
+    for subject in ["s.1", "s.2"] {
+        let message = messages.next().await.expect("a message").expect("no error");
+        assert_eq!(&*message.subject, subject);
+        message.double_ack().await.expect("acknowledged");
+    }
+    assert_eq!(consumer.get_info().await.expect("told").num_ack_pending, 0);
 }

@@ -206,7 +206,7 @@ impl Account {
         let mut any = false;
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
         index.lookup(subject, &mut |sub: &Arc<Subscription>| any |= Some(sub.target.id()) != except);
-        any || !self.sharing.services(subject).is_empty()
+        any || !self.sharing.services(subject).is_empty() || self.owes_answer(subject)
     }
 
     /// Whether requests on the literal `subject` are answered by another account, from which it is imported.
@@ -299,10 +299,10 @@ impl Account {
             }
         }
         if routes.answers {
-            count += usize::from(self.answer(passage, message, batch));
+            count += usize::from(self.answer(passage, to, message, batch));
         }
         for service in &routes.services {
-            count += usize::from(service.request(passage, message, batch));
+            count += usize::from(service.request(passage, to, message, batch));
         }
         for sub in &routes.plain {
             count += usize::from(self.offer(passage, sub, &[], message, batch));

@@ -10,7 +10,7 @@ use serde_json::Map;
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, Weak};
 
-/// A request that asks a pull consumer of another account through a third one: its reply subject must stay.
+/// Reply subjects of consumers' messages, which must stay: acknowledgements are imported under them.
 const ACK_PREFIX: &str = "$JS.ACK.";
 
 /// A service import in force.
@@ -105,13 +105,13 @@ impl ServiceImport {
         stand_in(&self.from)
     }
 
-    /// Requests of the exporting account what was published here. Whether anybody there got it.
-    pub fn request(&self, passage: &Passage<'_>, message: &Message<'_>, batch: &mut Batch) -> bool {
+    /// Requests of the exporting account what was published here for `to`. Whether anybody there got it.
+    pub fn request(&self, passage: &Passage<'_>, to: &str, message: &Message<'_>, batch: &mut Batch) -> bool {
         if passage.via.is_some_and(|hop| hop.came_through(&self.terms.export)) {
             return false;
         }
         let (Some(importer), Some(exporter)) = (self.importer.upgrade(), self.exporter.upgrade()) else { return false };
-        let Some(subject) = self.subject_there(message.subject) else { return false };
+        let Some(subject) = self.subject_there(to) else { return false };
         let mapped = exporter.map(&subject, &mut RouteCache::default());
         let Some(subject) = mapped.of(&subject) else { return false };
         let own_reply = match message.reply {
@@ -138,7 +138,7 @@ impl ServiceImport {
         };
         let headers = request_info::add(message.headers, importer.name(), told, passage.via.is_some());
         let request = Message {
-            subject,
+            subject: if to == message.subject { subject } else { message.subject },
             reply: own_reply.as_deref().unwrap_or(message.reply),
             headers: &headers,
             payload: message.payload,
@@ -168,10 +168,26 @@ impl ServiceImport {
 }
 
 impl Account {
-    /// Gives what was published here on a reply subject of ours to the requester. Whether anybody got it.
-    pub(in crate::account) fn answer(&self, passage: &Passage<'_>, message: &Message<'_>, batch: &mut Batch) -> bool {
+    /// Whether somebody listens to the answers on `subject`, a reply subject of ours (nats-server's
+    /// `trackDownAccountAndInterest`).
+    pub(in crate::account) fn owes_answer(&self, subject: &str) -> bool {
         let replies = &self.sharing.replies;
-        let Some(reply) = replies.find(message.subject) else { return false };
+        let reply = replies.owns(subject).then(|| replies.find(subject)).flatten();
+        reply
+            .is_some_and(|reply| reply.requester.upgrade().is_some_and(|account| account.has_interest(&reply.to, None)))
+    }
+
+    /// Gives what was published here for `to`, a reply subject of ours, to the requester. A message that a consumer delivers
+    /// keeps the subject of its own. Whether anybody got it.
+    pub(in crate::account) fn answer(
+        &self,
+        passage: &Passage<'_>,
+        to: &str,
+        message: &Message<'_>,
+        batch: &mut Batch,
+    ) -> bool {
+        let replies = &self.sharing.replies;
+        let Some(reply) = replies.find(to) else { return false };
         let terms = &reply.terms;
         let reached = match reply.requester.upgrade() {
             _ if passage.via.is_some_and(|hop| hop.came_through(&terms.export)) => return false,
@@ -180,10 +196,11 @@ impl Account {
                 // An answer may ask for one in turn.
                 let own_reply = match message.reply {
                     "" => None,
+                    again if again.starts_with(ACK_PREFIX) => None,
                     again => requester.sharing.replies.expect(self.weak(), again, terms),
                 };
-                let answer =
-                    Message { subject: &reply.to, reply: own_reply.as_deref().unwrap_or_default(), ..*message };
+                let subject = if to == message.subject { &reply.to } else { message.subject };
+                let answer = Message { subject, reply: own_reply.as_deref().unwrap_or(message.reply), ..*message };
                 let hop = Hop { export: &terms.export, previous: passage.via };
                 let passage = Passage { origin: passage.origin, only: None, via: Some(&hop) };
                 let reached = requester.route_on(&passage, &reply.to, &answer, &mut RouteCache::default(), batch);
@@ -197,9 +214,9 @@ impl Account {
         };
         let last = terms.response == ResponseType::Singleton || message.size() == 0;
         if reached == 0 || last {
-            replies.forget(message.subject);
+            replies.forget(to);
         } else {
-            replies.prolong(message.subject);
+            replies.prolong(to);
         }
         reached > 0
     }
