@@ -61,6 +61,8 @@ pub(super) struct InFast {
     pub id: Arc<str>,
     /// Its sequence within the batch.
     pub seq: u64,
+    /// Where the answer goes, if not to the message's own reply subject.
+    pub reply: Option<Box<str>>,
 }
 
 /// What is to be done at the commit.

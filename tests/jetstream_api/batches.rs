@@ -480,3 +480,30 @@ pub async fn fast(peers: &mut Peers) {
         .await;
     peers.delete_stream("B").await;
 }
+
+/// The end of a batch comes while its messages are on their way to disk: the PubAck goes to who said that it is the end.
+pub async fn fast_ended_at_once(peers: &mut Peers) {
+    peers.prepare("$JS.API.STREAM.CREATE.B", &stream(json!({"allow_batched": true}))).await;
+    let mut ends = Vec::new();
+    for client in &peers.clients {
+        let inbox = client.new_inbox();
+        let mut answers = client.subscribe(format!("{inbox}.>")).await.expect("subscribed");
+        for (n, operation) in [(1, 0), (2, 1), (3, 1), (4, 3)] {
+            let reply = format!("{inbox}.e.100.fail.{n}.{operation}.$FI");
+            client.publish_with_reply("b.a", reply, "x".into()).await.expect("sent");
+        }
+        loop {
+            let message =
+                tokio::time::timeout(Duration::from_secs(5), answers.next()).await.expect("ends").expect("open");
+            let body: Value = serde_json::from_slice(&message.payload).expect("JSON");
+            if body.get("batch").is_some() {
+                let place = message.subject.strip_prefix(&*inbox).map(str::to_owned);
+                ends.push(json!({ "to": place, "count": body["count"] }));
+                break;
+            }
+        }
+    }
+    assert_eq!(ends[0], json!({ "to": ".e.100.fail.4.3.$FI", "count": 3 }));
+    assert_eq!(ends[0], ends[1]);
+    peers.delete_stream("B").await;
+}

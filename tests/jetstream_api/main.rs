@@ -82,6 +82,7 @@ async fn messages_are_taken_in_and_given_out_as_by_nats_server() {
 async fn batches_are_stored_as_by_nats_server() {
     let Some(mut peers) = Peers::start().await else { return };
     batches::fast(&mut peers).await;
+    batches::fast_ended_at_once(&mut peers).await;
     batches::contents(&mut peers).await;
     batches::ends(&mut peers).await;
     batches::sizes(&mut peers).await;

@@ -41,6 +41,8 @@ pub(super) struct FastBatch {
     gaps_are_fine: bool,
     /// It ends when all of it is on disk.
     ends: bool,
+    /// Reply subject of what ended it without being stored: that is where the PubAck goes.
+    ended_by: Option<Box<str>>,
     _share: Share,
 }
 
@@ -138,10 +140,14 @@ impl FastBatch {
         }
     }
 
-    /// Ends it, as soon as all of it is on disk; gives the answer if that is so.
-    fn end(&mut self, id: &str) -> Option<Verdict> {
+    /// Ends it at the word of `reply`, as soon as all of it is on disk; gives the answer if that is so.
+    fn end(&mut self, id: &str, reply: &str) -> Option<Verdict> {
         self.ends = true;
-        (self.last == self.done).then(|| Verdict::Acked(self.stored, answer(id, self.last)))
+        if self.last == self.done {
+            return Some(Verdict::Acked(self.stored, answer(id, self.last)));
+        }
+        self.ended_by.get_or_insert_with(|| reply.into());
+        None
     }
 }
 
@@ -156,8 +162,8 @@ enum Then {
 }
 
 impl Then {
-    fn end(batch: &mut FastBatch, id: &str) -> Then {
-        match batch.end(id) {
+    fn end(batch: &mut FastBatch, id: &str, reply: &str) -> Then {
+        match batch.end(id, reply) {
             Some(verdict) => Then::Over(Ok(verdict)),
             None => Then::Stays(Verdict::Waits),
         }
@@ -213,6 +219,7 @@ impl Desk {
             most,
             gaps_are_fine: place.gaps_are_fine,
             ends: false,
+            ended_by: None,
             _share: share,
         })
     }
@@ -238,7 +245,7 @@ impl Desk {
             if place.seq > batch.last {
                 gap(out, batch.last + 1, place.seq + 1);
                 if !batch.gaps_are_fine {
-                    if let Some(verdict) = batch.end(id) {
+                    if let Some(verdict) = batch.end(id, message.reply) {
                         return Then::Over(Ok(verdict));
                     }
                 } else {
@@ -259,7 +266,7 @@ impl Desk {
         if place.seq != batch.last + 1 {
             gap(out, batch.last + 1, place.seq);
             if !batch.gaps_are_fine || place.seq <= batch.last {
-                return Then::end(batch, id);
+                return Then::end(batch, id, message.reply);
             }
         }
         let ends = matches!(place.operation, Operation::Commit | Operation::CommitBefore);
@@ -267,7 +274,7 @@ impl Desk {
         if place.operation == Operation::CommitBefore {
             batch.last -= 1;
             batch.settle();
-            return Then::end(batch, id);
+            return Then::end(batch, id, message.reply);
         }
         batch.ends = ends;
         // The first answer says how often there will be one.
@@ -318,7 +325,7 @@ impl Desk {
         let kind = self.note(seq, &record, &wishes, &ready, around);
         self.wait(seq, message.reply, Box::default(), kind);
         if let Some(pending) = self.pending.back_mut() {
-            pending.fast = Some(Box::new(InFast { id: id.clone(), seq: place.seq }));
+            pending.fast = Some(Box::new(InFast { id: id.clone(), seq: place.seq, reply: None }));
         }
         Ok(())
     }
@@ -363,7 +370,7 @@ impl Desk {
             batch.last -= 1;
             batch.settle();
         }
-        Then::end(batch, id)
+        Then::end(batch, id, message.reply)
     }
 }
 
@@ -385,18 +392,20 @@ impl Batches {
     }
 
     fn stored(&mut self, entry: &mut Pending, reply: &str, out: &mut Due) {
-        let Some(place) = entry.fast.take() else { return };
-        let InFast { id, seq } = *place;
+        let Some(mut place) = entry.fast.take() else { return };
+        let (id, seq) = (&*place.id, place.seq);
         entry.mute = true;
         let open = self.fast.len();
-        let Some(batch) = self.fast.get_mut(&id) else { return };
+        let Some(batch) = self.fast.get_mut(id) else { return };
         batch.pending = batch.pending.saturating_sub(1);
         batch.stored = entry.seq;
         batch.done = if batch.pending == 0 { batch.last } else { seq };
         if batch.ends && batch.last == batch.done {
             entry.mute = false;
-            entry.answer = answer(&id, batch.last);
-            self.fast.remove(&id);
+            entry.answer = answer(id, batch.last);
+            let ended = self.fast.remove(id);
+            place.reply = ended.and_then(|batch| batch.ended_by);
+            entry.fast = Some(place);
         } else {
             batch.flow(reply, open, out);
         }

@@ -38,9 +38,10 @@ impl Stream {
             self.shared.account.route(self.origin(), &copy.borrow(), cache, &mut batch);
         }
         let mut at = 0;
-        for Pending { seq, reply_len, answer, kind, mute, .. } in due.entries.drain(..) {
+        for Pending { seq, reply_len, answer, kind, fast, mute } in due.entries.drain(..) {
             let reply = std::str::from_utf8(&due.replies[at..at + reply_len]).unwrap_or_default();
-            let reply = if mute { "" } else { reply };
+            let elsewhere = fast.as_ref().and_then(|place| place.reply.as_deref());
+            let reply = if mute { "" } else { elsewhere.unwrap_or(reply) };
             at += reply_len;
             let removes = match kind {
                 Kind::Stored => {
