@@ -421,3 +421,17 @@ pub async fn resets(peers: &mut Peers) {
     }
     peers.delete_stream("C").await;
 }
+
+/// Where messages are not acknowledged, nobody listens for acks.
+pub async fn acks(peers: &mut Peers) {
+    peers.prepare("$JS.API.STREAM.CREATE.C", &json!({"name": "C", "subjects": ["c.>"]})).await;
+    for policy in ["none", "all", "explicit"] {
+        let config = json!({"durable_name": policy, "ack_policy": policy});
+        let create = format!("$JS.API.CONSUMER.CREATE.C.{policy}");
+        peers.prepare(&create, &json!({"stream_name": "C", "config": config})).await;
+        peers.ask_raw("c.a", &[], "x").await;
+        peers.ask_many(&format!("$JS.API.CONSUMER.MSG.NEXT.C.{policy}"), &json!({"batch": 9, "no_wait": true})).await;
+        peers.ask_raw(&format!("$JS.ACK.C.{policy}.1.1.1.1700000000000000000.0"), &[], "+ACK").await;
+    }
+    peers.delete_stream("C").await;
+}

@@ -39,6 +39,7 @@ async fn consumers_are_made_changed_and_told_of_as_by_nats_server() {
     consumers::pulls(&mut peers).await;
     consumers::pins(&mut peers).await;
     consumers::resets(&mut peers).await;
+    consumers::acks(&mut peers).await;
     peers.finish();
 }
 

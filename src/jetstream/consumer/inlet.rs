@@ -56,8 +56,10 @@ impl Target for Inlet {
                 else {
                     return;
                 };
-                if let Some(consumer) = context.member(ack.consumer) {
-                    consumer.acknowledge(ack.stream_seq, ack.consumer_seq, ack.delivered, verb, message.reply);
+                if let Some(consumer) = context.member(ack.consumer)
+                    && !consumer.acknowledge(ack.stream_seq, ack.consumer_seq, ack.delivered, verb, message.reply)
+                {
+                    nobody(&context, message, batch);
                 }
             }
             Kind::Flow => {
@@ -69,16 +71,19 @@ impl Target for Inlet {
                 let name = message.subject.rsplit('.').next().unwrap_or_default();
                 match context.member(name) {
                     Some(consumer) => consumer.request(message.headers, message.payload, message.reply),
-                    // As if nobody had subscribed, which is how it is in nats-server.
-                    None if !message.reply.is_empty() => {
-                        let headers = format!("NATS/1.0 503\r\nNats-Subject: {}\r\n\r\n", message.subject);
-                        let answer =
-                            Message { subject: message.reply, reply: "", headers: headers.as_bytes(), payload: &[] };
-                        context.account.route(context.origin, &answer, &mut RouteCache::default(), batch);
-                    }
-                    None => {}
+                    None => nobody(&context, message, batch),
                 }
             }
         }
     }
+}
+
+/// Answers as if nobody had subscribed, which is how it is in nats-server.
+fn nobody(context: &StreamContext, message: &Message<'_>, batch: &mut Batch) {
+    if message.reply.is_empty() {
+        return;
+    }
+    let headers = format!("NATS/1.0 503\r\nNats-Subject: {}\r\n\r\n", message.subject);
+    let answer = Message { subject: message.reply, reply: "", headers: headers.as_bytes(), payload: &[] };
+    context.account.route(context.origin, &answer, &mut RouteCache::default(), batch);
 }

@@ -177,7 +177,8 @@ impl Consumer {
     }
 
     /// Takes an acknowledgement of delivery `consumer_seq` of the message `stream_seq`, which was its `delivered`th. If
-    /// `reply` is not empty, it is answered when the state that results is durable.
+    /// `reply` is not empty, it is answered when the state that results is durable. Whether messages are acknowledged here at
+    /// all.
     pub fn acknowledge(
         self: &Arc<Self>,
         stream_seq: u64,
@@ -185,13 +186,14 @@ impl Consumer {
         delivered: u64,
         verb: Verb<'_>,
         reply: &str,
-    ) {
+    ) -> bool {
         let now = self.context.scheduler.now();
         let keeps = self.context.rules().retention == Retention::Limits;
         let mut exhausted = Vec::new();
-        let (mut told, mut next) = (None, None);
+        let (mut told, mut next, mut listens) = (None, None, true);
         let (wake, (first, confirmed)) = locked(&self.live, |live| {
-            if live.closed || matches!(live.config.ack_policy, AckPolicy::None | AckPolicy::FlowControl) {
+            listens = !matches!(live.config.ack_policy, AckPolicy::None | AckPolicy::FlowControl);
+            if live.closed || !listens {
                 return (false, (false, false));
             }
             let stalled = live.delivery.room() == 0;
@@ -245,6 +247,7 @@ impl Consumer {
             None if wake => self.context.scheduler.schedule(self),
             None => {}
         }
+        listens
     }
 
     /// Takes the answer to a flow control message. Where that is how messages are acknowledged, its headers tell the last
