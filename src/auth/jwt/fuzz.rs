@@ -11,10 +11,10 @@ pub fn jwt(data: &[u8]) {
         let _ = Claims::<UserClaims>::decode(token);
     }
     let now = UNIX_EPOCH + std::time::Duration::from_secs(1_800_000_000);
-    if let Ok(operator) = Claims::<OperatorClaims>::read(data) {
+    if let Ok((_, operator)) = Claims::<OperatorClaims>::read(data) {
         let _ = operator.is_current(now);
     }
-    if let Ok(user) = Claims::<UserClaims>::read(data) {
+    if let Ok((_, user)) = Claims::<UserClaims>::read(data) {
         let names = Names {
             user: &user.name,
             user_key: &user.subject,
@@ -34,7 +34,7 @@ pub fn jwt(data: &[u8]) {
         let _ = valid_for(limits, IpAddr::V4(Ipv4Addr::LOCALHOST), now);
         let _ = user.remaining(now);
     }
-    if let Ok(account) = Claims::<AccountClaims>::read(data) {
+    if let Ok((_, account)) = Claims::<AccountClaims>::read(data) {
         let valid = account.validate().is_ok();
         let (shares, _) = shares(&account, |_| Some(&account), now);
         let _ = mappings(&account);

@@ -1,4 +1,5 @@
-//! JWTs of operators, accounts and users, version 2 (nats-io/jwt `v2`): three parts of base64url, signed with an nkey.
+//! JWTs of operators, accounts and users, as nats-io/jwt `v2` reads them (those of version 1 too): three parts of base64url,
+//! signed with an nkey.
 
 mod claims;
 #[cfg(fuzzing)]
@@ -7,6 +8,7 @@ mod hours;
 mod sharing;
 mod template;
 mod validate;
+mod version1;
 
 pub use claims::{AccountClaims, AccountLimits, DeleteClaims, OperatorClaims, UNLIMITED, UserClaims, UserLimits};
 pub use hours::valid_for;
@@ -18,7 +20,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nkeys::{KeyPair, KeyPairType};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Longest token that is read, as in nats-io/jwt.
@@ -70,7 +72,7 @@ pub enum JwtError {
     #[error("this is no JWT: {0}")]
     Malformed(String),
     /// Another algorithm or version.
-    #[error("only JWTs of version 2 that are signed with ed25519-nkey are taken; this is {0}")]
+    #[error("only JWTs of versions 1 and 2 that are signed with ed25519-nkey are taken; this is {0}")]
     Version(String),
     /// Another kind.
     #[error("a JWT of type {want} is needed; this is {got:?}")]
@@ -100,6 +102,9 @@ struct Header {
 
 #[derive(Deserialize)]
 struct Identifier {
+    /// Version 1 has it here.
+    #[serde(rename = "type", default)]
+    kind: String,
     #[serde(default)]
     nats: Generic,
 }
@@ -131,31 +136,45 @@ impl<T: Kind> Claims<T> {
         };
         let part = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|error| malformed(&error));
         let head: Header = serde_json::from_slice(&part(header)?).map_err(|error| malformed(&error))?;
-        if !head.alg.eq_ignore_ascii_case("ed25519-nkey") || !head.typ.eq_ignore_ascii_case("jwt") {
+        let known = ["ed25519-nkey", "ed25519"].iter().any(|known| head.alg.eq_ignore_ascii_case(known));
+        if !known || !head.typ.eq_ignore_ascii_case("jwt") {
             return Err(JwtError::Version(format!("{} {}", head.typ, head.alg)));
         }
-        let claims = Claims::read(&part(body)?)?;
-        let signed = &token.as_bytes()[..header.len() + 1 + body.len()];
+        let (version, claims) = Claims::read(&part(body)?)?;
+        let signed = match version {
+            1 => body.as_bytes(),
+            _ => &token.as_bytes()[..header.len() + 1 + body.len()],
+        };
         let key = KeyPair::from_public_key(&claims.issuer).map_err(|_| JwtError::Signature)?;
         key.verify(signed, &part(signature)?).map_err(|_| JwtError::Signature)?;
         Ok(claims)
     }
 
-    /// Reads the body of a token.
-    fn read(json: &[u8]) -> Result<Claims<T>, JwtError> {
+    /// Reads the body of a token, and which version it is of.
+    fn read(json: &[u8]) -> Result<(i64, Claims<T>), JwtError> {
         let malformed = |error: serde_json::Error| JwtError::Malformed(error.to_string());
         let identifier: Identifier = serde_json::from_slice(json).map_err(malformed)?;
-        if identifier.nats.version != 2 {
-            return Err(JwtError::Version(format!("version {}", identifier.nats.version)));
+        let (version, kind) = match identifier.kind.is_empty() {
+            true => (identifier.nats.version, identifier.nats.kind),
+            false => (1, identifier.kind),
+        };
+        if version != 1 && version != 2 {
+            return Err(JwtError::Version(format!("version {version}")));
         }
-        if identifier.nats.kind != T::TYPE {
-            return Err(JwtError::Type { want: T::TYPE, got: identifier.nats.kind });
+        if kind != T::TYPE {
+            return Err(JwtError::Type { want: T::TYPE, got: kind });
         }
-        let claims: Claims<T> = serde_json::from_slice(json).map_err(malformed)?;
+        let claims: Claims<T> = match version {
+            1 => {
+                let old: Map<String, Value> = serde_json::from_slice(json).map_err(malformed)?;
+                serde_json::from_value(version1::migrate(T::TYPE, old).into()).map_err(malformed)?
+            }
+            _ => serde_json::from_slice(json).map_err(malformed)?,
+        };
         if !T::ISSUERS.iter().any(|kind| super::nkey::is_public(&claims.issuer, kind.clone())) {
             return Err(JwtError::Issuer(claims.issuer));
         }
-        Ok(claims)
+        Ok((version, claims))
     }
 }
 
