@@ -16,6 +16,7 @@ use crate::config::secret::SecretError;
 use crate::events::Events;
 use crate::server::outbound::{CloseReason, Outbound};
 use crate::server::websocket::LeafVisit;
+use crate::system::listen;
 use crate::system::tls::{self, ServerSide, TlsError, TlsFiles};
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -142,8 +143,7 @@ impl Listener {
         }
         let door = Door::open(&config)?;
         let failed = |error| ListenError::Bind { host: config.host.clone(), port: config.port, error };
-        let listener = TcpListener::bind((config.host.as_str(), config.port)).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (listener, address) = listen::bind(&config.host, config.port).await.map_err(failed)?;
         let shared = Arc::new(Shared {
             accounts: house.accounts,
             authenticator: house.authenticator,
@@ -234,7 +234,9 @@ async fn accept(
     let mut leafs = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted.map(|(socket, from)| (Entrance::Tcp(socket), from)),
+            accepted = listener.accept() => {
+                accepted.map(|(socket, from)| (Entrance::Tcp(socket), listen::canonical(from)))
+            },
             Some(visit) = visits.recv() => {
                 let from = visit.from;
                 Ok((Entrance::WebSocket(visit), from))

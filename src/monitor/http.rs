@@ -6,6 +6,7 @@ use crate::config::http::HttpConfig;
 use crate::config::secret::SecretError;
 use crate::server::tls::{TlsPolicy, TlsSlot};
 use crate::system::http::{Request, Response};
+use crate::system::listen;
 use crate::system::tls::TlsError;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -79,8 +80,7 @@ impl Http {
             digest::digest(&digest::SHA256, format!("Basic {}", STANDARD.encode(pair)).as_bytes())
         });
         let failed = |error| HttpError::Bind { host: config.host.clone(), port: config.port, error };
-        let listener = TcpListener::bind((config.host.as_str(), config.port)).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (listener, address) = listen::bind(&config.host, config.port).await.map_err(failed)?;
         let _ = sources.counters.port.set(address.port());
         let base = config.base_path.trim_matches('/');
         let base = if base.is_empty() { String::new() } else { format!("/{base}") };

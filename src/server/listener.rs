@@ -16,6 +16,7 @@ use crate::config::origin::OriginError;
 use crate::config::websocket::WebSocketConfig;
 use crate::events::Events;
 use crate::protocol::{Info, JETSTREAM_API_LEVEL, NATS_VERSION};
+use crate::system::listen;
 use crate::system::tls::TlsError;
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -203,8 +204,7 @@ impl Server {
         events: Arc<Events>,
     ) -> Result<Server, StartError> {
         let failed = |error| StartError::Bind { host: options.host.clone(), port: options.port, error };
-        let listener = TcpListener::bind((options.host.as_str(), options.port)).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (listener, address) = listen::bind(&options.host, options.port).await.map_err(failed)?;
         let shared = Arc::new(Shared {
             limits: InForce::new(options.limits.clone()),
             options,
@@ -231,8 +231,7 @@ impl Server {
         leafs: Option<mpsc::Sender<LeafVisit>>,
     ) -> Result<(), StartError> {
         let failed = |error| StartError::BindWebSocket { host: config.host.clone(), port: config.port, error };
-        let listener = TcpListener::bind((config.host.as_str(), config.port)).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (listener, address) = listen::bind(&config.host, config.port).await.map_err(failed)?;
         let max_payload = self.shared.limits.now().protocol.payload;
         let websocket = WebSocket::new(config, tls, max_payload, address, leafs)?;
         self.websocket = Some((listener, Arc::new(websocket)));
@@ -297,7 +296,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, door: Door, mut endi
             _ = lame_duck::begun(&mut ending.lame_duck) => break,
         };
         let (mut socket, peer) = match accepted {
-            Ok(accepted) => accepted,
+            Ok((socket, peer)) => (socket, listen::canonical(peer)),
             Err(error) => {
                 // Out of file descriptors, mostly: connections that end make room.
                 tracing::warn!("cannot accept a client: {error}");

@@ -8,6 +8,7 @@ use super::transport::Transport;
 use crate::config::tls::{HandshakeFirst, TlsConfig, TlsVersion};
 use crate::protocol::Info;
 use crate::system;
+use crate::system::listen;
 use crate::system::tls::{ServerSide, TlsError, TlsFiles};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
@@ -168,7 +169,7 @@ async fn peek(tcp: &TcpStream, delay: Duration) -> Option<u8> {
 
 /// TLS, within the time for it.
 pub(super) async fn handshake(tcp: TcpStream, policy: &TlsPolicy) -> Result<Box<TlsStream<TcpStream>>, CloseReason> {
-    let peer = tcp.peer_addr().map(|address| address.to_string()).unwrap_or_default();
+    let peer = tcp.peer_addr().map(|address| listen::canonical(address).to_string()).unwrap_or_default();
     let accept = TlsAcceptor::from(policy.config.clone()).accept(tcp);
     match tokio::time::timeout(policy.timeout, accept).await {
         Ok(Ok(stream)) => Ok(Box::new(stream)),

@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod http;
+pub mod listen;
 pub mod logging;
 pub mod meter;
 pub mod notify;

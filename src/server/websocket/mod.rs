@@ -15,6 +15,7 @@ use super::transport::ByteStream;
 use crate::config::origin::{Origin, OriginError};
 use crate::config::websocket::WebSocketConfig;
 use crate::system::http::Request;
+use crate::system::listen;
 use handshake::{CookieNames, Refusal, Upgrade, UpgradeRules};
 use origin::Origins;
 use std::net::SocketAddr;
@@ -112,7 +113,7 @@ impl WebSocket {
 
     /// TLS where it is on, and the upgrade, within the time for it.
     pub(super) async fn open(&self, tcp: TcpStream) -> Result<Opened, CloseReason> {
-        let peer = tcp.peer_addr().map(|address| address.to_string()).unwrap_or_default();
+        let peer = tcp.peer_addr().map(|address| listen::canonical(address).to_string()).unwrap_or_default();
         let mut tls = None;
         let stream: Box<dyn ByteStream> = match self.tls.current() {
             None => Box::new(tcp),
