@@ -22,7 +22,7 @@ pub fn fill(dir: &Path) {
     report("new subjects", publish(&store, &log, (0..subjects).map(|n| n * 7919 % subjects)));
     let mut random = fastrand::Rng::with_seed(1);
     report("known ones", publish(&store, &log, (0..messages).map(|_| random.u64(..subjects))));
-    store.close();
+    drop((log, store));
     let begun = Instant::now();
     let store = Store::open(dir, options).expect("opens");
     let log = store.open_log("s", LogOptions::default()).expect("opens");
