@@ -25,6 +25,8 @@ pub async fn required(peers: &mut Peers) {
             ("STREAM.MSG.DELETE.L", r#"{"seq":1}"#),
             ("STREAM.LEADER.STEPDOWN.L", ""),
             ("STREAM.PEER.REMOVE.L", r#"{"peer":"x"}"#),
+            ("STREAM.PEER.EVACUATE.L", r#"{"peer":"x"}"#),
+            ("STREAM.CANCEL_MOVE.L", ""),
             ("STREAM.SNAPSHOT.none", deliver),
             ("STREAM.RESTORE.L", "{}"),
             ("CONSUMER.CREATE.L.d", consumer),

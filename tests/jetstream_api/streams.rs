@@ -259,6 +259,8 @@ pub async fn requests(peers: &mut Peers) {
             "SNAPSHOT.T",
             "RESTORE.T",
             "PEER.REMOVE.T",
+            "PEER.EVACUATE.T",
+            "CANCEL_MOVE.T",
             "LEADER.STEPDOWN.T",
             "NONSENSE.T",
             "INFO",

@@ -198,17 +198,18 @@ fn handle(jetstream: &Arc<JetStream>, rest: &str, payload: &[u8]) -> Option<Answ
     let answer = match tokens.as_slice() {
         ["INFO"] => Some(json::envelope("account_info_response", Ok(jetstream.account_info()))),
         ["STREAM", "MSG", verb, name] => message::answer(jetstream, verb, name, payload),
-        ["STREAM", "LEADER", "STEPDOWN", _] => {
-            let error = ApiError::new(503, 10010, "JetStream clustering support required");
-            Some(json::envelope::<()>("stream_leader_stepdown_response", Err(error)))
-        }
-        ["STREAM", "PEER", "REMOVE", _] => {
-            let error = ApiError::new(503, 10010, "JetStream clustering support required");
-            Some(json::envelope::<()>("stream_remove_peer_response", Err(error)))
-        }
+        ["STREAM", "LEADER", "STEPDOWN", _] => Some(of_clusters("stream_leader_stepdown_response")),
+        ["STREAM", "PEER", "REMOVE", _] => Some(of_clusters("stream_remove_peer_response")),
+        ["STREAM", "PEER", "EVACUATE", _] => Some(of_clusters("stream_evacuate_peer_response")),
+        ["STREAM", "CANCEL_MOVE", _] => Some(of_clusters("stream_cancel_move_response")),
         ["STREAM", verb @ ("NAMES" | "LIST")] => stream::answer(jetstream, verb, "", payload),
         ["STREAM", verb, name] => stream::answer(jetstream, verb, name, payload),
         _ => None,
     };
     answer.map(Answer::from)
+}
+
+/// The answer to what only a cluster can do.
+fn of_clusters(kind: &str) -> Vec<u8> {
+    json::envelope::<()>(kind, Err(ApiError::new(503, 10010, "JetStream clustering support required")))
 }
