@@ -1,6 +1,7 @@
 //! How many messages a consumer has still to deliver. Each delivery and each pull request tells it, so it is not counted
 //! anew: deliveries are subtracted, and of what was committed since only the new part is counted. Where messages were
-//! removed in between the number may be too high for a while; it is right again when the end of the stream is reached.
+//! removed in between the number may be too high for a while; it is right again when the end of the stream is reached, and
+//! for those who ask for it by itself.
 
 use super::context::Filter;
 use crate::store::Log;
@@ -13,24 +14,34 @@ pub struct Backlog {
     /// Last sequence of the range.
     upto: u64,
     pending: u64,
+    /// Messages that had left the stream when it was counted.
+    removed: u64,
 }
 
 impl Backlog {
     /// Everything before `next` is delivered, and nothing follows up to there.
     pub fn none_before(next: u64) -> Self {
-        Backlog { next, upto: next.saturating_sub(1), pending: 0 }
+        Backlog { next, upto: next.saturating_sub(1), pending: 0, removed: 0 }
     }
 
     /// How many messages from `next` to the end of what is committed pass.
     pub fn at(&mut self, log: &Log, filter: &Filter, next: u64) -> u64 {
-        let committed = log.committed();
+        let (committed, removed) = log.committed_and_removed();
         if self.next != next || next == 0 {
-            *self = Backlog { next, upto: committed, pending: between(log, filter, next, committed) };
+            *self = Backlog { next, upto: committed, pending: between(log, filter, next, committed), removed };
         } else if committed > self.upto {
             self.pending += between(log, filter, (self.upto + 1).max(next), committed);
             self.upto = committed;
         }
         self.pending
+    }
+
+    /// The same, counted anew if messages have left the stream since it was.
+    pub fn exactly_at(&mut self, log: &Log, filter: &Filter, next: u64) -> u64 {
+        if self.removed != log.committed_and_removed().1 {
+            *self = Backlog::default();
+        }
+        self.at(log, filter, next)
     }
 
     /// `count` messages were delivered, after which `next` is next.

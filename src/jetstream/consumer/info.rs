@@ -122,7 +122,7 @@ impl Consumer {
             (info, live.filter.clone(), live.delivery.next(), picks, live.delivery.resume, live.backlog)
         });
         let from = if picks > 0 { resume + 1 } else { next };
-        ConsumerInfo { num_pending: picks + backlog.at(&context.log, &filter, from), ..info }
+        ConsumerInfo { num_pending: picks + backlog.exactly_at(&context.log, &filter, from), ..info }
     }
 }
 

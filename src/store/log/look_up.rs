@@ -43,6 +43,12 @@ impl Log {
         self.0.state().committed
     }
 
+    /// Last committed sequence, and how many sequences there were whose records are gone.
+    pub fn committed_and_removed(&self) -> (u64, u64) {
+        let state = self.0.state();
+        (state.committed, (state.next - 1).saturating_sub(state.msgs))
+    }
+
     /// Whether a committed record is there.
     pub fn contains(&self, seq: u64) -> bool {
         self.0.state().is_live(seq)
