@@ -14,7 +14,7 @@ const VISITS: usize = 4096;
 /// and blocks that are written anew for them: about a millisecond's worth.
 const BLOCKS: usize = 16;
 /// Bytes of memory that a publish makes free where the commit thread has not come to it, at most.
-const LITTLE: u64 = 8 * 1024;
+const LITTLE: u64 = 64 * 1024;
 /// Bytes of memory of a subject beside its name, about.
 const EACH: usize = 32;
 
