@@ -31,6 +31,8 @@ struct State {
     /// Bytes written at the last tick, and whether more of them waited then.
     written: u64,
     waited: bool,
+    /// The last tick before which bytes went, or none waited.
+    went_at: Instant,
     /// Bytes a second that have got through lately, at least.
     rate: f64,
 }
@@ -56,6 +58,7 @@ impl Liveness {
             confirmed_at: now,
             written: 0,
             waited: false,
+            went_at: now,
             rate: LEAST_RATE,
         };
         Liveness { state: Mutex::new(state), interval }
@@ -88,10 +91,15 @@ impl Liveness {
         let mut state = self.state();
         let (passed, limited) = (written - state.written, waiting > 0);
         if limited && state.waited && passed > 0 {
-            state.rate = passed as f64 / self.interval.as_secs_f64();
+            // The kernel takes bytes in lumps, so the pause before one counts, and one alone does not make the link fast.
+            let rate = passed as f64 / now.saturating_duration_since(state.went_at).max(self.interval).as_secs_f64();
+            state.rate = rate.min((state.rate + rate) / 2.0);
         }
         if limited && passed > 0 {
             state.alive = now;
+        }
+        if !limited || passed > 0 {
+            state.went_at = now;
         }
         (state.written, state.waited) = (written, limited);
         let silent = now.saturating_duration_since(state.alive);
@@ -151,5 +159,20 @@ mod tests {
         let written = 30_000 * 19;
         let dead = (20..60).find(|n| matches!(liveness.tick(at(*n), written, 1 << 20), Verdict::Dead(_)));
         assert!(dead.is_some_and(|n| n <= 24), "{dead:?}");
+    }
+
+    #[test]
+    fn a_slow_link_that_takes_bytes_in_lumps_lives() {
+        let (begin, tick) = (Instant::now(), TICK / 10);
+        let liveness = Liveness::new(tick, begin);
+        // 6 kB/s in lumps of 21 kB, and an answer each ten ticks to what was written 30 kB before.
+        for n in 1..100u32 {
+            let written = 30_000 + 21_000 * u64::from(n / 7);
+            let verdict = liveness.tick(begin + tick * n, written, 1 << 20);
+            assert!(!matches!(verdict, Verdict::Dead(_)), "{n}");
+            if n % 10 == 0 {
+                let _ = liveness.answered(begin + tick * n);
+            }
+        }
     }
 }
