@@ -204,8 +204,11 @@ impl Account {
     /// Whether anybody but `except` would get a message on the literal `subject`.
     pub fn has_interest(&self, subject: &str, except: Option<TargetId>) -> bool {
         let mut any = false;
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        index.lookup(subject, &mut |sub: &Arc<Subscription>| any |= Some(sub.target.id()) != except);
+        {
+            let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+            index.lookup(subject, &mut |sub: &Arc<Subscription>| any |= Some(sub.target.id()) != except);
+        }
+        // Without the index, as another account's is read for an answer that is owed.
         any || !self.sharing.services(subject).is_empty() || self.owes_answer(subject)
     }
 
