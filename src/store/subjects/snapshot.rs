@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 
 /// Bytes of a piece at most, about.
 const PIECE: usize = 64 * 1024;
-/// No more than this part of the memory for all subjects is for what is put aside.
+/// What is put aside aims at this part of the memory for all subjects; at twice as much it is given up.
 const PART: u64 = 8;
 
 /// A moment, as far as it is not given away.
