@@ -48,7 +48,10 @@ impl Reader {
     pub fn next(&mut self, matches: &dyn Fn(&str) -> bool) -> Result<Option<Stored>, StoreError> {
         let from = self.position;
         loop {
-            let Some(open) = self.ready()? else { return Ok(None) };
+            if !self.open.as_ref().is_some_and(|open| open.scanner.has_more()) && !self.ready() {
+                return Ok(None);
+            }
+            let Some(open) = &mut self.open else { return Ok(None) };
             let found = match open.scanner.next() {
                 Ok(Some(Item::Record(view, _))) => {
                     let (seq, wanted) = (view.seq, view.seq >= from && matches(view.subject));
@@ -73,10 +76,14 @@ impl Reader {
                         self.log.declare_damage(self.position, seq - 1);
                     }
                     self.position = self.position.max(seq + 1);
-                    if let Some(stored) = stored
-                        && self.log.state().is_live(seq)
-                    {
+                    let Some(stored) = stored else { continue };
+                    let state = self.log.state();
+                    if state.is_live(seq) {
                         return Ok(Some(stored));
+                    }
+                    if self.position < state.first {
+                        // Purged, and so is all of the rest up to there.
+                        self.open = None;
                     }
                 }
                 // The segment is read to its end; a later one can only hold what comes after it.
@@ -105,17 +112,17 @@ impl Reader {
         let open = self.open.as_ref()?;
         let state = self.log.state();
         let segment = state.segment_of(open.base).filter(|s| Arc::ptr_eq(&s.file, &open.file))?;
-        Some((segment.last, state.segment_after(open.base)))
+        Some((segment.last, state.segment_behind(open.base).map(|s| s.base)))
     }
 
-    /// The scanner of the segment with the position, extended to what is committed by now; `None` if there is nothing.
-    fn ready(&mut self) -> Result<Option<&mut Open>, StoreError> {
+    /// Opens the segment with the position, or extends it to what is committed by now; `false` if there is nothing.
+    fn ready(&mut self) -> bool {
         let state = self.log.state();
         self.position = self.position.max(state.first);
         if self.position > state.committed {
-            return Ok(None);
+            return false;
         }
-        let Some(segment) = state.segment_of(self.position) else { return Ok(None) };
+        let Some(segment) = state.segment_of(self.position) else { return false };
         match &mut self.open {
             Some(open) if Arc::ptr_eq(&open.file, &segment.file) => open.scanner.extend(segment.len),
             open => {
@@ -123,7 +130,6 @@ impl Reader {
                 *open = Some(Open { base, file, scanner: segment.scan(self.position, CHUNK), damaged: false })
             }
         }
-        drop(state);
-        Ok(self.open.as_mut())
+        true
     }
 }

@@ -108,6 +108,11 @@ impl Scanner {
         self.end = end;
     }
 
+    /// Whether the end, as it is known, is not reached.
+    pub fn has_more(&self) -> bool {
+        self.within < self.unpacked.len() || self.position() < self.end
+    }
+
     /// The next item; `None` at the end.
     pub fn next(&mut self) -> io::Result<Option<Item<'_>>> {
         let (position, step) = loop {

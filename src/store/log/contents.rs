@@ -29,26 +29,23 @@ impl Log {
     ) -> Result<Option<B>, StoreError> {
         let mut from = range.start;
         loop {
-            let base = {
+            let found = {
                 let state = self.0.state();
                 from = from.max(state.first);
-                let found = state.segment_of(from).filter(|s| from <= s.last).map(|s| s.base);
-                found.or_else(|| state.segment_after(from))
+                let here = state.segment_of(from).filter(|s| from <= s.last);
+                here.or_else(|| state.segment_behind(from)).map(|s| (s.base, s.last))
             };
-            let Some(base) = base.filter(|base| from.max(*base) < range.end) else { return Ok(None) };
+            let Some((base, end)) = found.filter(|(base, _)| from.max(*base) < range.end) else { return Ok(None) };
             let seen = self.with_table(base, |table| {
                 let rows = table.from(from);
                 let rows = &rows[..rows.partition_point(|row| row.seq < range.end)];
                 (visit(table, rows), rows.last().map(|row| row.seq))
             })?;
-            // What comes next is asked for by sequence, as compaction may have made one of this segment and the next.
+            // What comes next is asked for by sequence, behind what the segment was when it was found: compaction may have made one
+            // of it and the next by now.
             from = match seen {
                 Some((ControlFlow::Break(found), _)) => return Ok(Some(found)),
-                Some((ControlFlow::Continue(()), Some(last))) => last + 1,
-                Some((ControlFlow::Continue(()), None)) => match self.0.state().segment_after(base) {
-                    Some(next) => from.max(next),
-                    None => return Ok(None),
-                },
+                Some((ControlFlow::Continue(()), last)) => last.map_or(end, |last| end.max(last)).saturating_add(1),
                 // Gone, or part of another one by now: looked for again.
                 None => from,
             };

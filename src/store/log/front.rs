@@ -40,7 +40,7 @@ impl Log {
             let (front, sealed) = {
                 let state = self.0.state();
                 let Some(front) = state.segments.iter().find(|s| s.last >= state.first) else { return Ok(count) };
-                ((front.base, front.last, front.last_time), state.segment_after(front.base).is_some())
+                ((front.base, front.last, front.last_time), state.segment_behind(front.base).is_some())
             };
             let (base, last, time) = front;
             let (dropped, all) = match sealed && (rule.by_table)(time) {

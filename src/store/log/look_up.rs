@@ -7,6 +7,9 @@ use crate::store::{StoreError, Stored, SubjectInfo};
 use crate::subject;
 use std::ops::{ControlFlow, Range};
 
+/// Subjects that lose their last record while the last of all is looked for, at most.
+const MENDS: usize = 8;
+
 impl Log {
     /// Numbers of now.
     pub fn state(&self) -> LogState {
@@ -111,11 +114,24 @@ impl Log {
         if subject::is_literal(filter) {
             return Ok(self.subject_info(filter)?.map(|info| info.last));
         }
-        let mut last = None;
-        self.each_subject::<()>(filter, |_, info| {
-            last = last.max(Some(info.last));
-            ControlFlow::Continue(())
-        })?;
+        let (mut last, mut name) = (None, String::new());
+        for _ in 0..MENDS {
+            last = None;
+            self.each_subject::<()>(filter, |subject, info| {
+                if last < Some(info.last) {
+                    last = Some(info.last);
+                    name.clear();
+                    name.push_str(subject);
+                }
+                ControlFlow::Continue(())
+            })?;
+            let is_gone = |seq: u64| seq <= self.committed() && !self.contains(seq);
+            if !last.is_some_and(is_gone) {
+                break;
+            }
+            // Removed just now, and the one before it is not known yet.
+            self.mend_last(&name);
+        }
         Ok(last)
     }
 

@@ -97,8 +97,7 @@ impl State {
     }
 
     pub fn segment_of(&self, seq: u64) -> Option<&Segment> {
-        let after = self.segments.partition_point(|s| s.base <= seq);
-        self.segments.get(after.checked_sub(1)?)
+        segment_of(&self.segments, seq)
     }
 
     pub fn segment_of_mut(&mut self, seq: u64) -> Option<&mut Segment> {
@@ -106,14 +105,14 @@ impl State {
         self.segments.get_mut(after.checked_sub(1)?)
     }
 
-    /// Base of the segment that follows the one with `base`.
-    pub fn segment_after(&self, base: u64) -> Option<u64> {
-        self.segments.get(self.segments.partition_point(|s| s.base <= base)).map(|s| s.base)
+    /// The first segment that begins behind `seq`.
+    pub fn segment_behind(&self, seq: u64) -> Option<&Segment> {
+        self.segments.get(self.segments.partition_point(|s| s.base <= seq))
     }
 
     /// Whether a committed `seq` has neither been removed nor trimmed.
     pub fn is_live(&self, seq: u64) -> bool {
-        seq >= self.first && self.segment_of(seq).is_some_and(|s| seq <= s.last && !s.is_removed(seq))
+        is_live(&self.segments, self.first, seq)
     }
 
     /// What is known of a subject, with only its committed records counted.
@@ -184,4 +183,13 @@ impl State {
         }
         gone
     }
+}
+
+fn segment_of(segments: &VecDeque<Segment>, seq: u64) -> Option<&Segment> {
+    let after = segments.partition_point(|s| s.base <= seq);
+    segments.get(after.checked_sub(1)?)
+}
+
+fn is_live(segments: &VecDeque<Segment>, first: u64, seq: u64) -> bool {
+    seq >= first && segment_of(segments, seq).is_some_and(|s| seq <= s.last && !s.is_removed(seq))
 }

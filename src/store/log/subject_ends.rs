@@ -22,7 +22,13 @@ impl Log {
         let stale = {
             let mut state = self.0.state();
             let known = state.subjects.get(subject).ok().flatten();
-            known.filter(|i| i.first <= state.committed && !state.is_live(i.first))
+            let there = |seq: u64| seq > state.committed || state.is_live(seq);
+            let stale = known.filter(|i| !there(i.first));
+            if let Some(only) = stale.filter(|i| i.count == 1 && there(i.last)) {
+                let _ = state.subjects.set_first(subject, only.last);
+                return;
+            }
+            stale
         };
         if let Some(info) = stale
             && let Ok(Some((first, _))) = self.first_of(subject, info.first)

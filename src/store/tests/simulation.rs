@@ -1,4 +1,5 @@
-//! Random work with random faults, seeded: a seed that fails is replayed by `LEAFD_SEED`.
+//! Random work with random faults, seeded: a seed that fails is replayed by `LEAFD_SEED`. Each seed is a history of its own for each
+//! variety, of some hundred operations; what a run came to is told with `--nocapture`.
 
 use super::{all, heal, log_of, open_as, put};
 use crate::store::clock::Clock;
@@ -7,11 +8,23 @@ use crate::store::*;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
+/// Seeds of a run by default: millions of operations in about two minutes of a core.
+const SEEDS: u64 = 600;
+
 /// The seeds of a run: so many as `LEAFD_SEEDS` says, from `LEAFD_SEED` on.
 fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok()?.parse().ok();
     let first = number("LEAFD_SEED").unwrap_or(0);
-    first..first + number("LEAFD_SEEDS").unwrap_or(300)
+    first..first + number("LEAFD_SEEDS").unwrap_or(SEEDS)
+}
+
+/// Has the histories of all seeds done by `history`, which tells how many operations that were.
+fn simulate(history: impl Fn(u64, Variety) -> u64) {
+    let (seeds, begun) = (seeds(), std::time::Instant::now());
+    let all = seeds.clone().flat_map(|seed| VARIETIES.map(|variety| (seed, variety)));
+    let operations: u64 = all.map(|(seed, variety)| history(seed, variety)).sum();
+    let histories = seeds.count() * VARIETIES.len();
+    eprintln!("{histories} histories, {operations} operations, {:.0} s", begun.elapsed().as_secs_f64());
 }
 
 /// How a store writes.
@@ -33,48 +46,53 @@ const VARIETIES: [Variety; 4] = [
 /// For a few subjects at a time.
 const SCARCE: u64 = 1600;
 
+/// What a reader gives from a sequence on, of what `select` wants: sequences and subjects.
+fn read_from(log: &Log, from: u64, select: &dyn Fn(&str) -> bool) -> Vec<(u64, String)> {
+    let mut reader = log.reader();
+    reader.seek(from);
+    std::iter::from_fn(|| reader.next(select).expect("readable")).map(|s| (s.seq, s.subject.into_string())).collect()
+}
+
 /// The books say what the records say.
 pub fn audit(log: &Log, context: &str) {
     let mut subjects: BTreeMap<String, SubjectInfo> = BTreeMap::new();
-    let (mut msgs, mut bytes) = (0, 0);
+    let (mut all, mut bytes) = (Vec::new(), 0);
     let mut reader = log.reader();
     while let Some(stored) = reader.next(&|_| true).expect("readable") {
-        msgs += 1;
         let headers = if stored.headers.is_empty() { 0 } else { 4 + stored.headers.len() };
         bytes += (30 + stored.subject.len() + headers + stored.payload.len()) as u64;
+        let subject = stored.subject.into_string();
         let first = SubjectInfo { first: stored.seq, last: 0, count: 0 };
-        let info = subjects.entry(stored.subject.into_string()).or_insert(first);
+        let info = subjects.entry(subject.clone()).or_insert(first);
         (info.last, info.count) = (stored.seq, info.count + 1);
+        all.push((stored.seq, subject));
     }
-    let state = log.state();
+    let (state, msgs) = (log.state(), all.len() as u64);
     assert_eq!((state.msgs, state.bytes, state.num_subjects), (msgs, bytes, subjects.len() as u64), "{context}");
-    for (subject, info) in subjects {
-        assert_eq!(log.subject_info(&subject).expect("readable"), Some(info), "{context}: {subject}");
-        let from = (info.first + info.last) / 2;
-        let mut reader = log.reader();
-        reader.seek(from);
-        let mut count = 0;
-        while reader.next(&|s| s == subject).expect("readable").is_some() {
-            count += 1;
+    let known = |from: u64, select: &dyn Fn(&str) -> bool| {
+        all.iter().filter(|(seq, subject)| *seq >= from && select(subject)).cloned().collect::<Vec<_>>()
+    };
+    // Each subject by the books, and some of them by what a reader gives.
+    let every = subjects.len() / 3 + 1;
+    for (n, (subject, info)) in subjects.iter().enumerate() {
+        assert_eq!(log.subject_info(subject).expect("readable"), Some(*info), "{context}: {subject}");
+        if n % every == all.len() % every {
+            let from = (info.first + info.last) / 2;
+            let there = known(from, &|s| s == subject);
+            assert_eq!(log.count_from(from, subject), there.len() as u64, "{context}: {subject} from {from}");
+            assert_eq!(read_from(log, from, &|s| s == subject), there, "{context}: {subject} from {from}");
         }
-        assert_eq!(log.count_from(from, &subject), count, "{context}: {subject} from {from}");
     }
     for filter in ["s.*", "*.1", "b.>"] {
         let from = (state.first_seq + state.last_seq) / 2;
-        let mut reader = log.reader();
-        reader.seek(from);
-        let mut found = Vec::new();
-        while let Some(stored) = reader.next(&|s| crate::subject::matches(filter, s)).expect("readable") {
-            found.push(stored.seq);
-        }
+        let select = |s: &str| crate::subject::matches(filter, s);
+        let found = known(from, &select);
+        assert_eq!(read_from(log, from, &select), found, "{context}: {filter} from {from}");
         assert_eq!(log.count_from(from, filter), found.len() as u64, "{context}: {filter} from {from}");
-        assert_eq!(
-            log.last_for(filter).expect("readable").filter(|last| *last >= from),
-            found.last().copied(),
-            "{context}: {filter}"
-        );
-        let first = log.not_before(filter, from);
-        assert!(first.is_some() != found.is_empty() && first <= found.first().copied(), "{context}: {filter}");
+        let last = log.last_for(filter).expect("readable").filter(|last| *last >= from);
+        assert_eq!(last, found.last().map(|(seq, _)| *seq), "{context}: {filter}");
+        let (first, there) = (log.not_before(filter, from), found.first().map(|(seq, _)| *seq));
+        assert!(first.is_some() != found.is_empty() && first <= there, "{context}: {filter}");
     }
 }
 
@@ -84,7 +102,8 @@ fn subject(random: &mut fastrand::Rng, index_bytes: u64) -> String {
 }
 
 /// Random work under limits, with restarts, power cuts, and lost hints: whatever is there is counted right.
-fn count(seed: u64, Variety { compress, encrypted, index_bytes }: Variety) {
+fn count(seed: u64, Variety { compress, encrypted, index_bytes }: Variety) -> u64 {
+    let mut operations = 0;
     let mut random = fastrand::Rng::with_seed(seed);
     let mut disk = SimDisk::default();
     let most = |random: &mut fastrand::Rng, n: u64| random.bool().then(|| random.u64(1..n));
@@ -101,9 +120,11 @@ fn count(seed: u64, Variety { compress, encrypted, index_bytes }: Variety) {
         audit(&log, &format!("seed {seed}, compress {compress}, encrypted {encrypted}, life {life}, opened"));
         for _ in 0..random.u32(1..80) {
             let last = log.state().last_seq;
+            operations += 1;
             match random.u8(..14) {
                 0..=9 => {
                     for _ in 0..random.u32(1..9) {
+                        operations += 1;
                         let (subject, payload) = (subject(&mut random, index_bytes), "x".repeat(random.usize(..120)));
                         let record = Record { subject: &subject, headers: b"", payload: payload.as_bytes() };
                         if let Err(error) = log.append(&record) {
@@ -145,17 +166,17 @@ fn count(seed: u64, Variety { compress, encrypted, index_bytes }: Variety) {
             }
         }
     }
+    operations
 }
 
 #[test]
 fn the_books_are_right_after_every_opening() {
-    for seed in seeds() {
-        VARIETIES.into_iter().for_each(|variety| count(seed, variety));
-    }
+    simulate(count);
 }
 
 /// Random work with random power cuts, against a model of what was acknowledged.
-fn survive(seed: u64, Variety { compress, encrypted, index_bytes }: Variety) {
+fn survive(seed: u64, Variety { compress, encrypted, index_bytes }: Variety) -> u64 {
+    let mut operations = 0;
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut disk, faulty) = (SimDisk::default(), random.bool());
     let mut acked: BTreeMap<u64, String> = BTreeMap::new();
@@ -182,6 +203,7 @@ fn survive(seed: u64, Variety { compress, encrypted, index_bytes }: Variety) {
         let mut removing = Vec::new();
         let mut failing = false;
         for step in 0..random.u32(1..60) {
+            operations += 1;
             match random.u8(..12) {
                 0..=6 => {
                     let payload = format!("{life}.{step}.{}", "x".repeat(random.usize(..120)));
@@ -242,11 +264,10 @@ fn survive(seed: u64, Variety { compress, encrypted, index_bytes }: Variety) {
         disk = disk.cut(&mut random);
         store.close();
     }
+    operations
 }
 
 #[test]
 fn power_cuts_lose_nothing_acknowledged() {
-    for seed in seeds() {
-        VARIETIES.into_iter().for_each(|variety| survive(seed, variety));
-    }
+    simulate(survive);
 }
