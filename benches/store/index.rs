@@ -10,23 +10,37 @@ use std::time::{Duration, Instant};
 /// Measures in a process of its own, as its memory is measured.
 pub fn measure(dir: &Path) {
     let me = std::env::current_exe().expect("known");
-    Command::new(me).arg("index").arg(dir).status().expect("runs");
+    for step in ["index", "reopen"] {
+        Command::new(&me).arg(step).arg(dir).status().expect("runs");
+    }
+}
+
+fn options() -> StoreOptions {
+    StoreOptions { index_bytes: setting("INDEX_BYTES", 4_000_000), ..StoreOptions::default() }
 }
 
 /// Publishes on each of `SUBJECTS` (1 million) once, then on any of them, with `INDEX_BYTES` (4 MB) of memory.
 pub fn fill(dir: &Path) {
     let (subjects, messages) = (setting("SUBJECTS", 1_000_000), setting("UPDATES", 500_000));
-    let options = StoreOptions { index_bytes: setting("INDEX_BYTES", 4_000_000), ..StoreOptions::default() };
-    let store = Store::open(dir, options.clone()).expect("opens");
+    let store = Store::open(dir, options()).expect("opens");
     let log = store.create_log("s", LogOptions::default()).expect("creates");
     report("new subjects", publish(&store, &log, (0..subjects).map(|n| n * 7919 % subjects)));
     let mut random = fastrand::Rng::with_seed(1);
     report("known ones", publish(&store, &log, (0..messages).map(|_| random.u64(..subjects))));
-    drop((log, store));
+    std::process::exit(0);
+}
+
+/// Opens what [`fill`] left behind, as after a kill.
+pub fn open(dir: &Path) {
     let begun = Instant::now();
-    let store = Store::open(dir, options).expect("opens");
+    let store = Store::open(dir, options()).expect("opens");
     let log = store.open_log("s", LogOptions::default()).expect("opens");
-    println!("  opened in {:.0} ms, {} subjects", begun.elapsed().as_secs_f64() * 1e3, log.state().num_subjects);
+    println!(
+        "  opened in {:.0} ms, {} subjects; RSS at most {:.1} MB",
+        begun.elapsed().as_secs_f64() * 1e3,
+        log.state().num_subjects,
+        proc::memory().1 as f64 / 1024.0
+    );
     std::process::exit(0);
 }
 

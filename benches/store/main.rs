@@ -26,6 +26,7 @@ fn main() {
         [_, "fill", path] => return opening::fill(&dir(path)),
         [_, "open", path] => return opening::open(&dir(path)),
         [_, "index", path] => return index::fill(&dir(path)),
+        [_, "reopen", path] => return index::open(&dir(path)),
         _ => {}
     }
     let parent = std::env::var("DIR").unwrap_or_else(|_| env!("CARGO_TARGET_TMPDIR").to_owned());

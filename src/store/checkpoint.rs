@@ -5,18 +5,18 @@
 //! It is a hint, as the index files are: without it everything is counted again from those.
 //! Layout: magic, version (u32), a frame with the numbers, frames of subjects, and one that says that this is all.
 
+use super::StoreError;
 use super::frame::{self, Parsed, UNSALTED, u32_at};
 use super::index;
 use super::io::{DiskFile, Place};
 use super::log::{Log, State, Storage};
 use super::record;
 use super::segment::Segment;
-use super::subjects::{Budget, Pace, Subjects};
+use super::subjects::{Budget, Loader, Pace, Subjects};
 use super::table::Table;
 use super::tombstones::{Mark, Tomb};
 use super::varint::{self, Cursor};
 use super::vault::{self, Kind};
-use super::{StoreError, SubjectInfo};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -279,23 +279,13 @@ pub(super) fn read(place: &Place, budget: &Arc<Budget>) -> Option<(Checkpoint, S
         frames.next().and_then(|body| Some(vault::open_body(vault, Kind::Hint, body)?.into_owned()))
     };
     let numbers = Checkpoint::decode(&open(&mut frames)?)?;
-    let mut subjects = Subjects::new(budget.clone());
+    let mut subjects = Loader::new(budget);
     loop {
         let body = open(&mut frames)?;
         if *body == *END {
-            return Some((numbers, subjects, Due { size: frames.position(), ..Due::default() }));
+            return Some((numbers, subjects.finish(), Due { size: frames.position(), ..Due::default() }));
         }
-        let mut cursor = Cursor(&body);
-        let mut name = String::new();
-        while !cursor.0.is_empty() {
-            cursor.name(&mut name)?;
-            // None is longer in a record.
-            u16::try_from(name.len()).ok()?;
-            let first = cursor.number()?;
-            let last = first.wrapping_add(cursor.number()?);
-            subjects.merge(&name, SubjectInfo { first, last, count: cursor.number()? }).ok()?;
-            subjects.relieve(u64::MAX);
-        }
+        subjects.add_piece(&body)?;
     }
 }
 

@@ -1,9 +1,8 @@
 //! Opening a log: takes what the checkpoint and the index files say of the sealed segments, reads the last one, cuts its torn
 //! end, and applies the removals.
 
-use super::StoreError;
 use super::batch::Batches;
-use super::checkpoint::{self, Checkpoint, Due};
+use super::checkpoint::{self, Checkpoint, Counted, Due};
 use super::clock::Ages;
 use super::commit::{BLOCK, PREPARED, Shared};
 use super::compaction;
@@ -13,9 +12,11 @@ use super::log::{LogOptions, State, Storage};
 use super::removed::{Change, Removed};
 use super::scanner::Item;
 use super::segment::{CHUNK, Segment, file_name};
-use super::subjects::{Budget, Left, Subjects};
+use super::subjects::{Budget, Left, Runs, Subjects};
 use super::table::{Builder, Table};
 use super::tombstones::{self, Removals, Tomb, Tombstones};
+use super::{StoreError, SubjectInfo};
+use std::io;
 use std::sync::Arc;
 
 /// What a device writes as a whole, bytes.
@@ -44,7 +45,8 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions, shared: &Share
     }
     let (tombstones, removals) = Tombstones::open(place)?;
     let (state, mend, damaged) = (State::new(options, place.salt, &shared.budget), Vec::new(), Vec::new());
-    let mut opening = Opening { place, id, state, mend, damaged, tombs: Vec::new(), broken: Vec::new() };
+    let runs = Runs::new(&shared.budget);
+    let mut opening = Opening { place, id, state, mend, damaged, tombs: Vec::new(), broken: Vec::new(), runs };
     let mut segments = opening.segments(&bases(|name| name.strip_suffix(".seg")?.parse().ok()))?;
     // First of all, as it says what was removed since the one before was sealed.
     let last = match segments.last_mut() {
@@ -86,8 +88,8 @@ struct Start {
     before: Removed,
     subjects: Option<Subjects>,
     due: Due,
-    /// Segments that the checkpoint counts in and that are gone since.
-    dropped: Vec<Table>,
+    /// Segments that the checkpoint counts in and that are gone since, of which there are the tables.
+    dropped: Vec<Counted>,
 }
 
 impl Start {
@@ -122,7 +124,10 @@ impl Start {
                 // The last one is not sealed any more if what followed it was never written.
                 Some((segment, last)) if *last || !segment.indexed || !counted.is(segment) => return None,
                 Some(_) => {}
-                None => dropped.push(counted.table(place)?),
+                None => {
+                    counted.table(place)?;
+                    dropped.push(*counted);
+                }
             }
         }
         if segments.iter().any(|(segment, _)| segment.base <= known.last && !counted(segment.base)) {
@@ -144,6 +149,8 @@ struct Opening<'a> {
     tombs: Vec<Tomb>,
     /// Records of batches that are not whole.
     broken: Vec<Tomb>,
+    /// What does not fit into memory of what is counted in and out.
+    runs: Runs,
 }
 
 impl Opening<'_> {
@@ -195,8 +202,13 @@ impl Opening<'_> {
             self.state.next = self.state.next.max(known.last + 1);
             known.last
         });
-        for table in dropped {
-            self.count_out(&table, |seq| !before.contains(seq))?;
+        let lies_in = |counted: &Counted, seq| (counted.base..=counted.last).contains(&seq);
+        let there = |seq| !gone.contains(seq) && !dropped.iter().any(|counted| lies_in(counted, seq));
+        for counted in &dropped {
+            // It was there a moment ago.
+            let gone = || StoreError::io("read", &self.place.dir, io::ErrorKind::NotFound.into());
+            let table = counted.table(self.place).ok_or_else(gone)?;
+            self.count_out(&table, |seq| !before.contains(seq), &there)?;
         }
         // A record that a failed write left behind was refused, and its sequence given again, to a record of a later segment.
         let nexts: Vec<u64> = segments.iter().skip(1).map(|(s, _)| s.base).chain([u64::MAX]).collect();
@@ -227,8 +239,8 @@ impl Opening<'_> {
                     }
                     segment.note_absent(table.rows.iter().map(|row| row.seq));
                     match segment.base > counted {
-                        true => self.count_in(table, is_gone)?,
-                        false => self.count_out(table, |seq| gone.contains(seq) && !before.contains(seq))?,
+                        true => self.count_in(table, is_gone, &there)?,
+                        false => self.count_out(table, |seq| gone.contains(seq) && !before.contains(seq), &there)?,
                     }
                 }
                 None => {
@@ -244,7 +256,7 @@ impl Opening<'_> {
             self.state.last_time = self.state.last_time.max(segment.last_time);
             self.state.segments.push_back(segment);
         }
-        Ok(())
+        self.merge_runs(&there)
     }
 
     /// Notes that records are no more, before an index says that they are there.
@@ -256,27 +268,75 @@ impl Opening<'_> {
         self.state.tombstones.sync(self.place).map_err(|(error, _)| error)
     }
 
-    fn count_in(&mut self, table: &Table, is_gone: impl Fn(u64) -> bool) -> Result<(), StoreError> {
+    fn count_in(
+        &mut self,
+        table: &Table,
+        is_gone: impl Fn(u64) -> bool,
+        there: &dyn Fn(u64) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut infos = Vec::new();
         for (subject, info, bytes) in table.summarize(|seq| !is_gone(seq)) {
             self.state.msgs += info.count;
             self.state.bytes += bytes;
-            self.state.subjects.merge(subject, info)?;
-            self.state.subjects.relieve(u64::MAX);
+            infos.push((subject, info));
+        }
+        if !self.put_aside(&infos, false, there)? {
+            for (subject, info) in infos {
+                self.state.subjects.merge(subject, info)?;
+                self.state.subjects.relieve(u64::MAX);
+            }
         }
         Ok(())
     }
 
-    fn count_out(&mut self, table: &Table, chosen: impl Fn(u64) -> bool) -> Result<(), StoreError> {
-        for row in table.rows.iter().filter(|row| chosen(row.seq)) {
-            let subject = table.subject(row.subject);
-            self.state.msgs = self.state.msgs.saturating_sub(1);
-            self.state.bytes = self.state.bytes.saturating_sub(u64::from(row.size));
-            if self.state.subjects.remove(subject, row.seq)? == Left::Last {
-                self.mend.push(subject.into());
+    fn count_out(
+        &mut self,
+        table: &Table,
+        chosen: impl Fn(u64) -> bool,
+        there: &dyn Fn(u64) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut infos = Vec::new();
+        for (subject, info, bytes) in table.summarize(&chosen) {
+            self.state.msgs = self.state.msgs.saturating_sub(info.count);
+            self.state.bytes = self.state.bytes.saturating_sub(bytes);
+            infos.push((subject, info));
+        }
+        if !self.put_aside(&infos, true, there)? {
+            for row in table.rows.iter().filter(|row| chosen(row.seq)) {
+                let subject = table.subject(row.subject);
+                if self.state.subjects.remove(subject, row.seq, there)? == Left::Last {
+                    self.mend.push(subject.into());
+                }
+                self.state.subjects.relieve(u64::MAX);
             }
-            self.state.subjects.relieve(u64::MAX);
         }
         Ok(())
+    }
+
+    /// Puts aside what is to be counted in, or `out`, if that needs more memory than there is; whether it did.
+    fn put_aside(
+        &mut self,
+        infos: &[(&str, SubjectInfo)],
+        out: bool,
+        there: &dyn Fn(u64) -> bool,
+    ) -> Result<bool, StoreError> {
+        if infos.is_empty() || self.runs.is_empty() && self.state.subjects.has_room() {
+            return Ok(false);
+        }
+        if self.runs.is_full() {
+            self.merge_runs(there)?;
+        }
+        if let Err(error) = self.runs.add(infos.to_vec(), out) {
+            tracing::debug!("{}: subjects are counted one by one: {error}", self.id);
+            self.merge_runs(there)?;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Counts what was put aside.
+    fn merge_runs(&mut self, there: &dyn Fn(u64) -> bool) -> Result<(), StoreError> {
+        self.runs.merge(&mut self.state.subjects, there, &mut self.mend)
     }
 
     /// Reads a segment up to the record that `next` begins with, and cuts what follows its last whole record or batch.

@@ -135,7 +135,9 @@ impl State {
         if !self.is_live(seq) || seq > self.committed {
             return Ok(false);
         }
-        if self.subjects.remove(subject, seq)? == Left::Last {
+        let State { subjects, segments, first, committed, .. } = self;
+        let there = |seq| seq > *committed || is_live(segments, *first, seq);
+        if subjects.remove(subject, seq, there)? == Left::Last {
             mend.push(subject.into());
         }
         if let Some(segment) = self.segment_of_mut(seq) {

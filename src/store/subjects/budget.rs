@@ -86,6 +86,11 @@ impl Budget {
         (used > self.max / 8 * 7).then(|| used - self.max / 8 * 5)
     }
 
+    /// Whether there is room for subjects that nobody has asked for yet, without that others have to go soon.
+    pub fn has_room(&self) -> bool {
+        self.used() < self.max / 4 * 3
+    }
+
     /// A part of the whole that is worth to be given back at once.
     pub fn share(&self) -> u64 {
         self.max / 16

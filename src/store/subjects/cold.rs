@@ -88,8 +88,17 @@ impl Cold {
     /// Puts others in the place of the subjects of a block; `all` has them as one block, however long. Should that fail everything
     /// stays as it is.
     pub fn replace(&mut self, number: usize, all: &Builder) -> Result<(), StoreError> {
+        self.put(number, all, "")
+    }
+
+    /// Puts subjects behind all others, of which `before` is not before the last one. Should that fail everything stays as it is.
+    pub fn push(&mut self, all: &Builder, before: &str) -> Result<(), StoreError> {
+        self.put(self.blocks.len(), all, before)
+    }
+
+    fn put(&mut self, number: usize, all: &Builder, before: &str) -> Result<(), StoreError> {
         let mut new = Vec::new();
-        for part in split(&all.bytes, self.budget.block() - AROUND) {
+        for part in split(&all.bytes, before, self.budget.block() - AROUND) {
             match self.file.write(&part.builder.bytes) {
                 Ok(slot) => new.push(Block { fence: part.fence, slot, subjects: part.builder.subjects, bad: false }),
                 Err(error) => {
@@ -139,14 +148,15 @@ struct Part {
     builder: Builder,
 }
 
-/// Divides the subjects of one block into blocks of about the same length, each at most about `most` bytes.
-fn split(all: &[u8], most: usize) -> Vec<Part> {
+/// Divides the subjects of one block, which sort behind `before`, into blocks of about the same length, each at most about `most`
+/// bytes.
+fn split(all: &[u8], before: &str, most: usize) -> Vec<Part> {
     let length = all.len() / all.len().div_ceil(most).max(1) + 1;
     let mut parts: Vec<Part> = Vec::new();
     let (mut walk, mut at) = (Walk::new(all), 0);
     while let Some((name, info)) = walk.next() {
         if at >= parts.len() * length {
-            let before = parts.last().map_or("", |part| part.builder.last.as_str());
+            let before = parts.last().map_or(before, |part| part.builder.last.as_str());
             let shared = before.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
             let fence = name.as_bytes()[..(shared + 1).min(name.len())].into();
             parts.push(Part { fence, builder: Builder::default() });

@@ -9,12 +9,16 @@ mod entries;
 mod evict;
 mod filter;
 mod hot;
+mod load;
 mod mend;
 mod order;
+mod runs;
 mod snapshot;
 mod spill;
 
 pub(super) use budget::Budget;
+pub(super) use load::Loader;
+pub(super) use runs::Runs;
 pub(super) use snapshot::Pace;
 
 use self::cold::{Ahead, Cold};
@@ -63,6 +67,17 @@ pub struct SubjectInfo {
     pub count: u64,
 }
 
+impl SubjectInfo {
+    /// What is known of these and other records of the subject.
+    fn and(self, other: SubjectInfo) -> SubjectInfo {
+        SubjectInfo {
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+            count: self.count.saturating_add(other.count),
+        }
+    }
+}
+
 /// All subjects of a log.
 pub(super) struct Subjects {
     hot: Hot,
@@ -101,11 +116,12 @@ impl Subjects {
         debug_assert!(undone.is_ok(), "what is not committed is in memory");
     }
 
-    /// A record was removed: says what is left to find out about the ends.
-    pub fn remove(&mut self, subject: &str, seq: u64) -> Result<Left, StoreError> {
+    /// A record was removed: says what is left to find out about the ends. `there` tells whether a record is; that of the last
+    /// sequence may have gone before, and not be mended yet.
+    pub fn remove(&mut self, subject: &str, seq: u64, there: impl Fn(u64) -> bool) -> Result<Left, StoreError> {
         let left = self.change(subject, |mut info| {
             info.count = info.count.saturating_sub(1);
-            if info.count == 1 && info.first == seq {
+            if info.count == 1 && info.first == seq && there(info.last) {
                 info.first = info.last;
             }
             (info.count > 0).then_some(info)
@@ -116,11 +132,7 @@ impl Subjects {
     /// Counts `info` (of another segment) in.
     pub fn merge(&mut self, subject: &str, other: SubjectInfo) -> Result<(), StoreError> {
         let merged = self.put(subject, |before| match before {
-            Some(info) => SubjectInfo {
-                first: info.first.min(other.first),
-                last: info.last.max(other.last),
-                count: info.count.saturating_add(other.count),
-            },
+            Some(info) => info.and(other),
             None => other,
         });
         merged.map(drop)
@@ -230,6 +242,11 @@ impl Subjects {
 
     pub fn len(&self) -> usize {
         self.live
+    }
+
+    /// Whether more may come in any order without that some have to go to disk for them.
+    pub fn has_room(&self) -> bool {
+        self.cold.is_none() && self.budget.has_room()
     }
 
     /// Whether what is known of the subject is in memory.
