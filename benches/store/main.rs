@@ -1,9 +1,12 @@
-//! The store by itself: `cargo bench --bench store`. Opening after kill -9, durable acknowledgements, bytes written.
+//! The store by itself: `cargo bench --bench store`. Opening after kill -9, durable acknowledgements, bytes written, a work queue,
+//! and what it writes when nothing happens. `ONLY` names a part.
 //!
 //! `MESSAGES` (10 million) and `SUBJECTS` (100,000) set the size of the log that is opened; `DIR` the folder, which should be on
 //! the disk that is to be measured.
 
 mod acks;
+mod churn;
+mod idle;
 mod index;
 mod opening;
 mod proc;
@@ -30,11 +33,13 @@ fn main() {
         _ => {}
     }
     let parent = std::env::var("DIR").unwrap_or_else(|_| env!("CARGO_TARGET_TMPDIR").to_owned());
-    let parts: [(&str, Part); 4] = [
+    let parts: [(&str, Part); 6] = [
         ("durable acknowledgements", acks::in_flight),
         ("many streams", acks::many),
         ("opening", opening::measure),
         ("many subjects in little memory", index::measure),
+        ("churn of a work queue", churn::measure),
+        ("idle", idle::measure),
     ];
     for (name, part) in parts {
         if std::env::var("ONLY").is_ok_and(|only| !name.contains(&only)) {

@@ -25,6 +25,8 @@ pub trait Disk: Send + Sync {
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in a folder durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Bytes that are free for us on the file system of a folder, and that it has.
+    fn space(&self, path: &Path) -> io::Result<(u64, u64)>;
 }
 
 /// An open file. Positions are explicit, so that one handle serves everybody.
@@ -111,6 +113,11 @@ impl Disk for RealDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         fs::File::open(path)?.sync_all()
     }
+
+    fn space(&self, path: &Path) -> io::Result<(u64, u64)> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok((stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize))
+    }
 }
 
 /// The machine's own file systems, to be read only.
@@ -148,6 +155,10 @@ impl Disk for ReadOnlyDisk {
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
         Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn space(&self, path: &Path) -> io::Result<(u64, u64)> {
+        RealDisk.space(path)
     }
 }
 
@@ -213,6 +224,10 @@ impl Disk for MemoryDisk {
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
         Ok(())
+    }
+
+    fn space(&self, _: &Path) -> io::Result<(u64, u64)> {
+        Ok((u64::MAX, u64::MAX))
     }
 }
 

@@ -303,10 +303,9 @@ impl Segment {
         self.len * self.live() / self.records.max(1)
     }
 
-    /// Whether writing what is left frees twice as much, and at least `least` bytes.
-    pub fn is_sparse(&self, least: u64) -> bool {
-        let freed = self.len - self.live_bytes();
-        self.sound && freed >= least && freed >= 2 * self.live_bytes()
+    /// Bytes that writing what is left frees, if it can be read.
+    pub fn freed_bytes(&self) -> u64 {
+        if self.sound { self.len - self.live_bytes() } else { 0 }
     }
 
     /// The removals among its records, as far as the file goes.

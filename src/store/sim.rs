@@ -128,12 +128,16 @@ impl SimDisk {
 
     /// Whether a file of length `from` may grow to `to`.
     fn fits(&self, from: usize, to: usize) -> io::Result<()> {
-        let state = lock(&self.0);
-        let used: usize = state.names.values().map(|content| lock(content).now.len()).sum();
-        match state.capacity {
-            Some(capacity) if to > from && used + to - from > capacity => Err(io::ErrorKind::StorageFull.into()),
+        let capacity = lock(&self.0).capacity;
+        match capacity {
+            Some(capacity) if to > from && self.used() + to - from > capacity => Err(io::ErrorKind::StorageFull.into()),
             _ => Ok(()),
         }
+    }
+
+    /// Bytes in its files.
+    fn used(&self) -> usize {
+        lock(&self.0).names.values().map(|content| lock(content).now.len()).sum()
     }
 
     /// Flips one bit of a file.
@@ -211,7 +215,7 @@ impl Disk for SimDisk {
         let now = lock(&self.0).names.get(path).map_or(0, |content| lock(content).now.len());
         self.fits(now, len as usize)?;
         let content = Content::default();
-        lock(&content).now.resize(len as usize, 0);
+        lock(&content).now = vec![0; len as usize];
         lock(&self.0).names.insert(path.to_owned(), content);
         Ok(())
     }
@@ -235,6 +239,11 @@ impl Disk for SimDisk {
         state.durable_names.retain(|p, _| p.parent() != Some(path));
         state.durable_names.extend(there);
         Ok(())
+    }
+
+    fn space(&self, _: &Path) -> io::Result<(u64, u64)> {
+        let (used, capacity) = (self.used(), lock(&self.0).capacity);
+        Ok(capacity.map_or((u64::MAX, u64::MAX), |all| (all.saturating_sub(used) as u64, all as u64)))
     }
 }
 

@@ -88,6 +88,7 @@ pub(super) fn write(
         Ok(round) => return Some((Some(round), outcome)),
         Err(error) => error,
     };
+    shared.compactor.get().into_iter().for_each(|compactor| compactor.note_failure(shared, &error));
     let mut alone = Staged::default();
     alone.finish(staged.tombs.clone(), salt_alone(&log.0.state()));
     if !staged.entries.is_empty() {

@@ -4,6 +4,7 @@ use super::front::Rule;
 use super::options::Purge;
 use super::{Log, State};
 use crate::store::StoreError;
+use crate::store::compaction::Compactor;
 use crate::store::tombstones::Tomb;
 use crate::subject;
 use std::ops::{ControlFlow, RangeInclusive};
@@ -93,7 +94,8 @@ impl Log {
             (state.settle(), std::mem::take(&mut state.sparse))
         };
         self.delete(gone);
-        if sparse {
+        let pressed = || self.0.shared.compactor.get().is_some_and(Compactor::is_pressed);
+        if sparse || note && pressed() {
             self.0.shared.look_at(self);
         }
         mend.sort_unstable();

@@ -14,6 +14,10 @@ fn size(disk: &SimDisk) -> usize {
     files.filter(|(path, _)| path.extension().is_some_and(|e| e == "seg")).map(|(_, len)| len).sum()
 }
 
+fn used(disk: &SimDisk) -> usize {
+    disk.files().into_iter().map(|(_, len)| len).sum()
+}
+
 /// Fills a log, and removes nine of ten but for the first and last segments; the payloads of what stays.
 fn fill(store: &Store, log1: &Log) -> Vec<(u64, String)> {
     for n in 0..600 {
@@ -27,6 +31,22 @@ fn fill(store: &Store, log1: &Log) -> Vec<(u64, String)> {
     assert_eq!(log1.remove(&goes).expect("removes"), goes.len() as u64);
     let kept = (1..=600).filter(|seq| !goes.contains(seq));
     kept.map(|seq| (seq, format!("{:0100}", seq - 1))).collect()
+}
+
+/// Fills a log, and removes two of five, but for the first and last segments; the payloads of what stays.
+fn thin_out(store: &Store, log1: &Log) -> Vec<(u64, String)> {
+    let payloads: Vec<String> = (0..600).map(|n| format!("{n:0100}")).collect();
+    for (n, payload) in payloads.iter().enumerate() {
+        put(log1, "s", payload);
+        if n % 5 == 0 {
+            store.barrier().wait().expect("commits");
+        }
+    }
+    store.barrier().wait().expect("commits");
+    let (goes, stays): (Vec<_>, Vec<_>) = (1..=600).partition(|seq| (20..580).contains(seq) && seq % 5 < 2);
+    log1.remove(&goes).expect("removes");
+    store.barrier().wait().expect("commits");
+    stays.into_iter().map(|seq| (seq, payloads[seq as usize - 1].clone())).collect()
 }
 
 fn shrinks(disk: &SimDisk, below: usize) {
@@ -99,6 +119,59 @@ fn the_power_may_go_while_room_is_given_back() {
         assert_eq!(all(&log1), kept, "seed {seed}, compacted");
         store.close();
     }
+}
+
+#[test]
+fn little_room_is_given_back_only_where_the_disk_is_nearly_full() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    let log1 = log(&store, Limits::default());
+    let kept = thin_out(&store, &log1);
+    let before = size(&disk);
+    // All that waits is looked at in turn.
+    let other = store.create_log("other", LogOptions::default()).expect("creates");
+    fill(&store, &other);
+    while store.stats().bytes_compacted == 0 {
+        std::thread::yield_now();
+    }
+    store.remove_log("other").expect("removes");
+    assert!(size(&disk) >= before, "two of five are not worth the wear");
+    // Hardly a byte is free when a segment is full.
+    disk.resize(Some(used(&disk) + 30_000));
+    let more = (601..=630).map(|seq| (seq, format!("{seq:0100}")));
+    let kept: Vec<_> = kept.into_iter().chain(more.clone()).collect();
+    for (seq, payload) in more {
+        assert_eq!(put(&log1, "s", &payload), seq);
+        store.barrier().wait().expect("commits");
+    }
+    shrinks(&disk, before / 4 * 3);
+    assert_eq!(all(&log1), kept);
+    audit(&log1, "compacted on a disk that is nearly full");
+    store.close();
+    let store = open(&disk);
+    assert_eq!(all(&log(&store, Limits::default())), kept);
+}
+
+#[test]
+fn a_full_disk_gives_room_of_removed_records_back_and_stores_again() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    let log1 = log(&store, Limits::default());
+    let kept = thin_out(&store, &log1);
+    // Not a byte is free.
+    disk.resize(Some(used(&disk)));
+    let begun = Instant::now();
+    let stored = loop {
+        let seq = put(&log1, "s", &"x".repeat(5000));
+        if store.barrier().wait().is_ok() {
+            break seq;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "nothing is freed");
+    };
+    let there: Vec<_> = all(&log1).into_iter().filter(|(seq, _)| *seq <= 600).collect();
+    assert_eq!((there, stored), (kept, 601));
+    assert!(store.stats().bytes_freed > 0);
+    audit(&log1, "compacted on a full disk");
 }
 
 #[test]
