@@ -35,10 +35,10 @@ pub mod s2 {
     /// All levels.
     pub const LEVELS: [CompressionLevel; 4] = CompressionLevel::ALL;
 }
-#[cfg(fuzzing)]
-pub use info::LeafInfo;
 pub use link::{Link, LinkError};
 pub use links::{LinkChanges, Links};
 pub use listen::{Door, House, LeafStatus, ListenError, Listener};
 pub use probe::{Crossing, Probe};
 pub use status::{LeafConnection, LinkState, LinkStatus};
+#[cfg(fuzzing)]
+pub use {auth::LeafConnect, info::LeafInfo};

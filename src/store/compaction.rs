@@ -107,6 +107,12 @@ fn run(logs: &Receiver<Option<Weak<Inner>>>) {
     }
 }
 
+/// Does for the log what the thread would do if it looked at it now.
+#[cfg(any(test, fuzzing))]
+pub(super) fn compact_here(log: &Log) {
+    while compact_if_worth(&log.0.shared, log).is_ok_and(|written| written > 0) {}
+}
+
 /// A segment that is written anew.
 struct Source {
     base: u64,

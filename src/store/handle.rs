@@ -65,6 +65,27 @@ impl Store {
         lock: Option<Lock>,
         clock: Clock,
     ) -> Result<Store, StoreError> {
+        let store = Self::unattended(disk, dir, options, lock, clock)?;
+        let failed = |e| StoreError::io("start the threads for", dir, e);
+        let thread = thread::Builder::new().name("leafd-commit".into()).spawn({
+            let (shared, state) = (store.0.shared.clone(), store.0.state.clone());
+            move || commit::run(&shared, &state)
+        });
+        store.0.threads().push(thread.map_err(failed)?);
+        let (compactor, thread) = Compactor::start().map_err(failed)?;
+        let _ = store.0.shared.compactor.set(compactor);
+        store.0.threads().push(thread);
+        Ok(store)
+    }
+
+    /// The same without the threads: nothing is committed or compacted.
+    pub(super) fn unattended(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: StoreOptions,
+        lock: Option<Lock>,
+        clock: Clock,
+    ) -> Result<Store, StoreError> {
         let place = Place { disk, dir: dir.to_owned(), salt: 0, vault: None };
         let vault = vault::unlock(&place, options.encryption.as_ref())?;
         let place = Place { salt: salt::take(&place), vault, ..place };
@@ -73,17 +94,14 @@ impl Store {
         subjects::remove_spilled(&place);
         let shared = Arc::new(Shared::new(&options, clock, &place));
         let state = Arc::new(StateLog::open(place.clone(), shared.clone())?);
-        let thread = thread::Builder::new().name("leafd-commit".into()).spawn({
-            let (shared, state) = (shared.clone(), state.clone());
-            move || commit::run(&shared, &state)
-        });
-        let failed = |e| StoreError::io("start the threads for", dir, e);
-        let store =
-            StoreInner { shared, state, place, threads: Mutex::new(vec![thread.map_err(failed)?]), _lock: lock };
-        let (compactor, thread) = Compactor::start().map_err(failed)?;
-        let _ = store.shared.compactor.set(compactor);
-        store.threads().push(thread);
-        Ok(Store(Arc::new(store)))
+        Ok(Store(Arc::new(StoreInner { shared, state, place, threads: Mutex::default(), _lock: lock })))
+    }
+
+    /// Does what is left to the commit thread until the store is closed, and closes it; for one that is unattended.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn finish_here(&self) {
+        self.0.shared.stop();
+        commit::run(&self.0.shared, &self.0.state);
     }
 
     /// A new, empty log.

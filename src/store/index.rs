@@ -133,7 +133,7 @@ impl Summary {
             before = (seq, offset, before.2.wrapping_add(cursor.signed()?));
             points.push(before);
         }
-        let fits = before.0 <= last && before.1 < len && records > 0 && records <= last - base + 1;
+        let fits = before.0 <= last && before.1 < len && records > 0 && records - 1 <= last - base;
         (fits && cursor.0.is_empty()).then_some(Summary { base, last, records, len, last_time, points })
     }
 }
@@ -177,5 +177,9 @@ mod tests {
         summary.encode(&mut out);
         assert_eq!(Summary::decode(&out), Some(summary));
         assert!((0..out.len()).all(|n| Summary::decode(&out[..n]).is_none()));
+        let all = Summary { base: 0, last: u64::MAX, records: 1, len: 1, ..Summary::default() };
+        out.clear();
+        all.encode(&mut out);
+        assert_eq!(Summary::decode(&out), Some(all), "as many sequences as there are");
     }
 }

@@ -141,6 +141,11 @@ pub(super) fn staged(bytes: &[u8]) -> Option<View<'_>> {
     view(bytes.get(frame::PREFIX..frame::PREFIX + len)?)
 }
 
+/// The sequence of the record that the body of a frame seems to be: [`view`] looks at the rest.
+pub(super) fn seq_of(body: &[u8]) -> Option<u64> {
+    if is_kind(*body.first()?) { u64_at(body, 7) } else { None }
+}
+
 /// The record in the body of a frame.
 pub(super) fn view(body: &[u8]) -> Option<View<'_>> {
     let kind = *body.first()?;

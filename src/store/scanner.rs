@@ -139,9 +139,14 @@ impl Scanner {
             Step::Whole(used, seq) => {
                 let body = &self.buffer[self.at + frame::PREFIX..self.at + used];
                 self.at += used;
-                self.after = seq;
-                let extent = Extent::at(position, used, seq);
-                return Ok(record::view(body).map(|view| Item::Record(view, extent)));
+                return Ok(Some(match record::view(body) {
+                    Some(view) => {
+                        self.after = seq;
+                        Item::Record(view, Extent::at(position, used, seq))
+                    }
+                    // A frame that is whole, but no record, was not written by us.
+                    None => Item::Damage { from: position, at_end: self.offset + self.at as u64 >= self.end },
+                }));
             }
             Step::Unit(used, head) => {
                 let (to, compressed) = (position + used as u64, head.is_compressed());
@@ -202,10 +207,10 @@ impl Scanner {
 /// What the frame with this `body` is; a unit is unpacked unless it ends before what is wanted. Sequences ascend; what does not is left
 /// of an older write.
 fn step(body: &[u8], used: usize, (after, wanted): (u64, u64), coding: &Coding, unpacked: &mut Vec<u8>) -> Step {
-    if let Some(view) = record::view(body) {
+    if let Some(seq) = record::seq_of(body) {
         // One that is not sealed where all are is not ours.
-        let fits = view.seq > after && view.seq < u64::MAX && coding.key.is_none();
-        return if fits { Step::Whole(used, view.seq) } else { Step::Bad };
+        let fits = seq > after && seq < u64::MAX && coding.key.is_none();
+        return if fits { Step::Whole(used, seq) } else { Step::Bad };
     }
     if let Some(head) = unit::head(body) {
         if head.first > after && head.last < wanted {
