@@ -73,7 +73,7 @@ impl Routes {
 
     fn add(&mut self, sub: &Arc<Subscription>) {
         let leaf = sub.target.kind() == TargetKind::Leaf;
-        match &sub.queue {
+        match sub.queue() {
             None if leaf => {
                 // One message per leaf, however many of its subjects match.
                 if !self.leafs.iter().any(|s| s.target.id() == sub.target.id()) {
@@ -82,10 +82,10 @@ impl Routes {
             }
             None => self.plain.push(sub.clone()),
             Some(queue) => {
-                let group = match self.groups.iter_mut().position(|g| g.name == *queue) {
+                let group = match self.groups.iter_mut().position(|g| *g.name == *queue) {
                     Some(at) => &mut self.groups[at],
                     None => {
-                        self.groups.push(Group { name: queue.clone(), local: Vec::new(), leafs: Vec::new() });
+                        self.groups.push(Group { name: queue.into(), local: Vec::new(), leafs: Vec::new() });
                         self.groups.last_mut().expect("just pushed")
                     }
                 };
@@ -148,9 +148,9 @@ impl Account {
 
     /// As [`Account::subscribe`], without those that imports bring about.
     pub(super) fn insert(&self, sub: Arc<Subscription>) {
-        debug_assert!(crate::subject::is_valid(&sub.subject));
+        debug_assert!(crate::subject::is_valid(sub.subject()));
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        index.insert(&sub.subject, sub.key, sub.clone());
+        index.insert(sub.subject(), sub.key, sub.clone());
         self.inserts.fetch_add(1, Ordering::Relaxed);
         self.generation.fetch_add(1, Ordering::Release);
         for (_, watcher) in self.watchers().iter() {
@@ -167,7 +167,7 @@ impl Account {
     /// The opposite of [`Account::insert`].
     pub(super) fn remove(&self, sub: &Subscription) {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        if index.remove(&sub.subject, sub.key).is_some() {
+        if index.remove(sub.subject(), sub.key).is_some() {
             sub.close();
             self.generation.fetch_add(1, Ordering::Release);
             for (_, watcher) in self.watchers().iter() {
@@ -223,7 +223,7 @@ impl Account {
     pub fn has_literal_interest(&self, subject: &str) -> bool {
         let mut any = false;
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        index.lookup(subject, &mut |sub: &Arc<Subscription>| any |= *sub.subject == *subject && sub.queue.is_none());
+        index.lookup(subject, &mut |sub: &Arc<Subscription>| any |= sub.subject() == subject && sub.queue().is_none());
         any
     }
 

@@ -77,24 +77,23 @@ pub trait Target: Send + Sync {
     fn flush(&self) {}
 }
 
-/// One subscription.
+/// One subscription. There may be a million of them: what it is made of is kept together and small.
 pub struct Subscription {
     /// Unique within the process, growing.
     pub(super) key: u64,
-    /// The subject, with wildcards or without.
-    pub subject: Box<str>,
-    /// The queue group.
-    pub queue: Option<Box<str>>,
-    /// The subscriber's own id of it, as in `MSG subject SID`.
-    pub sid: Box<str>,
+    /// Subject, queue group and sid, one behind the other.
+    text: Box<str>,
+    subject_len: u32,
+    /// 0: none.
+    queue_len: u32,
     /// Who gets the messages.
     pub target: Arc<dyn Target>,
     weight: u32,
     filtered: AtomicBool,
-    delivered: AtomicU64,
-    limit: AtomicU64,
     closed: AtomicBool,
     shadow: bool,
+    delivered: AtomicU64,
+    limit: AtomicU64,
 }
 
 impl Subscription {
@@ -106,19 +105,36 @@ impl Subscription {
     /// One that stands for `weight` members of a queue group on another server.
     pub fn weighted(subject: &str, queue: Option<&str>, sid: &str, target: Arc<dyn Target>, weight: u32) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        let queue = queue.unwrap_or("");
         Subscription {
             key: NEXT.fetch_add(1, Ordering::Relaxed),
-            subject: subject.into(),
-            queue: queue.map(Into::into),
-            sid: sid.into(),
+            text: [subject, queue, sid].concat().into(),
+            subject_len: subject.len() as u32,
+            queue_len: queue.len() as u32,
             target,
             weight: weight.max(1),
             filtered: AtomicBool::new(false),
-            delivered: AtomicU64::new(0),
-            limit: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             shadow: false,
+            delivered: AtomicU64::new(0),
+            limit: AtomicU64::new(0),
         }
+    }
+
+    /// The subject, with wildcards or without.
+    pub fn subject(&self) -> &str {
+        &self.text[..self.subject_len as usize]
+    }
+
+    /// The queue group.
+    pub fn queue(&self) -> Option<&str> {
+        let from = self.subject_len as usize;
+        (self.queue_len > 0).then(|| &self.text[from..from + self.queue_len as usize])
+    }
+
+    /// The subscriber's own id of it, as in `MSG subject SID`.
+    pub fn sid(&self) -> &str {
+        &self.text[self.subject_len as usize + self.queue_len as usize..]
     }
 
     /// Members of the queue group that it stands for; 1 unless they are on another server.

@@ -85,8 +85,8 @@ impl Trace {
         self.arrivals.push(Arrival {
             party,
             id: sub.target.id().get(),
-            subscribed: sub.subject.clone(),
-            queue: sub.queue.clone(),
+            subscribed: sub.subject().into(),
+            queue: sub.queue().map(Into::into),
             subject: subject.into(),
             hop,
             error,

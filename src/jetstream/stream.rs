@@ -270,14 +270,14 @@ impl Stream {
     fn capture(self: &Arc<Self>, subjects: &[String]) {
         let mut captures = self.captures.lock().unwrap_or_else(PoisonError::into_inner);
         captures.retain(|capture| {
-            let stays = subjects.iter().any(|subject| **subject == *capture.subject);
+            let stays = subjects.iter().any(|subject| **subject == *capture.subject());
             if !stays {
                 self.shared.account.unsubscribe(capture);
             }
             stays
         });
         for subject in subjects {
-            if !captures.iter().any(|capture| *capture.subject == **subject) {
+            if !captures.iter().any(|capture| *capture.subject() == **subject) {
                 let capture = Arc::new(Subscription::new(subject, None, "", self.clone()));
                 self.shared.account.subscribe(capture.clone());
                 captures.push(capture);

@@ -96,10 +96,10 @@ impl Watcher {
         let Some(peer) = self.0.upgrade() else { return };
         let from_leaf = sub.target.kind() == TargetKind::Leaf;
         // What finds loops goes on to other hubs as well (nats-server `updateSmap`).
-        let among_hubs = peer.peer_is_hub && &*sub.sid == HUB_SID && !sub.subject.starts_with(LOOP_PREFIX);
+        let among_hubs = peer.peer_is_hub && sub.sid() == HUB_SID && !sub.subject().starts_with(LOOP_PREFIX);
         let withheld = sub.target.id() == peer.id || from_leaf && (among_hubs || peer.isolated);
         if !withheld {
-            peer.announce(&sub.subject, sub.queue.as_deref(), more, sub.weight());
+            peer.announce(sub.subject(), sub.queue(), more, sub.weight());
         }
     }
 }

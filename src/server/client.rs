@@ -8,7 +8,9 @@ use crate::account::{Batch, Message, Party, Subscription, Target, TargetId, Targ
 use crate::auth::{Replies, Session};
 use crate::protocol::number;
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashSet;
+use std::borrow::Borrow;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -29,7 +31,7 @@ pub(super) struct Client {
     pub tls: Option<TlsSession>,
     /// Whether it understands HMSG (`headers` in CONNECT).
     pub headers: AtomicBool,
-    subs: Mutex<HashMap<Box<str>, Arc<Subscription>, RandomState>>,
+    subs: Mutex<Subs>,
     pub in_msgs: AtomicU64,
     /// Signs of life other than messages.
     pub pongs: AtomicU64,
@@ -37,6 +39,32 @@ pub(super) struct Client {
     /// For monitoring.
     pub about: About,
 }
+
+/// A client's subscriptions by sid.
+type Subs = HashSet<BySid, RandomState>;
+
+/// A subscription that is known by its sid, without a copy of it.
+struct BySid(Arc<Subscription>);
+
+impl Borrow<str> for BySid {
+    fn borrow(&self) -> &str {
+        self.0.sid()
+    }
+}
+
+impl Hash for BySid {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.sid().hash(state);
+    }
+}
+
+impl PartialEq for BySid {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.sid() == other.0.sid()
+    }
+}
+
+impl Eq for BySid {}
 
 impl Client {
     pub fn new(
@@ -63,7 +91,7 @@ impl Client {
         })
     }
 
-    fn subs(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<Subscription>, RandomState>> {
+    fn subs(&self) -> MutexGuard<'_, Subs> {
         self.subs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -89,7 +117,7 @@ impl Client {
 
     /// Its subscriptions.
     pub fn list_subscriptions(&self) -> Vec<Arc<Subscription>> {
-        self.subs().values().cloned().collect()
+        self.subs().iter().map(|BySid(sub)| sub.clone()).collect()
     }
 
     /// Who it is now.
@@ -137,14 +165,14 @@ impl Client {
     pub fn prune(&self) -> Vec<Arc<Subscription>> {
         let session = self.session();
         let Some(permissions) = &session.permissions else {
-            self.subs().values().for_each(|sub| sub.set_filtered(false));
+            self.subs().iter().for_each(|BySid(sub)| sub.set_filtered(false));
             return Vec::new();
         };
         let mut denied = Vec::new();
-        for sub in self.subs().values() {
-            let queue = sub.queue.as_deref();
-            match permissions.may_subscribe(&sub.subject, queue) {
-                true => sub.set_filtered(permissions.needs_filter(&sub.subject, queue)),
+        for BySid(sub) in self.subs().iter() {
+            let queue = sub.queue();
+            match permissions.may_subscribe(sub.subject(), queue) {
+                true => sub.set_filtered(permissions.needs_filter(sub.subject(), queue)),
                 false => denied.push(sub.clone()),
             }
         }
@@ -157,7 +185,7 @@ impl Client {
         let sub = Arc::new(Subscription::new(subject, queue, sid, self.clone()));
         let session = self.session();
         sub.set_filtered(session.permissions.as_ref().is_some_and(|p| p.needs_filter(subject, queue)));
-        if self.subs().try_insert(sid.into(), sub.clone()).is_ok() {
+        if self.subs().insert(BySid(sub.clone())) {
             session.account.subscribe(sub);
         }
     }
@@ -169,7 +197,7 @@ impl Client {
 
     /// `UNSUB sid [max]`.
     pub fn unsubscribe(&self, sid: &str, max: Option<u64>) {
-        let Some(sub) = self.subs().get(sid).cloned() else { return };
+        let Some(sub) = self.subs().get(sid).map(|BySid(sub)| sub.clone()) else { return };
         match max {
             Some(max) if max > 0 && !sub.limit_to(max) => {}
             _ => self.forget(&sub),
@@ -177,7 +205,7 @@ impl Client {
     }
 
     fn forget(&self, sub: &Arc<Subscription>) {
-        self.subs().remove(&*sub.sid);
+        self.subs().remove(sub.sid());
         self.session().account.unsubscribe(sub);
     }
 
@@ -185,17 +213,17 @@ impl Client {
     pub fn close(&self) {
         let subs = std::mem::take(&mut *self.subs());
         let account = &self.session().account;
-        for sub in subs.values() {
+        for BySid(sub) in &subs {
             account.unsubscribe(sub);
         }
     }
 
     /// Tells the requester that nobody listens on `subject`, if it has a subscription for `reply`.
     pub fn no_responders(&self, subject: &str, reply: &str) {
-        let sid = self.subs().values().find(|s| crate::subject::matches(&s.subject, reply)).map(|s| s.sid.clone());
-        let Some(sid) = sid else { return };
+        let found = self.subs().iter().find(|s| crate::subject::matches(s.0.subject(), reply)).map(|s| s.0.clone());
+        let Some(sub) = found else { return };
         let block = format!("NATS/1.0 503\r\nNats-Subject: {subject}\r\n\r\n");
-        self.tell(format!("HMSG {reply} {sid} {0} {0}\r\n{block}\r\n", block.len()).as_bytes());
+        self.tell(format!("HMSG {reply} {1} {0} {0}\r\n{block}\r\n", block.len(), sub.sid()).as_bytes());
     }
 }
 
@@ -228,11 +256,11 @@ impl Target for Client {
         }
         let touch = self.out.append_message(headers.len() + message.payload.len(), |out| {
             let start = out.len();
-            out.reserve(message.size() + message.subject.len() + message.reply.len() + sub.sid.len() + 40);
+            out.reserve(message.size() + message.subject.len() + message.reply.len() + sub.sid().len() + 40);
             out.extend_from_slice(if headers.is_empty() { b"MSG " } else { b"HMSG " });
             out.extend_from_slice(message.subject.as_bytes());
             out.push(b' ');
-            out.extend_from_slice(sub.sid.as_bytes());
+            out.extend_from_slice(sub.sid().as_bytes());
             out.push(b' ');
             if !message.reply.is_empty() {
                 out.extend_from_slice(message.reply.as_bytes());
@@ -256,13 +284,13 @@ impl Target for Client {
         }
         // The last message of a limited subscription (`UNSUB sid max`): the account drops it after this call.
         if sub.is_used_up() {
-            self.subs().remove(&*sub.sid);
+            self.subs().remove(sub.sid());
         }
     }
 
     fn accepts(&self, sub: &Subscription, subject: &str) -> bool {
         let session = self.session();
-        session.permissions.as_ref().is_none_or(|p| p.may_receive(subject, sub.queue.as_deref()))
+        session.permissions.as_ref().is_none_or(|p| p.may_receive(subject, sub.queue()))
     }
 
     fn flush(&self) {

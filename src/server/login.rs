@@ -148,8 +148,8 @@ impl Connection {
         }
         self.become_user(session)?;
         for sub in self.client.prune() {
-            let (subject, sid) = (&sub.subject, &sub.sid);
-            self.refuse(&match &sub.queue {
+            let (subject, sid) = (sub.subject(), sub.sid());
+            self.refuse(&match sub.queue() {
                 None => format!("Permissions Violation for Subscription to {subject:?} (sid {sid:?})"),
                 Some(queue) => {
                     format!("Permissions Violation for Subscription to {subject:?} using queue {queue:?} (sid {sid:?})")

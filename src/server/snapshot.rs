@@ -206,9 +206,9 @@ impl SubscriptionSnapshot {
     /// Of `sub` now.
     pub fn of(sub: &Subscription) -> SubscriptionSnapshot {
         SubscriptionSnapshot {
-            subject: sub.subject.to_string(),
-            queue: sub.queue.as_deref().map(str::to_owned),
-            sid: sub.sid.to_string(),
+            subject: sub.subject().to_string(),
+            queue: sub.queue().map(str::to_owned),
+            sid: sub.sid().to_string(),
             delivered: sub.delivered(),
             limit: sub.limit(),
             cid: sub.target.id().get(),

@@ -28,7 +28,7 @@ impl Target for Probe {
     }
 
     fn deliver(&self, _: &Arc<dyn Target>, sub: &Subscription, queues: &[&str], message: &Message<'_>, _: &mut Batch) {
-        let note = format!("{}@{}>{}", message.subject, sub.subject, queues.join(","));
+        let note = format!("{}@{}>{}", message.subject, sub.subject(), queues.join(","));
         self.got.lock().expect("not poisoned").push(note);
     }
 }
@@ -168,11 +168,11 @@ struct Notes(Mutex<Vec<String>>);
 
 impl InterestWatcher for Notes {
     fn added(&self, sub: &Subscription) {
-        self.0.lock().expect("not poisoned").push(format!("+{}", sub.subject));
+        self.0.lock().expect("not poisoned").push(format!("+{}", sub.subject()));
     }
 
     fn removed(&self, sub: &Subscription) {
-        self.0.lock().expect("not poisoned").push(format!("-{}", sub.subject));
+        self.0.lock().expect("not poisoned").push(format!("-{}", sub.subject()));
     }
 }
 

@@ -184,10 +184,9 @@ impl Account {
         let mut own = Vec::new();
         for import in &*imports {
             let Some(exporter) = import.exporter.upgrade() else { continue };
-            let Some(subject) = import.wanted(&sub.subject) else { continue };
+            let Some(subject) = import.wanted(sub.subject()) else { continue };
             let through = Through { import: import.clone(), account: self.weak().clone(), sub: sub.clone() };
-            let shadow =
-                Arc::new(Subscription::new_shadow(&subject, sub.queue.as_deref(), &sub.sid, Arc::new(through)));
+            let shadow = Arc::new(Subscription::new_shadow(&subject, sub.queue(), sub.sid(), Arc::new(through)));
             exporter.insert(shadow.clone());
             own.push(Shadow { exporter: Arc::downgrade(&exporter), sub: shadow });
         }

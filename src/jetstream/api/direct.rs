@@ -59,14 +59,14 @@ impl Server {
         let mut all = self.subs.lock().unwrap_or_else(PoisonError::into_inner);
         let subs = all.entry(stream.name().to_owned()).or_default();
         subs.retain(|sub| {
-            let stays = wanted.iter().any(|(subject, _)| **subject == *sub.subject);
+            let stays = wanted.iter().any(|(subject, _)| **subject == *sub.subject());
             if !stays {
                 self.account.unsubscribe(sub);
             }
             stays
         });
         for (subject, when_caught_up) in wanted {
-            if !subs.iter().any(|sub| *sub.subject == *subject) {
+            if !subs.iter().any(|sub| *sub.subject() == *subject) {
                 let inlet: Arc<dyn Target> = Arc::new(Inlet {
                     id: TargetId::next(),
                     origin: self.origin,
@@ -119,7 +119,7 @@ impl Target for Inlet {
     fn deliver(&self, _: &Arc<dyn Target>, sub: &Subscription, _: &[&str], message: &Message<'_>, batch: &mut Batch) {
         let Some(stream) = self.stream.upgrade().filter(|_| !message.reply.is_empty()) else { return };
         // What the subscription's `>` stands for is the subject that is asked for.
-        let subject = sub.subject.strip_suffix('>').and_then(|prefix| message.subject.strip_prefix(prefix));
+        let subject = sub.subject().strip_suffix('>').and_then(|prefix| message.subject.strip_prefix(prefix));
         let account = stream.account().clone();
         let request = Request {
             stream,

@@ -67,10 +67,10 @@ impl PushInterest {
 
 impl InterestWatcher for PushInterest {
     fn added(&self, subscription: &Subscription) {
-        self.changed(&subscription.subject);
+        self.changed(subscription.subject());
     }
 
     fn removed(&self, subscription: &Subscription) {
-        self.changed(&subscription.subject);
+        self.changed(subscription.subject());
     }
 }

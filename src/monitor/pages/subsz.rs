@@ -134,7 +134,7 @@ pub(in crate::monitor) fn page(options: &Options, sources: &Sources) -> Result<S
         let mut found: Vec<(&Arc<Account>, Arc<Subscription>)> = Vec::new();
         for account in &accounts {
             let all = account.list_subscriptions();
-            let tested = all.into_iter().filter(|sub| test.is_empty() || subject::matches(&sub.subject, test));
+            let tested = all.into_iter().filter(|sub| test.is_empty() || subject::matches(sub.subject(), test));
             found.extend(tested.map(|sub| (account, sub)));
         }
         answer.total = found.len();

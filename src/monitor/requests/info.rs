@@ -128,10 +128,10 @@ pub(super) fn account_subscribers(site: &Site, payload: &[u8]) -> Option<usize> 
 fn count(account: &Account, wanted: &str, queue: Option<&str>) -> usize {
     let fits = |sub: &Arc<Subscription>| {
         sub.target.kind() != TargetKind::Local
-            && (queue.is_none() || sub.queue.as_deref() == queue)
+            && (queue.is_none() || sub.queue() == queue)
             && match subject::is_literal(wanted) {
-                true => subject::matches(&sub.subject, wanted),
-                false => subject::is_subset(&sub.subject, wanted),
+                true => subject::matches(sub.subject(), wanted),
+                false => subject::is_subset(sub.subject(), wanted),
             }
     };
     account.list_subscriptions().iter().filter(|sub| fits(sub)).count()
