@@ -31,4 +31,4 @@ pub use sharing::{
     StreamExport, check, share,
 };
 pub use subscription::{Batch, Subscription, Target, TargetId, TargetKind};
-pub use trace::{Arrival, Party, Trace};
+pub use trace::{Arrival, DEST, DISABLED, Exported, Party, Sampled, Step, Trace, untraced};

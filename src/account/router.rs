@@ -19,6 +19,7 @@ pub struct Account {
     watchers: Mutex<Vec<(TargetId, Arc<dyn InterestWatcher>)>>,
     pub(super) mappings: mapping::InForce,
     pub(super) sharing: Sharing,
+    pub(super) sampling: trace::Sampling,
     /// Who knows its connections.
     pub(super) who: OnceLock<Weak<dyn Describe>>,
     pub(super) clients: Seats,
@@ -110,6 +111,7 @@ impl Account {
             watchers: Mutex::default(),
             mappings: mapping::InForce::default(),
             sharing: Sharing::default(),
+            sampling: trace::Sampling::default(),
             who: OnceLock::new(),
             clients: Seats::default(),
             leafs: Seats::default(),
@@ -400,6 +402,16 @@ impl Account {
         trace: &mut Trace,
     ) -> bool {
         let party = sub.target.party();
+        let exported = sub.target.exported(message.subject);
+        if let Some(exported) = &exported {
+            if passage.via.is_some() {
+                return false;
+            }
+            trace.exported(&exported.account, &exported.to);
+            if !exported.traced {
+                return trace.only || self.offer(passage, sub, queues, message, batch);
+            }
+        }
         let mut headers = None;
         let (mut sends, mut note) = (!trace.only, None);
         if let Some(Party::Leaf { traces, .. }) = &party {
@@ -427,7 +439,8 @@ impl Account {
         let taken = refusal.is_none() && (!sends || self.offer(passage, sub, queues, &message, batch));
         let error = refusal.or(note).map(Box::from).or(batch.take_refusal());
         if let Some(party) = party {
-            trace.arrived(party, sub, message.subject, error);
+            let account = exported.as_ref().map_or(self.name(), |exported| &exported.account);
+            trace.arrived(party, account, sub, message.subject, error);
         }
         taken
     }

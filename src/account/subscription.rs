@@ -1,7 +1,7 @@
 //! Subscriptions, the targets they deliver to, and the batch that flushes touched targets once.
 
 use super::Message;
-use super::trace::{Party, Trace};
+use super::trace::{Exported, Party, Trace};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
@@ -70,6 +70,11 @@ pub trait Target: Send + Sync {
 
     /// How traces name it; `None` where they do not.
     fn party(&self) -> Option<Party> {
+        None
+    }
+
+    /// How traces name the other account into which it takes a message on `subject`, if it does.
+    fn exported(&self, _subject: &str) -> Option<Exported> {
         None
     }
 

@@ -42,6 +42,26 @@ pub struct AccountConfig {
     pub default_permissions: Option<PermissionsConfig>,
     /// Bounds.
     pub limits: AccountLimits,
+    /// Traces of messages that come with the header `traceparent` of other tracing systems. Default: none.
+    pub msg_trace: Option<MessageTraceConfig>,
+}
+
+/// `msg_trace` of an account.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MessageTraceConfig {
+    /// Subject in the account on which they are told.
+    pub dest: String,
+    /// Percent of the messages that are traced. Default: 100.
+    #[serde(default = "full_weight")]
+    pub sampling: u8,
+}
+
+impl MessageTraceConfig {
+    /// Whether it can be taken.
+    pub fn is_valid(&self) -> bool {
+        crate::subject::is_valid_literal(&self.dest) && (1..=100).contains(&self.sampling)
+    }
 }
 
 /// `limits` of an account; absent: no bound but the server's.
@@ -122,6 +142,8 @@ pub struct ExportConfig {
     pub response_threshold: Option<Duration>,
     /// Token of the subject, counted from 1, that must be the importing account.
     pub account_token_position: Option<u32>,
+    /// Whether traces of requests to a service go on in this account. Default: false.
+    pub allow_trace: bool,
 }
 
 /// How many responses a service gives to one request.
@@ -151,6 +173,8 @@ pub struct ImportConfig {
     pub to: Option<String>,
     /// Whether the requester's account and user are told to the service.
     pub share: bool,
+    /// Whether traces of a stream's messages go on in this account. Default: false.
+    pub allow_trace: bool,
 }
 
 /// Where an import comes from.

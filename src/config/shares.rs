@@ -3,7 +3,8 @@
 use super::Config;
 use super::accounts::{AccountConfig, ExportConfig, ImportConfig, ImportSource, ResponseType, mappings};
 use crate::account::{
-    self, Access, Accounts, GLOBAL_ACCOUNT, Import, Mappings, RESPONSE_THRESHOLD, ServiceExport, Shares, StreamExport,
+    self, Access, Accounts, GLOBAL_ACCOUNT, Import, Mappings, RESPONSE_THRESHOLD, Sampled, ServiceExport, Shares,
+    StreamExport,
 };
 use crate::auth::SharedByJwt;
 use std::collections::BTreeMap;
@@ -76,7 +77,15 @@ fn shares(accounts: &BTreeMap<String, AccountConfig>) -> Result<BTreeMap<String,
     let mut errors = Vec::new();
     let mut all = BTreeMap::new();
     for (name, account) in accounts {
-        let mut shares = Shares::default();
+        let sampled = account.msg_trace.as_ref();
+        let sampled = sampled.map(|trace| Sampled { dest: trace.dest.clone(), percent: trace.sampling });
+        let mut shares = Shares { sampled, ..Shares::default() };
+        if let Some(trace) = account.msg_trace.as_ref().filter(|trace| !trace.is_valid()) {
+            errors.push(format!(
+                "[accounts.{name}] msg_trace: dest {:?} is a subject without wildcards, sampling a percentage from 1 to 100",
+                trace.dest
+            ));
+        }
         for export in &account.exports {
             if let Err(error) = add_export(export, &mut shares) {
                 errors.push(format!("[accounts.{name}] exports: {error}"));
@@ -120,6 +129,7 @@ fn add_export(export: &ExportConfig, shares: &mut Shares) -> Result<(), String> 
                 ResponseType::Chunked => account::ResponseType::Chunked,
             },
             threshold: export.response_threshold.map_or(RESPONSE_THRESHOLD, |threshold| threshold.0),
+            traced: export.allow_trace,
         }),
         _ => return Err("each has either stream or service, a subject".into()),
     }
@@ -133,6 +143,7 @@ fn add_import(import: &ImportConfig, shares: &mut Shares) -> Result<(), String> 
         to: import.to.clone().unwrap_or_default(),
         prefix: import.prefix.clone().unwrap_or_default(),
         share: import.share,
+        traced: import.allow_trace,
         activated: false,
     };
     match (&import.stream, &import.service) {

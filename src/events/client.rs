@@ -156,7 +156,7 @@ impl Events {
         if self.is_wanted(&subject) {
             self.tell(&subject, &self.end(ended()));
         }
-        self.tell_in(global, REFUSED, || super::json(&self.end(ended())));
+        self.tell_in(global, REFUSED, &[], || super::json(&self.end(ended())));
     }
 
     fn end(&self, ended: Ended) -> Disconnected {

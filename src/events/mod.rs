@@ -2,9 +2,12 @@
 //! `events.go`). An event that nobody there listens to is not made.
 
 mod client;
+mod encoding;
 mod server_info;
+mod snappy;
 
 pub use client::{ClientInfo, DataStats, Ended, MsgBytes};
+pub use encoding::encode;
 pub use server_info::{FeatureFlags, Identity, ServerInfo};
 
 use crate::account::{Account, LocalClient, Message};
@@ -77,10 +80,11 @@ impl Events {
         self.send(&self.client, subject, &[], &json(event));
     }
 
-    /// Tells `event` in another account, if anybody listens there.
-    pub fn tell_in(&self, account: &Arc<Account>, subject: &str, event: impl FnOnce() -> Vec<u8>) {
+    /// Tells `event` in another account, if anybody listens there; compressed as the headers `asked` take it.
+    pub fn tell_in(&self, account: &Arc<Account>, subject: &str, asked: &[u8], event: impl FnOnce() -> Vec<u8>) {
         if account.has_interest(subject, None) {
-            self.send(&LocalClient::new(account.clone()), subject, &[], &event());
+            let (headers, payload) = encode(asked, event());
+            self.send(&LocalClient::new(account.clone()), subject, headers, &payload);
         }
     }
 

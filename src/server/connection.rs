@@ -386,7 +386,7 @@ impl Connection {
         let origin = Origin { id: client.id, echo: self.connect.echo };
         let came = message.subject;
         let message = Message { subject: to.unwrap_or_default(), ..message };
-        if message_trace::is_asked_for(message.headers) {
+        if message_trace::is_asked_for(message.headers, &self.session.account) {
             return self.publish_traced(origin, came, &message, batch);
         }
         self.publish_on(origin, &message, batch);

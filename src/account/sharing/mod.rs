@@ -76,6 +76,8 @@ pub struct ServiceExport {
     pub response: ResponseType,
     /// Time after which no answer is taken any more.
     pub threshold: Duration,
+    /// Whether traces of requests go on here.
+    pub traced: bool,
 }
 
 /// An import as it is asked for.
@@ -93,6 +95,8 @@ pub struct Import {
     pub activated: bool,
     /// Whether a service is told who asks, and not only from which account.
     pub share: bool,
+    /// Whether traces of a stream's messages go on here.
+    pub traced: bool,
 }
 
 /// What is in force in an account.

@@ -4,7 +4,7 @@
 use super::service::ServiceImport;
 use super::stream::StreamImport;
 use super::{Access, Import, ServiceExport, StreamExport};
-use crate::account::Account;
+use crate::account::{Account, Sampled};
 use crate::subject::{Transform, TransformError, is_literal, is_subset, is_valid, overlap, placeholders, wildcards};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub struct Shares {
     pub stream_imports: Vec<Import>,
     /// Requests to others.
     pub service_imports: Vec<Import>,
+    /// Which of its messages are traced.
+    pub sampled: Option<Sampled>,
 }
 
 /// An export or import that is not right.
@@ -136,6 +138,8 @@ struct Planned {
     transform: Option<Transform>,
     /// Whether a service is told who asks.
     share: bool,
+    /// Whether traces of a stream's messages go on here.
+    traced: bool,
 }
 
 struct Plan<'a> {
@@ -192,6 +196,7 @@ impl<'a> Plan<'a> {
                 &import.subject,
                 &import.to,
                 import.transform.clone(),
+                import.traced,
             ))
         });
         let services = self.services.get(name).into_iter().flatten().map(|import| {
@@ -202,6 +207,7 @@ impl<'a> Plan<'a> {
             Arc::new(if import.share { service.describing() } else { service })
         });
         let exports = self.shares.get(name).is_some_and(|shares| !shares.services.is_empty());
+        importer.set_sampled(self.shares.get(name).and_then(|shares| shares.sampled.clone()));
         importer.set_imports(streams.collect(), services.collect(), exports);
     }
 
@@ -251,6 +257,7 @@ impl<'a> Plan<'a> {
             to: wildcards(&to),
             transform: None,
             share: false,
+            traced: import.traced,
         };
         if !is_literal(subject) && to != *subject {
             let error = |error| Reason::Transform { from: subject.clone(), to: to.clone(), error };
@@ -281,6 +288,7 @@ impl<'a> Plan<'a> {
             to: here.clone(),
             transform: None,
             share: import.share,
+            traced: false,
         };
         if !is_literal(there) {
             planned.to = wildcards(here);

@@ -4,7 +4,7 @@
 use super::replies::Terms;
 use super::{ImportView, RESPONSE_THRESHOLD, ResponseType, ServiceExport, request_info};
 use crate::account::router::Passage;
-use crate::account::{Account, Batch, Message, RouteCache, Subscription, Target, TargetId, TargetKind};
+use crate::account::{Account, Batch, Message, RouteCache, Subscription, Target, TargetId, TargetKind, untraced};
 use crate::subject::Transform;
 use serde_json::Map;
 use std::borrow::Cow;
@@ -25,6 +25,8 @@ pub(in crate::account) struct ServiceImport {
     /// From here to there; `None` where the subject stays, or has no wildcard there.
     transform: Option<Transform>,
     terms: Arc<Terms>,
+    /// Whether traces go on there.
+    traced: bool,
     /// Whether the service is told which connection asks.
     shares: bool,
     /// Whether it is told all of it.
@@ -68,6 +70,7 @@ impl ServiceImport {
             to: to.into(),
             transform,
             terms: Arc::new(terms),
+            traced: export.is_some_and(|export| export.traced),
             shares: false,
             describes: false,
             cache: Mutex::default(),
@@ -114,6 +117,15 @@ impl ServiceImport {
         let Some(subject) = self.subject_there(to) else { return false };
         let mapped = exporter.map(&subject, &mut RouteCache::default());
         let Some(subject) = mapped.of(&subject) else { return false };
+        let mut only_traced = false;
+        if let Some(trace) = &mut batch.trace {
+            trace.imported(exporter.name(), to, subject);
+            only_traced = trace.only;
+        }
+        let ends = batch.trace.is_some() && !self.traced;
+        if ends && only_traced {
+            return false;
+        }
         let own_reply = match message.reply {
             "" => None,
             reply if reply.starts_with(ACK_PREFIX) => None,
@@ -136,7 +148,11 @@ impl ServiceImport {
             // What was said at a first import stays.
             _ => Map::new(),
         };
-        let headers = request_info::add(message.headers, importer.name(), told, passage.via.is_some());
+        let mut headers = request_info::add(message.headers, importer.name(), told, passage.via.is_some());
+        let held = ends.then(|| {
+            headers = untraced(&headers);
+            batch.trace.take()
+        });
         let request = Message {
             subject: if to == message.subject { subject } else { message.subject },
             reply: own_reply.as_deref().unwrap_or(message.reply),
@@ -150,6 +166,9 @@ impl ServiceImport {
             Ok(mut cache) => exporter.route_on(&passage, subject, &request, &mut cache, batch),
             Err(_) => exporter.route_on(&passage, subject, &request, &mut RouteCache::default(), batch),
         };
+        if let Some(trace) = held {
+            batch.trace = trace;
+        }
         if reached == 0
             && let Some(own) = &own_reply
         {

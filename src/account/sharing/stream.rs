@@ -2,7 +2,7 @@
 //! under the subject that they have in the subscriber's own account (nats-server's `addShadowSubscriptions`).
 
 use super::ImportView;
-use crate::account::{Account, Batch, Message, Subscription, Target, TargetId, TargetKind};
+use crate::account::{Account, Batch, Exported, Message, Party, Subscription, Target, TargetId, TargetKind};
 use crate::subject::{Transform, is_subset};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -22,6 +22,8 @@ pub(super) struct StreamImport {
     to: Box<str>,
     /// From there to here and back; `None` where the subject stays, or has no wildcard.
     transforms: Option<(Transform, Transform)>,
+    /// Whether traces go on here.
+    traced: bool,
 }
 
 /// A subscription in an exporting account that stands for one in an importing account.
@@ -39,9 +41,9 @@ impl Shadow {
 }
 
 impl StreamImport {
-    pub fn new(exporter: &Arc<Account>, from: &str, to: &str, transform: Option<Transform>) -> Self {
+    pub fn new(exporter: &Arc<Account>, from: &str, to: &str, transform: Option<Transform>, traced: bool) -> Self {
         let transforms = transform.and_then(|there| there.reverse().map(|back| (there, back)));
-        StreamImport { exporter: Arc::downgrade(exporter), from: from.into(), to: to.into(), transforms }
+        StreamImport { exporter: Arc::downgrade(exporter), from: from.into(), to: to.into(), transforms, traced }
     }
 
     /// For monitoring.
@@ -137,6 +139,18 @@ impl Target for Through {
 
     fn congestion(&self) -> Option<Arc<Notify>> {
         self.sub.target.congestion()
+    }
+
+    fn party(&self) -> Option<Party> {
+        self.sub.target.party()
+    }
+
+    fn exported(&self, subject: &str) -> Option<Exported> {
+        Some(Exported {
+            account: self.account.upgrade()?.name().to_owned(),
+            to: self.import.renamed(subject).unwrap_or_else(|| subject.to_owned()),
+            traced: self.import.traced,
+        })
     }
 
     fn flush(&self) {

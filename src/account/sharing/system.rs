@@ -33,6 +33,7 @@ fn import(account: &Arc<Account>, system: &Arc<Account>, from: &str, to: &str) -
         access: super::Access::Public,
         response: ResponseType::Stream,
         threshold: super::RESPONSE_THRESHOLD,
+        traced: false,
     };
     ServiceImport::new(account, system, from, to, None, Some(&export))
 }

@@ -15,7 +15,13 @@ fn public(subject: &str) -> StreamExport {
 }
 
 fn service(subject: &str, response: ResponseType) -> ServiceExport {
-    ServiceExport { subject: subject.into(), access: Access::Public, response, threshold: RESPONSE_THRESHOLD }
+    ServiceExport {
+        subject: subject.into(),
+        access: Access::Public,
+        response,
+        threshold: RESPONSE_THRESHOLD,
+        traced: false,
+    }
 }
 
 fn import(account: &str, subject: &str, to: &str) -> Import {

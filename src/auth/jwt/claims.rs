@@ -57,6 +57,19 @@ pub struct AccountClaims {
     pub mappings: BTreeMap<String, Vec<MappingClaims>>,
     /// Who is asked about its users.
     pub authorization: ExternalAuthorization,
+    /// Where traces are told of messages that come with a `traceparent`.
+    #[serde(deserialize_with = "null_as_default")]
+    pub trace: TraceClaims,
+}
+
+/// Which messages of an account are traced.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TraceClaims {
+    /// Subject of the traces; empty: none.
+    pub dest: String,
+    /// Percent; 0: all.
+    pub sampling: i64,
 }
 
 impl Kind for AccountClaims {

@@ -3,8 +3,9 @@
 
 use super::claims::{AccountClaims, null_as_default};
 use super::{Claims, Kind};
-use crate::account::{Access, Import, Mappings, RESPONSE_THRESHOLD, ResponseType, ServiceExport, Shares, StreamExport};
-use crate::subject::is_subset;
+use crate::account::StreamExport;
+use crate::account::{Access, Import, Mappings, RESPONSE_THRESHOLD, ResponseType, Sampled, ServiceExport, Shares};
+use crate::subject::{is_subset, is_valid_literal};
 use nkeys::KeyPairType;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -44,6 +45,9 @@ pub struct ExportClaims {
     /// Token that is the importer's key, counted from 1; 0: none.
     #[serde(default)]
     pub account_token_position: usize,
+    /// Whether traces of requests go on here.
+    #[serde(default)]
+    pub allow_trace: bool,
     /// How the latency of a service would be sampled, which it is not.
     #[serde(default)]
     pub service_latency: Option<serde::de::IgnoredAny>,
@@ -73,6 +77,9 @@ pub struct ImportClaims {
     /// Whether a service is told more of the requester.
     #[serde(default)]
     pub share: bool,
+    /// Whether traces of a stream's messages go on here.
+    #[serde(default)]
+    pub allow_trace: bool,
 }
 
 /// One destination of a mapping.
@@ -136,6 +143,7 @@ impl ImportClaims {
             prefix,
             activated,
             share: self.share,
+            traced: self.allow_trace,
         }
     }
 
@@ -168,7 +176,10 @@ pub fn shares<'a>(
     other: impl Fn(&str) -> Option<&'a Claims<AccountClaims>>,
     now: SystemTime,
 ) -> (Shares, Option<Duration>) {
-    let mut shares = Shares::default();
+    let trace = &account.nats.trace;
+    let percent = u8::try_from(trace.sampling).ok().filter(|percent| (1..=100).contains(percent)).unwrap_or(100);
+    let sampled = is_valid_literal(&trace.dest).then(|| Sampled { dest: trace.dest.clone(), percent });
+    let mut shares = Shares { sampled, ..Shares::default() };
     for export in &account.nats.exports {
         let access = match (export.account_token_position, export.token_req) {
             (0, false) => Access::Public,
@@ -190,6 +201,7 @@ pub fn shares<'a>(
                     Ok(nanoseconds) if nanoseconds > 0 => Duration::from_nanos(nanoseconds),
                     _ => RESPONSE_THRESHOLD,
                 },
+                traced: export.allow_trace,
             }),
         }
     }

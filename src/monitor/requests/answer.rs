@@ -1,13 +1,8 @@
 //! Answers: the server's name around what it has to say (nats-server `ServerAPIResponse`), compressed where that is asked for.
 
-use super::snappy;
 use crate::auth::Outcome;
-use crate::events::{Events, ServerInfo};
-use crate::protocol::headers;
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use crate::events::{Events, ServerInfo, encode};
 use serde::Serialize;
-use std::io::Write;
 
 #[derive(Serialize)]
 struct Envelope<T> {
@@ -28,21 +23,9 @@ struct ApiError {
 /// Says `data` on `reply`; `asked` are the headers of the request.
 pub(super) fn data<T: Serialize>(events: &Events, reply: &str, asked: &[u8], data: Option<T>) {
     let json = json(&Envelope { server: events.server(), data, error: None });
-    let accepted = headers::get(asked, "Accept-Encoding").unwrap_or_default().to_ascii_lowercase();
-    match &*accepted {
-        "" => events.answer(reply, &[], &json),
-        list if list.contains("snappy") || list.contains("s2") => {
-            events.answer(reply, b"NATS/1.0\r\nContent-Encoding: snappy\r\n\r\n", &snappy::stream(&json));
-        }
-        list if list.contains("gzip") => match gzip(&json) {
-            Ok(small) => events.answer(reply, b"NATS/1.0\r\nContent-Encoding: gzip\r\n\r\n", &small),
-            Err(_) => events.answer(reply, IDENTITY, &json),
-        },
-        _ => events.answer(reply, IDENTITY, &json),
-    }
+    let (headers, payload) = encode(asked, json);
+    events.answer(reply, headers, &payload);
 }
-
-const IDENTITY: &[u8] = b"NATS/1.0\r\nContent-Encoding: identity\r\n\r\n";
 
 /// Says why there is no answer. Of a page that failed, as in nats-server, `data` is there, and null.
 pub(super) fn error(events: &Events, reply: &str, code: u16, description: String, null: bool) {
@@ -92,10 +75,4 @@ pub(super) fn busy(events: &Events, reply: &str) {
 fn json(value: &impl Serialize) -> Vec<u8> {
     // Structs of strings and numbers always serialise.
     serde_json::to_vec(value).unwrap_or_default()
-}
-
-fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes)?;
-    encoder.finish()
 }

@@ -7,7 +7,6 @@ mod filter;
 mod info;
 mod service;
 mod site;
-mod snappy;
 
 pub(super) use site::Site;
 

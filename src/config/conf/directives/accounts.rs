@@ -43,7 +43,7 @@ fn account(entry: &Entry, findings: &mut Findings) -> Option<Table> {
             "default_permissions" => set(&mut table, "default_permissions", permissions(e, findings)),
             "mappings" | "maps" => set(&mut table, "mappings", mappings(e, findings)),
             "limits" => set(&mut table, "limits", limits(e, findings)),
-            "msg_trace" | "trace_dest" => findings.ignore(e, "messages are not traced"),
+            "msg_trace" | "trace_dest" => set(&mut table, "msg_trace", msg_trace(e, findings)),
             _ => findings.unknown(e, "an account"),
         }
     }
@@ -53,6 +53,40 @@ fn account(entry: &Entry, findings: &mut Findings) -> Option<Table> {
 fn list(entry: &Entry, findings: &mut Findings, one: fn(&Value, &mut Findings) -> Option<Table>) -> Option<Toml> {
     let items = findings.array(entry)?;
     Some(Toml::Array(items.iter().filter_map(|item| one(item, findings)).map(Toml::Table).collect()))
+}
+
+/// A destination, or a map with `dest` and `sampling`, which is a percentage in figures, with `%` or without.
+fn msg_trace(entry: &Entry, findings: &mut Findings) -> Option<Table> {
+    let mut table = Table::new();
+    if let Kind::String(dest) = &entry.value.kind {
+        set(&mut table, "dest", Some(dest.as_str()));
+        return Some(table);
+    }
+    for e in findings.map(entry)?.iter() {
+        match &*e.key.to_ascii_lowercase() {
+            "dest" => set(&mut table, "dest", findings.text(e)),
+            "sampling" => set(&mut table, "sampling", sampling(e, findings)),
+            _ => findings.unknown(e, "`msg_trace`"),
+        }
+    }
+    if !table.contains_key("dest") {
+        findings.ignore(entry, "a sampling without a destination");
+        return None;
+    }
+    Some(table)
+}
+
+fn sampling(entry: &Entry, findings: &mut Findings) -> Option<i64> {
+    let percent = match &entry.value.kind {
+        Kind::Integer(percent) => Some(*percent),
+        Kind::String(text) => text.trim().strip_suffix('%').unwrap_or(text.trim()).trim().parse().ok(),
+        _ => None,
+    };
+    let percent = percent.filter(|percent| (1..=100).contains(percent));
+    if percent.is_none() {
+        findings.error(&entry.value.at, "`sampling` is a percentage from 1 to 100");
+    }
+    percent
 }
 
 fn limits(entry: &Entry, findings: &mut Findings) -> Option<Table> {
@@ -124,7 +158,7 @@ fn export(value: &Value, findings: &mut Findings) -> Option<Table> {
                 set(&mut table, "account_token_position", findings.bound(e).filter(|at| *at > 0));
             }
             "latency" => findings.ignore(e, "the latency of services is not sampled"),
-            "allow_trace" => findings.ignore(e, "messages are not traced"),
+            "allow_trace" => set(&mut table, "allow_trace", findings.boolean(e)),
             _ => findings.unknown(e, "an export"),
         }
     }
@@ -133,7 +167,7 @@ fn export(value: &Value, findings: &mut Findings) -> Option<Table> {
         findings.error(&value.at, "an export is either a `stream` or a `service`");
         return None;
     }
-    for only in ["response_type", "response_threshold"] {
+    for only in ["response_type", "response_threshold", "allow_trace"] {
         if !service && table.contains_key(only) {
             findings.error(&value.at, format!("`{only}` is only for services"));
         }
@@ -160,13 +194,16 @@ fn import(value: &Value, findings: &mut Findings) -> Option<Table> {
             key @ ("stream" | "service") => set(&mut table, key, source(e, findings)),
             key @ ("prefix" | "to") => set(&mut table, key, findings.text(e)),
             "share" => set(&mut table, "share", findings.boolean(e)),
-            "allow_trace" => findings.ignore(e, "messages are not traced"),
+            "allow_trace" => set(&mut table, "allow_trace", findings.boolean(e)),
             _ => findings.unknown(e, "an import"),
         }
     }
     if table.contains_key("service") == table.contains_key("stream") {
         findings.error(&value.at, "an import is either a `stream` or a `service`");
         return None;
+    }
+    if table.contains_key("allow_trace") && table.contains_key("service") {
+        findings.error(&value.at, "`allow_trace` is only for imports of streams, and exports of services");
     }
     if table.contains_key("prefix") && table.contains_key("to") {
         findings.error(&value.at, "an import has either a `prefix` or a `to`");

@@ -155,24 +155,28 @@ fn accounts_and_what_they_share() {
          accounts {
            A {
              users: $USERS, jetstream: enabled, nkey: AX
-             exports = [{ stream: 'pub.>' }, { service: req, accounts: [B], response: stream, threshold: 5s }]
+             exports = [{ stream: 'pub.>' }, { service: req, accounts: [B], response: stream, threshold: 5s, allow_trace: true }]
+             msg_trace { dest: t, sampling: '25%' }
              mappings { foo: bar, 'b.*': [{ destination: 'c.{{wildcard(1)}}', weight: 20% }, { dest: d, weight: 80 }] }
              limits { max_conn: 5, max_subs: -1, max_payload: 1K, max_leafnodes: 0 }
              default_permissions { sub: x }
            }
            B {
              jetstream { max_mem: 1M, max_store: 2M, max_streams: 3, max_consumers: -1, max_bytes_required: true, mem_max_stream_bytes: 1K }
-             imports = [{ stream: { account: A, subject: 'pub.>' }, prefix: p }, { service: { account: A, subject: req }, to: r, share: true }]
+             trace_dest: t
+             imports = [{ stream: { account: A, subject: 'pub.>' }, prefix: p, allow_trace: on }, { service: { account: A, subject: req }, to: r, share: true }]
            }
          }",
         "[accounts.A]\nusers = [{ user = 'a', password = 'b' }]\njetstream = true\nnkey = 'AX'\n
-         exports = [{ stream = 'pub.>' }, { service = 'req', accounts = ['B'], response_type = 'stream', response_threshold = '5s' }]\n
+         exports = [{ stream = 'pub.>' }, { service = 'req', accounts = ['B'], response_type = 'stream', response_threshold = '5s', allow_trace = true }]\n
+         msg_trace = { dest = 't', sampling = 25 }\n
          limits = { max_connections = 5, max_payload = 1000, max_leafnodes = 0 }\ndefault_permissions = { subscribe = ['x'] }\n
          [accounts.A.mappings]\nfoo = 'bar'\n
          'b.*' = [{ destination = 'c.{{wildcard(1)}}', weight = 20 }, { destination = 'd', weight = 80 }]\n
          [accounts.B]\n
          jetstream = { max_memory = 1000000, max_file = 2000000, max_streams = 3, max_bytes_required = true, memory_max_stream_bytes = 1000 }\n
-         imports = [{ stream = { account = 'A', subject = 'pub.>' }, prefix = 'p' }, { service = { account = 'A', subject = 'req' }, to = 'r', share = true }]",
+         msg_trace = { dest = 't' }\n
+         imports = [{ stream = { account = 'A', subject = 'pub.>' }, prefix = 'p', allow_trace = true }, { service = { account = 'A', subject = 'req' }, to = 'r', share = true }]",
     );
     for (text, wanted) in [
         ("accounts { $G {} }", "reserved"),
@@ -180,6 +184,8 @@ fn accounts_and_what_they_share() {
         ("accounts { A { imports: [{ stream: { account: B } }] } }", "needs an `account` and a `subject`"),
         ("accounts { A { mappings: { x: { dest: y } } } }", "needs its `weight`"),
         ("accounts { A { mappings: { x: [{ dest: y, weight: 101 }] } } }", "from 0 to 100"),
+        ("accounts { A { msg_trace: { dest: t, sampling: 101 } } }", "a percentage from 1 to 100"),
+        ("accounts { A { exports: [{ stream: s, allow_trace: true }] } }", "`allow_trace` is only for services"),
         ("accounts { A { limit: {} } }", "unknown field `limit` in an account"),
     ] {
         assert!(errors(text).contains(wanted), "{text}: {}", errors(text));
