@@ -212,13 +212,27 @@ fn protocol_lines_are_traced_without_secrets() {
     let server = NatsServer::start(dir.path(), &["-a", "127.0.0.1", "-DV", "--user", "u", "--pass", "s3cret"]);
     let line = server.wait_log("Listening for client connections on ");
     let mut client = TcpStream::connect(line.rsplit(' ').next().expect("an address")).expect("it listens");
-    let connect = "CONNECT {\"user\":\"u\",\"pass\":\"s3cret\",\"verbose\":false}\r\n";
-    write!(client, "{connect}SUB a 1\r\nPUB a 5\r\nhello\r\nPING\r\n").expect("sent");
+    let connect =
+        "CONNECT {\"user\":\"u\",\"pass\":\"s3cret\",\"verbose\":true,\"lang\":\"go\",\"version\":\"1.2\"}\r\n";
+    write!(client, "{connect}SUB a 1\r\nPUB a 6\r\nh\"\x01llo\r\nSUB b..c 2\r\nUNSUB 1\r\nPING\r\n").expect("sent");
     let label = client.local_addr().expect("connected");
-    for traced in ["<<- [SUB a 1]", "<<- [PUB a 5]", "<<- MSG_PAYLOAD: [\"hello\"]", "->> [MSG a 1 5]", "->> [PONG]"] {
+    for traced in [
+        "->> [OK]",
+        "<<- [SUB a 1]",
+        "<<- [PUB a 6]",
+        r#"<<- MSG_PAYLOAD: ["h\"\x01llo"]"#,
+        "->> [MSG a 1 6]",
+        "->> [-ERR Invalid Subject]",
+        "<-> [DELSUB 1]",
+        "->> [PONG]",
+    ] {
         let line = server.wait_log(traced);
-        assert!(line.contains(&format!("[TRC] {label} - cid:")), "{line}");
+        let (head, tail) = line.split_once(" - cid:").expect("a number");
+        assert!(head.ends_with(&format!("[TRC] {label}")), "{line}");
+        let (number, said) = tail.split_once(" - ").expect("more than a number");
+        assert!(number.parse::<u64>().is_ok() && said == format!(r#""v1.2:go" - "$G/user:u" - {traced}"#), "{line}");
     }
     let connect = server.wait_log("<<- [CONNECT ");
-    assert!(connect.contains("\"pass\":\"[REDACTED]\"") && !server.log().contains("s3cret"), "{connect}");
+    assert!(connect.contains(r#" - <<- [CONNECT {"user":"u","pass":"[REDACTED]","verbose":true,"#), "{connect}");
+    assert!(!server.log().contains("s3cret"), "{connect}");
 }

@@ -1,9 +1,10 @@
 //! A client as the router sees it: the target of its subscriptions.
 
+use super::label::Label;
 use super::outbound::Outbound;
 use super::snapshot::About;
 use super::tls::TlsSession;
-use super::trace::{self, Label};
+use super::trace;
 use crate::account::{Batch, Message, Party, Subscription, Target, TargetId, TargetKind};
 use crate::auth::{Replies, Session};
 use crate::protocol::number;
@@ -96,8 +97,8 @@ impl Client {
     }
 
     /// How lines in the log name it.
-    pub fn label(&self) -> Label {
-        Label { peer: self.about.address, id: self.id.get() }
+    pub fn label(&self) -> Label<'_> {
+        Label(self)
     }
 
     /// Sends a protocol line.
@@ -207,6 +208,7 @@ impl Client {
     fn forget(&self, sub: &Arc<Subscription>) {
         self.subs().remove(sub.sid());
         self.session().account.unsubscribe(sub);
+        self.trace_end(sub);
     }
 
     /// Ends every subscription: the connection is gone, or becomes another user's.
@@ -215,6 +217,13 @@ impl Client {
         let account = &self.session().account;
         for BySid(sub) in &subs {
             account.unsubscribe(sub);
+            self.trace_end(sub);
+        }
+    }
+
+    fn trace_end(&self, sub: &Subscription) {
+        if trace::on() {
+            trace::ended(self.label(), sub.sid());
         }
     }
 
@@ -285,6 +294,7 @@ impl Target for Client {
         // The last message of a limited subscription (`UNSUB sid max`): the account drops it after this call.
         if sub.is_used_up() {
             self.subs().remove(sub.sid());
+            self.trace_end(sub);
         }
     }
 

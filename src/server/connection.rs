@@ -47,13 +47,18 @@ pub(super) async fn serve(
     };
     let Greeted { transport, tls, visitor } = match greeted {
         Ok(greeted) => greeted,
-        Err(reason) => return reason,
+        Err(reason) => {
+            tracing::debug!("{peer} - Client connection closed: {reason}");
+            return reason;
+        }
     };
     let (mut reader, out, write) = transport.split(limits.max_pending, limits.write_deadline);
-    let about = About::new(peer, visitor.is_some());
+    let about = About::new(peer, visitor.as_ref());
     let client = Client::new(id, out.clone(), login.session.clone(), tls, about);
+    tracing::debug!("{} - Client connection created", client.label());
     if let Some(tls) = &client.tls {
-        tracing::debug!("client {peer}: TLS version {}, cipher suite {}", tls.version, tls.cipher_suite);
+        let label = client.label();
+        tracing::debug!("{label} - TLS version {}, cipher suite {}", tls.version, tls.cipher_suite);
     }
     login.begin(visitor);
     shared.registry.add(&client);
@@ -98,6 +103,7 @@ pub(super) async fn serve(
     shared.registry.remove(&client, &reason);
     connection.leave();
     shared.tell_disconnected(&client, &reason);
+    log_end(&client, &reason);
     client.close();
     out.close(reason.clone());
     let _ = write.await;
@@ -111,6 +117,19 @@ pub(super) async fn serve(
         discard(&mut reader).await;
     }
     reason
+}
+
+fn log_end(client: &Client, reason: &CloseReason) {
+    let label = client.label();
+    match reason {
+        CloseReason::ClientClosed | CloseReason::ServerShutdown | CloseReason::LameDuck => {
+            tracing::debug!("{label} - Client connection closed: {reason}");
+        }
+        CloseReason::SlowConsumerPending | CloseReason::SlowConsumerDeadline => {
+            tracing::warn!("{label} - Client connection closed: {reason}");
+        }
+        _ => tracing::info!("{label} - Client connection closed: {reason}"),
+    }
 }
 
 /// Reads on for a moment: closing with unread bytes would reset the connection, and the client would not get to see the
@@ -279,7 +298,7 @@ impl Connection {
                     if error.is_told() {
                         self.refuse(&error.to_string());
                     } else {
-                        tracing::debug!("client {}: {error}", self.client.id.get());
+                        tracing::debug!("{} - {error}", self.client.label());
                     }
                     return Err(match error {
                         ProtocolError::Payload => CloseReason::MaxPayload,
@@ -340,7 +359,7 @@ impl Connection {
     fn connect(&mut self, json: &[u8]) -> Result<(), CloseReason> {
         let before = self.login.accepted.then_some(&self.connect);
         let connect = Connect::read(json, before).map_err(|error| {
-            tracing::warn!("client {}: CONNECT is not valid: {error}", self.client.id.get());
+            tracing::warn!("{} - CONNECT is not valid: {error}", self.client.label());
             CloseReason::ProtocolViolation
         })?;
         self.login.asked = Some(connect);

@@ -316,15 +316,8 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, door: Door, mut endi
         connections.spawn(async move {
             let reason = connection::serve(shared.clone(), door, socket, peer, ending).await;
             shared.connections.fetch_sub(1, Ordering::Relaxed);
-            match reason {
-                CloseReason::ClientClosed | CloseReason::ServerShutdown | CloseReason::LameDuck => {
-                    tracing::debug!("client {peer}: {reason}")
-                }
-                CloseReason::SlowConsumerPending | CloseReason::SlowConsumerDeadline => {
-                    shared.slow_consumers.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!("client {peer} closed: {reason}");
-                }
-                _ => tracing::info!("client {peer} closed: {reason}"),
+            if matches!(reason, CloseReason::SlowConsumerPending | CloseReason::SlowConsumerDeadline) {
+                shared.slow_consumers.fetch_add(1, Ordering::Relaxed);
             }
         });
     }

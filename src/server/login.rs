@@ -1,6 +1,7 @@
 //! Authentication of one connection: at CONNECT, when the rules change, and when its time is over.
 
 use super::connection::Connection;
+use super::label::User;
 use super::listener::Shared;
 use super::outbound::CloseReason;
 use super::websocket::Visitor;
@@ -97,12 +98,10 @@ impl Connection {
         match rules.authenticate(&attempt).await {
             Ok(session) => {
                 self.become_user(session)?;
+                self.client.about.names.let_in(&connect, &self.session);
                 self.shared.tell_connected(&self.client);
             }
-            Err(refusal) => {
-                let user = connect.user.or(connect.nkey).unwrap_or_default();
-                return Err(self.violation(&format!("{user:?}: {refusal}")));
-            }
+            Err(refusal) => return Err(self.violation(&format!("{}: {refusal}", User::of(&connect)))),
         }
         if connect.new_account || connect.account.as_ref().is_some_and(|account| !account.is_empty()) {
             return Err(self.violation("CONNECT asks for an account by name"));
@@ -227,7 +226,7 @@ impl Connection {
     }
 
     fn violation(&self, why: &str) -> CloseReason {
-        tracing::warn!("client {} is not let in: {why}", self.client.id.get());
+        tracing::error!("{} - authentication error - {why}", self.client.label());
         self.refuse("Authorization Violation");
         self.shared.tell_refused(&self.client, &CloseReason::AuthenticationFailure);
         CloseReason::AuthenticationFailure

@@ -8,6 +8,7 @@ mod close_reason;
 mod connection;
 mod events;
 mod greeting;
+mod label;
 mod lame_duck;
 mod limits;
 mod listener;

@@ -1,8 +1,10 @@
 //! What monitoring is told of a client.
 
 use super::client::Client;
+use super::label::Names;
 use super::outbound::CloseReason;
 use super::tls::TlsSession;
+use super::websocket::Visitor;
 use crate::account::Subscription;
 use crate::auth::Labels;
 use crate::protocol::Connect;
@@ -15,6 +17,8 @@ use std::time::{Duration, Instant, SystemTime};
 pub(super) struct About {
     pub address: SocketAddr,
     pub websocket: bool,
+    /// For the log.
+    pub names: Names,
     started: SystemTime,
     since: Instant,
     /// Milliseconds after `since` when it last sent something.
@@ -47,10 +51,12 @@ impl About {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).name.clone()
     }
 
-    pub fn new(address: SocketAddr, websocket: bool) -> About {
+    /// Of a client that has come from `address`, by a `visitor`'s request where it is a WebSocket.
+    pub fn new(address: SocketAddr, visitor: Option<&Visitor>) -> About {
         About {
             address,
-            websocket,
+            websocket: visitor.is_some(),
+            names: Names::new(visitor.and_then(|visitor| visitor.forwarded_for)),
             started: SystemTime::now(),
             since: Instant::now(),
             last: AtomicU64::new(0),
