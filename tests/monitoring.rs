@@ -6,6 +6,7 @@ use async_nats::jetstream;
 use common::certificates::Authority;
 use common::http::get;
 use common::nats_server::NatsServer;
+use common::play::Raw;
 use common::{LIMIT, Leafd, have, wait_for};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -73,8 +74,8 @@ async fn the_pages_have_nats_servers_keys() {
     let _held = (work(&theirs).await, work(&ours).await);
     let bases = (peer.port("monitoring"), leafd.port("monitoring"));
     for (path, known) in [
-        // leafd syncs before it acknowledges, and has no feature flags and no digest of a file in another language.
-        ("varz", &[".jetstream.config.", ".jetstream.limits", ".feature_flags"][..]),
+        // leafd syncs before it acknowledges.
+        ("varz", &[".jetstream.config.", ".jetstream.limits"][..]),
         ("connz", &[]),
         ("connz?subs=1&auth=1", &[]),
         ("connz?subs=detail&sort=bytes_to&limit=1", &[]),
@@ -201,6 +202,46 @@ async fn the_numbers_are_those_of_the_work_done() {
     })
     .await;
     assert_eq!((&closed["reason"], &closed["name"]), (&"Client Closed".into(), &"app".into()));
+}
+
+/// As nats-top shows it under LAST_ACTIVITY, and sorts by `last` and `idle`.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_activity_and_pings_are_not() {
+    if !have("nats-server") {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let peer = NatsServer::start("http: \"127.0.0.1:-1\"\n").await;
+    let leafd = leafd(dir.path(), "[http]\nport = 0\n");
+    let ours = leafd.clients.expect("it listens");
+    for (clients, base) in [(peer.clients, peer.port("monitoring")), (ours, leafd.port("monitoring"))] {
+        let last = async || {
+            let page = get(&format!("{base}/connz"), "", None).await.json();
+            page["connections"][0]["last_activity"].clone()
+        };
+        let mut client = Raw::connect(clients).await;
+        client.say("CONNECT {\"verbose\":false}\r\nSUB plant.> 1\r\n").await;
+        // Once this is answered, all that came before has been noted.
+        client.say("").await;
+        let subscribed = last().await;
+        client.say("PONG\r\n").await;
+        client.say("").await;
+        assert_eq!(last().await, subscribed, "{base}");
+        let publish = async {
+            while last().await == subscribed {
+                client.say("PUB elsewhere 1\r\nx\r\n").await;
+            }
+        };
+        tokio::time::timeout(LIMIT, publish).await.expect("what it publishes is activity");
+        client.say("").await;
+        let published = last().await;
+        let other = async_nats::connect(clients.to_string()).await.expect("connected");
+        wait_for("a delivery as activity", LIMIT, || async {
+            other.publish("plant.1", "x".into()).await.expect("published");
+            (last().await != published).then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

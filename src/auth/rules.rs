@@ -11,18 +11,15 @@ use super::session::{Session, Source};
 use super::trust::{SharedByJwt, StreamsByJwt, Trust, TrustError};
 use super::users::{User, Users, UsersError, read};
 use crate::account::{Account, Accounts};
-use crate::config::Config;
 use crate::config::auth::{AuthorizationConfig, ConnectionType};
 use crate::config::tls::TlsConfig;
+use crate::config::{AUTH_TIMEOUT, Config};
 use crate::protocol::Connect;
 use rustls::pki_types::CertificateDer;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-
-/// How long a client has to send CONNECT, unless configured (nats-server `AUTH_TIMEOUT`).
-const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a client brings to prove who it is.
 #[derive(Clone, Copy)]
@@ -196,7 +193,7 @@ impl Rules {
         let no_auth_user = no_auth("[authorization]", authorization.and_then(|a| a.no_auth_user.as_ref()))?;
         let websocket = config.websocket.as_ref();
         let no_auth_browser = no_auth("[websocket]", websocket.and_then(|w| w.no_auth_user.as_ref()))?;
-        let timeout = authorization.and_then(|a| a.timeout).map_or(TIMEOUT, |timeout| timeout.0);
+        let timeout = config.auth_timeout();
         let (name, host) = (config.server_name.clone(), config.listen.host.clone());
         let asker = Asker { keys: keys.clone(), name, host, timeout };
         let trust = authorization.map(|a| Trust::new(a, known, accounts, &asker)).transpose()?.flatten();
@@ -240,7 +237,7 @@ impl Rules {
             callout: None,
             maps_clients: false,
             maps_browsers: false,
-            timeout: TIMEOUT,
+            timeout: AUTH_TIMEOUT,
             hashing: Hashing::default(),
             max_leafs: BTreeMap::new(),
         }

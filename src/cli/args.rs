@@ -87,6 +87,8 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         new_key_file: Option<PathBuf>,
     },
+    /// Print the version.
+    Version,
     /// Show the whole story in half a minute: sensor, gateway, cut link, kill -9, hub.
     Demo,
 }
@@ -104,6 +106,15 @@ pub enum ConfigCommand {
         /// The file.
         file: PathBuf,
     },
+}
+
+/// Says which version this is.
+///
+/// # Errors
+/// None.
+pub fn print_version() -> Result<(), String> {
+    print!("{}", Args::command().render_version());
+    Ok(())
 }
 
 impl Args {

@@ -24,7 +24,8 @@ pub fn convert(file: &Path) -> Result<(), String> {
 /// As nats-server's `-t`: what is wrong with the file of `-c`, with the flags on top.
 pub fn test(args: &Args) -> Result<(), String> {
     let file = args.config.as_deref().ok_or("must specify [-c, --config] option to check configuration file syntax")?;
-    args.load()?.warnings.iter().for_each(|warning| eprintln!("Warning: {warning}"));
-    eprintln!("leafd: configuration file {} is valid", file.display());
+    let config = args.load()?;
+    config.warnings.iter().for_each(|warning| eprintln!("Warning: {warning}"));
+    eprintln!("leafd: configuration file {} is valid ({})", file.display(), config.digest);
     Ok(())
 }

@@ -31,6 +31,7 @@ pub fn main() -> ExitCode {
         Some(Command::Salvage { dir, new, key_file, new_key_file }) => {
             salvage::run(dir, key_file.as_deref(), new, new_key_file.as_deref())
         }
+        Some(Command::Version) => args::print_version(),
         Some(Command::Demo) => demo::run(),
     };
     match result {

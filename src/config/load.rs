@@ -28,7 +28,7 @@ pub enum Source<'a> {
 /// # Errors
 /// Everything that is wrong, as far as it can be told at once.
 pub fn load(source: Source<'_>, change: impl FnOnce(&mut Table) -> Result<(), String>) -> Result<Config, ConfigError> {
-    let Content { mut table, warnings, allow_non_tls } = match source {
+    let Content { mut table, warnings, digest, allow_non_tls } = match source {
         Source::Defaults => Content::default(),
         Source::NatsServerDefaults => Content { table: conf::nats_server_defaults(), ..Content::default() },
         Source::File(path) => content(path)?,
@@ -39,6 +39,7 @@ pub fn load(source: Source<'_>, change: impl FnOnce(&mut Table) -> Result<(), St
     }
     let mut config: Config = Value::Table(table).try_into().map_err(|e| ConfigError(vec![format!("{e}")]))?;
     config.warnings = warnings;
+    config.digest = digest;
     if config.server_name.is_empty() {
         config.server_name = crate::system::host_name();
     }
@@ -65,6 +66,7 @@ pub fn table(path: &Path) -> Result<(Table, Vec<String>), ConfigError> {
 struct Content {
     table: Table,
     warnings: Vec<String>,
+    digest: String,
     /// Said for all TLS of clients, be it the command line that asks for it.
     allow_non_tls: bool,
 }
@@ -94,7 +96,7 @@ fn conf_content(path: &Path) -> Result<Content, ConfigError> {
     let config = Config::deserialize(Value::Table(table.clone())).map_err(whole)?;
     let mut warnings = told(&findings.warnings);
     warnings.extend(check::secrets::exposed(path, &config));
-    Ok(Content { table, warnings, allow_non_tls: findings.allow_non_tls })
+    Ok(Content { table, warnings, digest: conf::digest::of_tree(&tree), allow_non_tls: findings.allow_non_tls })
 }
 
 /// TOML files, merged.
@@ -111,7 +113,8 @@ fn toml_content(path: &Path) -> Result<Content, ConfigError> {
         }
     }
     if errors.is_empty() {
-        Ok(Content { table: merged, warnings, allow_non_tls: false })
+        let digest = conf::digest::of_json(&serde_json::to_value(&merged).unwrap_or_default());
+        Ok(Content { table: merged, warnings, digest, allow_non_tls: false })
     } else {
         Err(ConfigError(errors))
     }

@@ -38,6 +38,10 @@ use crate::auth::system_account;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long a client has to send CONNECT where nothing is configured and there is no TLS (nats-server `AUTH_TIMEOUT`).
+pub const AUTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -86,6 +90,9 @@ pub struct Config {
     /// What can be had but should not be, for the log.
     #[serde(skip)]
     pub warnings: Vec<String>,
+    /// By which what the files say is told from other configurations; empty without files.
+    #[serde(skip)]
+    pub digest: String,
 }
 
 impl Config {
@@ -123,6 +130,13 @@ impl Config {
         [GLOBAL_ACCOUNT, system.as_deref().unwrap_or(SYSTEM_ACCOUNT)].contains(&name)
             || self.accounts.contains_key(name)
             || preloaded
+    }
+
+    /// How long a client has to send CONNECT (nats-server `getDefaultAuthTimeout`).
+    pub fn auth_timeout(&self) -> Duration {
+        let configured = self.authorization.as_ref().and_then(|authorization| authorization.timeout);
+        let default = || self.tls.as_ref().map_or(AUTH_TIMEOUT, |tls| tls.timeout.0 + Duration::from_secs(1));
+        configured.map_or_else(default, |timeout| timeout.0)
     }
 
     /// JetStream domain.

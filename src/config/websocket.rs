@@ -48,6 +48,9 @@ pub struct WebSocketConfig {
     pub token_cookie: Option<String>,
 }
 
+/// How long the upgrade may take unless it is said.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration(std::time::Duration::from_secs(2));
+
 fn handshake_timeout() -> Duration {
-    Duration(std::time::Duration::from_secs(2))
+    HANDSHAKE_TIMEOUT
 }

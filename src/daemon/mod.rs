@@ -8,8 +8,8 @@ mod parts;
 mod streams;
 mod watchdog;
 
-use crate::config::Config;
 use crate::config::tls::TlsConfig;
+use crate::config::{Config, JetStreamConfig, ServerLimitsConfig};
 use crate::leaf::{Door, LinkChanges};
 use crate::monitor::ProcessStatus;
 use crate::store::StoreError;
@@ -255,8 +255,9 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<&'static str> {
     let system = |config: &Config| config.authorization.as_ref().and_then(crate::auth::system_account);
     note("[authorization] system_account", system(old) != system(new));
     note("[accounts] jetstream: whether $G has it", old.global_has_streams() != new.global_has_streams());
-    note("[limits] max_payload", old.limits.max_payload != new.limits.max_payload);
-    note("[jetstream]", old.jetstream != new.jetstream);
+    note("[jetstream.limits]", old.jetstream.limits != new.jetstream.limits);
+    let rest = |config: &Config| JetStreamConfig { limits: ServerLimitsConfig::default(), ..config.jetstream.clone() };
+    note("[jetstream]", rest(old) != rest(new));
     note("[store]", old.store != new.store);
     note("[log]", old.log != new.log);
     note("[leaf.listen]", old.leaf.listen.is_some() != new.leaf.listen.is_some());

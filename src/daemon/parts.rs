@@ -245,7 +245,7 @@ impl Parts {
     /// Has the links and the listener for leafs go on as `config` says; what has changed. `door` is what leafs come in by.
     pub fn reload_leaf(&self, config: &Config, door: Option<Door>) -> LinkChanges {
         if let (Some(leafs), Some(door)) = (&self.leafs, door) {
-            leafs.reload(door);
+            leafs.reload(door, config.limits.max_payload.as_usize());
         }
         self.links.reload(&config.leaf.remote)
     }

@@ -61,7 +61,7 @@ impl Shared {
             headers: true,
             auth_required: true,
             tls_required: door.tls.is_some(),
-            max_payload: self.max_payload as i64,
+            max_payload: self.max_payload() as i64,
             jetstream: self.identity.jetstream,
             client_id: id,
             nonce,
@@ -143,6 +143,7 @@ impl Shared {
             remote_account: connect.remote_account.clone(),
             account: guest.account.name().to_owned(),
             user: guest.user.clone(),
+            version: connect.version.clone(),
             address,
             out: out.clone(),
             counters,
@@ -161,7 +162,7 @@ impl Shared {
             peer,
             loop_subject: &loop_subject,
             ping_interval: PING_INTERVAL,
-            max_payload: self.max_payload,
+            max_payload: usize::try_from(info.max_payload).unwrap_or_default(),
             shutdown,
         };
         let time = guest.session.as_ref().and_then(|session| session.ends);

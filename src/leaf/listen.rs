@@ -20,9 +20,9 @@ use crate::system::listen;
 use crate::system::tls::{self, ServerSide, TlsError, TlsFiles};
 use serde::Serialize;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -46,7 +46,7 @@ pub(super) struct Shared {
     door: RwLock<Arc<Door>>,
     pub identity: Identity,
     pub address: SocketAddr,
-    pub max_payload: usize,
+    max_payload: AtomicUsize,
     leafs: Mutex<Vec<Leaf>>,
 }
 
@@ -54,6 +54,8 @@ pub(super) struct Shared {
 pub struct Door {
     pub(super) config: ListenConfig,
     pub(super) tls: Option<TlsAcceptor>,
+    /// When our certificate is over.
+    expires: Option<SystemTime>,
 }
 
 /// A leaf that is connected.
@@ -64,6 +66,8 @@ pub(super) struct Leaf {
     /// Ours.
     pub account: String,
     pub user: String,
+    /// Of its server.
+    pub version: String,
     pub address: SocketAddr,
     pub out: Arc<Outbound>,
     pub counters: Arc<Counters>,
@@ -151,7 +155,7 @@ impl Listener {
             events: house.events,
             identity: house.identity,
             address,
-            max_payload: house.max_payload,
+            max_payload: AtomicUsize::new(house.max_payload),
             door: RwLock::new(Arc::new(door)),
             leafs: Mutex::default(),
         });
@@ -159,9 +163,10 @@ impl Listener {
         Ok(Listener { shared, task: Mutex::new(Some(task)) })
     }
 
-    /// Has leafs come in by `door` from now on. Of those that are here the ones go, and come again, whose compression has to be
+    /// Has leafs come in by `door` from now on, and tells them of `max_payload`, bytes. Of those that are here the ones go, and come again, whose compression has to be
     /// agreed upon anew, or whose certificate is not among those that are pinned now.
-    pub fn reload(&self, door: Door) {
+    pub fn reload(&self, door: Door, max_payload: usize) {
+        self.shared.max_payload.store(max_payload, Ordering::Relaxed);
         let new = Arc::new(door);
         let old =
             std::mem::replace(&mut *self.shared.door.write().unwrap_or_else(PoisonError::into_inner), new.clone());
@@ -199,12 +204,20 @@ impl Listener {
             .collect()
     }
 
+    /// When the certificate that leafs are shown is over.
+    pub fn certificate_expires(&self) -> Option<SystemTime> {
+        self.shared.door().expires
+    }
+
     /// The leafs connected now, as monitoring shows them.
     pub fn connections(&self) -> Vec<LeafConnection> {
         let leafs = self.shared.leafs();
         leafs
             .iter()
-            .map(|leaf| leaf.peer.connection(leaf.name.clone(), Some(leaf.address), None, leaf.agreed.name()))
+            .map(|leaf| {
+                let connection = leaf.peer.connection(leaf.name.clone(), Some(leaf.address), None, leaf.agreed.name());
+                LeafConnection { version: leaf.version.clone(), user: leaf.user.clone(), ..connection }
+            })
             .collect()
     }
 
@@ -269,7 +282,7 @@ impl Door {
     /// # Errors
     /// Its certificates cannot be used.
     pub fn open(config: &ListenConfig) -> Result<Door, ListenError> {
-        let tls = match &config.tls {
+        let shown = match &config.tls {
             None => None,
             Some(files) => {
                 let files = TlsFiles {
@@ -278,10 +291,11 @@ impl Door {
                     key_file: Some(files.key_file.clone()),
                 };
                 let side = ServerSide { verify: files.ca_file.is_some(), files, only_tls13: false };
-                Some(TlsAcceptor::from(tls::server(&side)?))
+                Some(tls::server(&side)?)
             }
         };
-        Ok(Door { config: config.clone(), tls })
+        let expires = shown.as_ref().and_then(|shown| shown.expires);
+        Ok(Door { config: config.clone(), tls: shown.map(|shown| TlsAcceptor::from(shown.config)), expires })
     }
 
     /// Whether a leaf may come in that has shown the certificate with this pin.
@@ -295,6 +309,11 @@ impl Shared {
     /// By what a leaf comes in that comes now.
     pub fn door(&self) -> Arc<Door> {
         self.door.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Largest message of leafs that come now, bytes.
+    pub fn max_payload(&self) -> usize {
+        self.max_payload.load(Ordering::Relaxed)
     }
 
     /// The leafs connected now.

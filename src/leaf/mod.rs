@@ -40,5 +40,6 @@ pub use links::{LinkChanges, Links};
 pub use listen::{Door, House, LeafStatus, ListenError, Listener};
 pub use probe::{Crossing, Probe};
 pub use status::{LeafConnection, LinkState, LinkStatus};
+pub use wire::STEP_LIMIT;
 #[cfg(fuzzing)]
 pub use {auth::LeafConnect, info::LeafInfo};

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 
 /// Most subscriptions that a peer may hold with us; more are refused with a log line.
@@ -94,6 +94,10 @@ pub struct Peer {
     /// The other server's name, and whether it traces messages that it gets from us.
     pub remote: OnceLock<(String, bool)>,
     counters: Arc<Counters>,
+    /// When it came.
+    since: (SystemTime, Instant),
+    /// Milliseconds after that when the peer last sent a message or a change of its interest.
+    active: AtomicU64,
 }
 
 /// Why [`Peer::send_direct`] did not send.
@@ -131,6 +135,8 @@ impl Peer {
             max_payload: AtomicUsize::new(usize::MAX),
             remote: OnceLock::new(),
             counters,
+            since: (SystemTime::now(), Instant::now()),
+            active: AtomicU64::new(0),
         })
     }
 
@@ -206,12 +212,29 @@ impl Peer {
             address,
             rtt,
             compression,
+            since: (self.since.0, self.last_active()),
+            version: String::new(),
+            user: String::new(),
+            pending: self.out.waiting(),
             sent: count(&self.counters.sent),
             sent_bytes: count(&self.counters.sent_bytes),
             received: count(&self.counters.received),
             received_bytes: count(&self.counters.received_bytes),
             subscriptions: self.subs().keys().map(|(subject, _)| subject.to_string()).collect(),
         }
+    }
+
+    /// The peer has sent a message or a change of its interest.
+    pub fn was_active(&self, now: Instant) {
+        let after = now.saturating_duration_since(self.since.1);
+        self.active.store(after.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// When it last was, or was sent a message.
+    fn last_active(&self) -> SystemTime {
+        let received = Duration::from_millis(self.active.load(Ordering::Relaxed));
+        let sent = self.out.last_message().map_or(received, |at| at.saturating_duration_since(self.since.1));
+        self.since.0 + sent.max(received)
     }
 
     /// Subjects announced to the peer.
@@ -303,7 +326,12 @@ impl Peer {
         if self.out.waiting() > max_waiting {
             return Err(NotSent::Full);
         }
-        self.append(|out| push_message(out, message.subject, message.reply, &[], message.headers, message.payload));
+        let push = |out: &mut Vec<u8>| {
+            push_message(out, message.subject, message.reply, &[], message.headers, message.payload);
+        };
+        if self.out.append_message(message.size(), push) {
+            self.flush_soon.notify_one();
+        }
         self.count_sent(message);
         Ok(())
     }
@@ -358,9 +386,9 @@ impl Target for Peer {
             self.counters.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let touch = self
-            .out
-            .append(|out| push_message(out, message.subject, message.reply, queues, message.headers, message.payload));
+        let touch = self.out.append_message(message.size(), |out| {
+            push_message(out, message.subject, message.reply, queues, message.headers, message.payload);
+        });
         self.count_sent(message);
         if touch {
             batch.touch(this);

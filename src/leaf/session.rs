@@ -105,7 +105,9 @@ impl Session<'_> {
             }
             match reader.read_buf(&mut buffer).await {
                 Ok(0) => return "the other side closed the connection".into(),
-                Ok(_) => life.heard(Instant::now()),
+                Ok(_) => {
+                    life.heard(Instant::now());
+                }
                 Err(error) => return format!("reading failed: {error}"),
             }
         }
@@ -121,17 +123,24 @@ impl Session<'_> {
         control: &mut dyn Control,
         life: &Liveness,
     ) -> Result<usize, String> {
-        let mut at = 0;
+        // Pings and their answers are no activity.
+        let (mut at, mut active) = (0, false);
         loop {
             let (op, used) = match parser.next(&buffer[at..], &limits(self.max_payload)) {
                 Ok(Some(next)) => next,
-                Ok(None) => return Ok(at),
+                Ok(None) => {
+                    if active {
+                        self.peer.was_active(Instant::now());
+                    }
+                    return Ok(at);
+                }
                 Err(error) => {
                     let start = String::from_utf8_lossy(&buffer[at..buffer.len().min(at + 64)]).into_owned();
                     return Err(format!("it sent what is no leaf node protocol ({error}): {start:?}"));
                 }
             };
             at += used;
+            active |= matches!(op, LeafOp::Message { .. } | LeafOp::Subscribe { .. } | LeafOp::Unsubscribe { .. });
             match op {
                 LeafOp::Message { subject, reply, queues, headers, payload } => {
                     let message = Message { subject, reply, headers, payload };

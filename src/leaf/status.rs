@@ -102,6 +102,14 @@ pub struct LeafConnection {
     pub compression: &'static str,
     /// Last round trip, if it has been measured.
     pub rtt: Option<Duration>,
+    /// When it came, and when a message last crossed or the other end last changed its interest.
+    pub since: (SystemTime, SystemTime),
+    /// Version of the server at its other end, where that has connected to us.
+    pub version: String,
+    /// The user that it has shown us.
+    pub user: String,
+    /// Bytes that wait to be sent.
+    pub pending: usize,
     /// Messages sent. Of a link to a hub since the start, over all its connections.
     pub sent: u64,
     /// Their bytes of headers and payload.

@@ -192,6 +192,8 @@ pub(super) struct Connection {
     pub max_subscriptions: usize,
     /// The INFO that the client has got, until its first PING is answered.
     pub info: Option<Box<Info>>,
+    /// Whether the buffer had a message or a change of subscriptions.
+    pub active: bool,
 }
 
 impl Connection {
@@ -209,6 +211,7 @@ impl Connection {
             limits: limits.protocol,
             max_subscriptions: limits.max_subscriptions,
             info: Some(Box::new(info)),
+            active: false,
         }
     }
 
@@ -219,11 +222,13 @@ impl Connection {
             if let Err(reason) = self.fill(reader, &mut buffer).await {
                 return reason;
             }
-            self.client.about.touch();
             let filled = buffer.len() == buffer.capacity();
             loop {
                 let mut batch = Batch::default();
                 let result = self.handle(&mut parser, &buffer, &mut batch);
+                if std::mem::take(&mut self.active) {
+                    self.client.about.touch();
+                }
                 let congested: Vec<_> = batch.touched().iter().filter_map(|t| t.congestion()).collect();
                 batch.flush();
                 match result {
@@ -317,9 +322,11 @@ impl Connection {
                 return Err(CloseReason::ProtocolViolation);
             }
             Op::Publish { subject, reply, headers, payload } => {
+                self.active = true;
                 self.publish(Message { subject, reply, headers, payload }, batch);
             }
             Op::Subscribe { subject, queue, sid } => {
+                self.active = true;
                 self.client.pongs.fetch_add(1, Ordering::Relaxed);
                 if !self.may_subscribe(subject, queue) {
                     return Ok(());
@@ -335,6 +342,7 @@ impl Connection {
                 self.ok();
             }
             Op::Unsubscribe { sid, max } => {
+                self.active = true;
                 self.client.unsubscribe(sid, max);
                 self.ok();
             }

@@ -44,6 +44,9 @@ impl Listening {
     /// nats-server chooses at random (`reload.go`, `maxConnOption`).
     pub fn set_limits(&self, limits: ClientLimits) {
         let most = limits.max_connections;
+        if let Some(websocket) = self.websocket() {
+            websocket.set_max_payload(limits.protocol.payload);
+        }
         *self.shared.limits.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(limits);
         let clients = self.shared.registry.clients();
         for client in clients.iter().skip(most) {

@@ -9,7 +9,7 @@ use super::pending::{Pending, Writing};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
@@ -52,9 +52,17 @@ struct Queue {
     closed: Option<CloseReason>,
     /// Messages appended, and their bytes of headers and payload.
     messages: (u64, u64),
+    /// How many of them the last flush found, and when: one look at the clock for a batch, as in nats-server.
+    flushed: (u64, Option<Instant>),
 }
 
 impl Queue {
+    fn note_messages(&mut self) {
+        if self.flushed.0 != self.messages.0 {
+            self.flushed = (self.messages.0, Some(Instant::now()));
+        }
+    }
+
     fn recycle(&mut self, mut buffer: Vec<u8>) {
         buffer.clear();
         if buffer.capacity() <= KEEP_CAPACITY {
@@ -165,6 +173,7 @@ impl Outbound {
     pub fn flush(&self) {
         self.touched.store(false, Ordering::Release);
         let mut queue = self.queue();
+        queue.note_messages();
         if queue.busy || queue.pending.len() == 0 {
             return;
         }
@@ -341,6 +350,11 @@ impl Outbound {
     /// Messages appended by [`Outbound::append_message`], and their bytes of headers and payload.
     pub fn messages(&self) -> (u64, u64) {
         self.queue().messages
+    }
+
+    /// When a batch last had messages for it; `None` before the first.
+    pub fn last_message(&self) -> Option<Instant> {
+        self.queue().flushed.1
     }
 
     /// Bytes written so far.

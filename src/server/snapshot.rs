@@ -21,7 +21,7 @@ pub(super) struct About {
     pub names: Names,
     started: SystemTime,
     since: Instant,
-    /// Milliseconds after `since` when it last sent something.
+    /// Milliseconds after `since` when it last sent CONNECT, a message, or a change of its subscriptions.
     last: AtomicU64,
     said: Mutex<Said>,
     /// When a PING went out whose PONG tells the round trip.
@@ -69,13 +69,20 @@ impl About {
         }
     }
 
-    /// It has sent something.
+    /// It has sent a message, or a change of its subscriptions: pings and their answers are no activity.
     pub fn touch(&self) {
         self.last.store(self.since.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
+    /// How long after it came it was last active, `delivered` being when it was last sent a message.
+    fn last(&self, delivered: Option<Instant>) -> Duration {
+        let sent = Duration::from_millis(self.last.load(Ordering::Relaxed));
+        delivered.map_or(sent, |at| at.saturating_duration_since(self.since).max(sent))
+    }
+
     /// It has said who it is, which is not believed yet.
     pub fn connected(&self, connect: &Connect) {
+        self.touch();
         let first = (self.since.elapsed().as_nanos() as u64).max(1);
         let _ = self.rtt.compare_exchange(0, first, Ordering::Relaxed, Ordering::Relaxed);
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
@@ -153,13 +160,16 @@ impl std::ops::AddAssign for Totals {
 pub struct ClientSnapshot {
     /// Number of the connection.
     pub cid: u64,
+    /// Whether it is a leaf node's.
+    pub leaf: bool,
     /// Whether it came by WebSocket.
     pub websocket: bool,
     /// The other end.
     pub address: SocketAddr,
     /// When it came.
     pub started: SystemTime,
-    /// When it last sent something.
+    /// When it last sent CONNECT, a message or a change of its subscriptions, or was sent a message (nats-server `client.go`,
+    /// `readLoop` and `flushClients`).
     pub last: SystemTime,
     /// When and why it ended.
     pub stopped: Option<(SystemTime, CloseReason)>,
@@ -244,10 +254,11 @@ impl Client {
         let (session, subs): (_, Vec<Arc<Subscription>>) = (self.session(), self.list_subscriptions());
         ClientSnapshot {
             cid: self.id.get(),
+            leaf: false,
             websocket: about.websocket,
             address: about.address,
             started: about.started,
-            last: about.started + Duration::from_millis(about.last.load(Ordering::Relaxed)),
+            last: about.started + about.last(self.out.last_message()),
             stopped: None,
             rtt: Some(about.rtt.load(Ordering::Relaxed)).filter(|rtt| *rtt > 0).map(Duration::from_nanos),
             pending: self.out.waiting(),

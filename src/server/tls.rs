@@ -9,11 +9,11 @@ use crate::config::tls::{HandshakeFirst, TlsConfig, TlsVersion};
 use crate::protocol::Info;
 use crate::system;
 use crate::system::listen;
-use crate::system::tls::{ServerSide, TlsError, TlsFiles};
+use crate::system::tls::{ServerSide, Shown, TlsError, TlsFiles};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -27,6 +27,8 @@ const HANDSHAKE_RECORD: u8 = 0x16;
 pub struct TlsPolicy {
     /// Certificates and versions.
     pub config: Arc<ServerConfig>,
+    /// When our certificate is over.
+    pub expires: Option<SystemTime>,
     /// The client must show a certificate; for INFO, as `config` sees to it.
     pub verify: bool,
     /// Clients that do not speak TLS may connect as well.
@@ -53,8 +55,10 @@ impl TlsPolicy {
             verify,
             only_tls13: config.min_version == TlsVersion::V13,
         };
+        let Shown { config: server, expires } = system::tls::server(&side)?;
         Ok(TlsPolicy {
-            config: system::tls::server(&side)?,
+            config: server,
+            expires,
             verify,
             allow_non_tls: config.allow_non_tls,
             handshake_first: config.handshake_first,

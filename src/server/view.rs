@@ -9,7 +9,7 @@ use crate::auth::Session;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A handle to look at the client side with.
 #[derive(Clone)]
@@ -31,6 +31,16 @@ impl View {
     /// Where WebSocket clients connect.
     pub fn websocket_address(&self) -> Option<SocketAddr> {
         self.websocket.as_ref().map(|websocket| websocket.address())
+    }
+
+    /// When the certificate that clients are shown is over.
+    pub fn certificate_expires(&self) -> Option<SystemTime> {
+        self.shared.tls.current()?.expires
+    }
+
+    /// The same of WebSocket clients.
+    pub fn websocket_certificate_expires(&self) -> Option<SystemTime> {
+        self.websocket.as_ref()?.certificate_expires()
     }
 
     /// The clients connected now, with at most `list` subscriptions each. Those whose round trip is not known are pinged,

@@ -6,6 +6,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Files of one TLS side.
 #[derive(Clone, Debug, Default)]
@@ -95,6 +96,21 @@ pub fn pin(certificate: &CertificateDer<'_>) -> Option<String> {
     Some(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// A certificate that is shown to others, and until when it is good.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The accepting side.
+    pub config: Arc<ServerConfig>,
+    /// When its own certificate is over; `None` if that cannot be read.
+    pub expires: Option<SystemTime>,
+}
+
+fn expires(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
 /// What an accepting side asks of TLS.
 #[derive(Clone, Debug, Default)]
 pub struct ServerSide {
@@ -107,7 +123,7 @@ pub struct ServerSide {
 }
 
 /// The accepting side: TLS 1.3, and 1.2 unless refused.
-pub fn server(side: &ServerSide) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn server(side: &ServerSide) -> Result<Shown, TlsError> {
     let files = &side.files;
     let (Some(cert), Some(own)) = (&files.cert_file, &files.key_file) else { return Err(TlsError::Half) };
     let versions = if side.only_tls13 { &[&rustls::version::TLS13][..] } else { rustls::ALL_VERSIONS };
@@ -121,5 +137,7 @@ pub fn server(side: &ServerSide) -> Result<Arc<ServerConfig>, TlsError> {
     } else {
         builder.with_no_client_auth()
     };
-    Ok(Arc::new(builder.with_single_cert(certificates(cert)?, key(own)?)?))
+    let chain = certificates(cert)?;
+    let expires = chain.first().and_then(expires);
+    Ok(Shown { config: Arc::new(builder.with_single_cert(chain, key(own)?)?), expires })
 }

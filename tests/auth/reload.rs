@@ -63,3 +63,35 @@ async fn who_may_stay_stays_with_what_it_may_do_by_now() {
     assert_eq!(heard[0][1], "-ERR 'Authorization Violation'\r\n(closed)");
     assert!(heard[0][4].contains("c.yes") && !heard[0][4].contains("MSG c.no"), "{heard:?}");
 }
+
+#[tokio::test]
+async fn those_who_are_here_are_held_to_another_max_payload() {
+    if !have(&hub::binary()) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "[limits]\nmax_payload = 64\n");
+    leafd.start();
+    let nats = NatsServer::start("max_payload: 64").await;
+    let addresses = [leafd.clients.expect("it listens"), nats.clients];
+    let mut heard = [const { String::new() }; 2];
+    for limit in [1024, 10] {
+        let mut clients = Vec::new();
+        for address in addresses {
+            let mut raw = Raw::connect(address).await;
+            raw.say("CONNECT {\"verbose\":false,\"protocol\":1}\r\nSUB a 1\r\n").await;
+            clients.push(raw);
+        }
+        leafd.configure(&format!("[limits]\nmax_payload = {limit}\n"));
+        leafd.hup();
+        nats.reconfigure(&format!("max_payload: {limit}"));
+        for ((address, mut raw), heard) in addresses.into_iter().zip(clients).zip(&mut heard) {
+            let told = async || (Raw::connect(address).await.info["max_payload"] == limit).then_some(());
+            wait_for("the other limit", LIMIT, told).await;
+            heard.push_str(&raw.say("PUB a 11\r\nhello world\r\n").await);
+            heard.push_str(&raw.say(&format!("PUB a 100\r\n{}\r\n", "x".repeat(100))).await);
+        }
+    }
+    assert_eq!(heard[0], heard[1], "first ours, then nats-server's");
+    assert!(heard[0].contains("MSG a 1 100") && heard[0].contains("Maximum Payload Violation"), "{heard:?}");
+}

@@ -6,6 +6,7 @@
 //! relying on it (a key without a value inside a map, an unknown unit, a NUL byte), this one says so.
 
 mod cursor;
+pub(super) mod digest;
 mod directives;
 mod parse;
 mod scalar;

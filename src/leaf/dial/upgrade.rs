@@ -7,6 +7,8 @@ use crate::leaf::wire::{MAX_PAYLOAD, Wire};
 use crate::server::websocket::{Agreement, DEFLATE_OFFER, NO_MASKING, WebSocketStream, accept_key};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use tokio::io::AsyncWriteExt;
 
 /// By this the hub tells a leaf node from a client.
@@ -62,7 +64,7 @@ pub async fn upgrade(mut stream: Box<dyn Wire>, url: &Url, config: &RemoteWebSoc
         masks: !unmasked,
         compression: compressed,
         browser: false,
-        max_payload: MAX_PAYLOAD,
+        max_payload: Arc::new(AtomicUsize::new(MAX_PAYLOAD)),
     };
     Ok(Upgraded { stream: WebSocketStream::new(stream, agreement), compressed })
 }

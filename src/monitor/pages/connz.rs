@@ -2,11 +2,12 @@
 
 use super::subsz::SubscriptionDetail;
 use crate::account::GLOBAL_ACCOUNT;
+use crate::leaf::LeafConnection;
 use crate::monitor::query::{BadQuery, Query, default_limit, natural, window};
 use crate::monitor::sources::Sources;
 use crate::monitor::text;
-use crate::server::ClientSnapshot;
 use crate::server::tls::TlsSession;
+use crate::server::{ClientSnapshot, SubscriptionSnapshot, Totals};
 use crate::subject;
 use ring::digest;
 use serde::{Deserialize, Serialize};
@@ -29,8 +30,8 @@ pub(in crate::monitor) struct Connz {
 struct Connection {
     cid: u64,
     kind: &'static str,
-    #[serde(rename = "type")]
-    client_type: &'static str,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    client_type: Option<&'static str>,
     ip: String,
     port: u16,
     start: String,
@@ -148,7 +149,7 @@ const OPEN: u8 = 0;
 const CLOSED: u8 = 1;
 const ANY: u8 = 2;
 
-/// Clients that are and were connected.
+/// Clients that are and were connected, and leaf nodes that are.
 pub(in crate::monitor) fn page(options: &Options, sources: &Sources) -> Result<Connz, BadQuery> {
     check_sort(&options.sort, options.state == CLOSED)?;
     let filter = Some(&*options.filter_subject).filter(|subject| !matches!(*subject, "" | ">"));
@@ -175,6 +176,7 @@ pub(in crate::monitor) fn page(options: &Options, sources: &Sources) -> Result<C
     let mut found = Vec::new();
     if matches!(options.state, OPEN | ANY) {
         found.extend(sources.clients.open(if listed { usize::MAX } else { 0 }));
+        found.extend(sources.leaf_connections().into_iter().filter_map(leaf));
     }
     if matches!(options.state, CLOSED | ANY) {
         found.extend(sources.clients.closed());
@@ -194,6 +196,46 @@ pub(in crate::monitor) fn page(options: &Options, sources: &Sources) -> Result<C
     let connections: Vec<_> = found.drain(shown).map(|client| connection(client, options, now)).collect();
     let all = nobody(&sources.server_id, None);
     Ok(Connz { num_connections: connections.len(), total, connections: Some(connections), ..all })
+}
+
+/// A leaf connection as one of a client.
+fn leaf(leaf: LeafConnection) -> Option<ClientSnapshot> {
+    let subscription = |subject: String| SubscriptionSnapshot {
+        sid: subject.clone(),
+        subject,
+        queue: None,
+        delivered: 0,
+        limit: 0,
+        cid: leaf.id,
+    };
+    Some(ClientSnapshot {
+        cid: leaf.id,
+        leaf: true,
+        websocket: false,
+        address: leaf.address?,
+        started: leaf.since.0,
+        last: leaf.since.1,
+        stopped: None,
+        rtt: leaf.rtt,
+        pending: leaf.pending,
+        totals: Totals {
+            in_msgs: leaf.received,
+            in_bytes: leaf.received_bytes,
+            out_msgs: leaf.sent,
+            out_bytes: leaf.sent_bytes,
+            ..Totals::default()
+        },
+        name: leaf.name,
+        lang: String::new(),
+        version: leaf.version,
+        tls: None,
+        user: leaf.user,
+        account: leaf.account,
+        jwt: None,
+        labels: None,
+        subscriptions: leaf.subscriptions.len(),
+        list: leaf.subscriptions.into_iter().map(subscription).collect(),
+    })
 }
 
 fn check_sort(sort: &str, only_closed: bool) -> Result<(), BadQuery> {
@@ -244,8 +286,8 @@ fn connection(client: ClientSnapshot, options: &Options, now: SystemTime) -> Con
     let named = |text: String| Some(text).filter(|text| options.auth && !text.is_empty());
     Connection {
         cid: client.cid,
-        kind: "Client",
-        client_type: if client.websocket { "websocket" } else { "nats" },
+        kind: if client.leaf { "Leafnode" } else { "Client" },
+        client_type: (!client.leaf).then_some(if client.websocket { "websocket" } else { "nats" }),
         ip: client.address.ip().to_string(),
         port: client.address.port(),
         start: text::time(client.started),

@@ -50,7 +50,7 @@ pub(super) fn exports(config: &Config, name: &str) -> Vec<Export> {
         };
         let response_type = (kind == "service").then_some(match export.response_type {
             ResponseType::Singleton => "Singleton",
-            ResponseType::Stream => "Stream",
+            ResponseType::Stream => "Streamed",
             ResponseType::Chunked => "Chunked",
         });
         let approved_accounts = export.accounts.clone().unwrap_or_default();

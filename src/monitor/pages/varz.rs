@@ -4,7 +4,10 @@ use super::jsz::{self, JetStreamStats};
 use crate::config::Config;
 use crate::config::tls::TlsConfig;
 use crate::config::units::Duration;
+use crate::config::websocket::HANDSHAKE_TIMEOUT;
+use crate::events::FeatureFlags;
 use crate::jetstream::ServerLimits;
+use crate::leaf::STEP_LIMIT;
 use crate::monitor::sources::Sources;
 use crate::monitor::{process, text};
 use crate::protocol::NATS_VERSION;
@@ -85,6 +88,9 @@ pub(in crate::monitor) struct Varz {
     config_load_time: String,
     config_digest: String,
     system_account: String,
+    feature_flags: FeatureFlags,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_cert_not_after: Option<String>,
     slow_consumer_stats: ByKind,
     stale_connection_stats: ByKind,
     disk_io_wait_stats: DiskWaits,
@@ -104,6 +110,14 @@ struct Leaf {
     tls_required: bool,
     #[serde(skip_serializing_if = "is_false")]
     tls_verify: bool,
+    /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_timeout: Option<u64>,
+    /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_timeout: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_cert_not_after: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     remotes: Vec<Remote>,
 }
@@ -134,6 +148,8 @@ struct WebSocket {
     allowed_origins: Vec<String>,
     #[serde(skip_serializing_if = "is_false")]
     compression: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_cert_not_after: Option<String>,
 }
 
 #[derive(Default, Serialize)]
@@ -222,7 +238,7 @@ pub(in crate::monitor) fn page(sources: &Sources) -> Varz {
         http_port: http.0,
         http_base_path: config.http.as_ref().map(|http| http.base_path.clone()).unwrap_or_default(),
         https_port: http.1,
-        auth_timeout: 2.0,
+        auth_timeout: config.auth_timeout().as_secs_f64(),
         max_control_line: limits.max_control_line.as_usize(),
         max_payload: limits.max_payload.as_usize(),
         max_pending: limits.max_pending.as_usize(),
@@ -260,8 +276,10 @@ pub(in crate::monitor) fn page(sources: &Sources) -> Varz {
         subscriptions: sources.accounts().iter().map(|account| account.subscriptions()).sum(),
         http_req_stats: sources.requests(),
         config_load_time: text::time(loaded),
-        config_digest: String::new(),
+        config_digest: config.digest.clone(),
         system_account: sources.system_account().to_owned(),
+        feature_flags: FeatureFlags::default(),
+        tls_cert_not_after: sources.clients.certificate_expires().map(text::time),
         slow_consumer_stats: ByKind::clients(clients.slow_consumers),
         stale_connection_stats: ByKind::clients(totals.stale),
         disk_io_wait_stats: DiskWaits::default(),
@@ -279,6 +297,9 @@ fn leaf(config: &Config, sources: &Sources) -> Leaf {
         port: sources.leafs.as_ref().map(|leafs| leafs.address().port()),
         tls_required: listen.is_some_and(|listen| listen.tls.is_some()),
         tls_verify: listen.and_then(|listen| listen.tls.as_ref()).is_some_and(|tls| tls.ca_file.is_some()),
+        auth_timeout: listen.map(|_| STEP_LIMIT.as_secs()),
+        tls_timeout: listen.map(|_| STEP_LIMIT.as_secs()),
+        tls_cert_not_after: sources.leafs.as_ref().and_then(|leafs| leafs.certificate_expires()).map(text::time),
         remotes: remotes.collect(),
     }
 }
@@ -290,11 +311,12 @@ fn websocket(config: &Config, sources: &Sources) -> WebSocket {
         port: sources.clients.websocket_address().map(|address| address.port()),
         no_auth_user: websocket.no_auth_user.clone(),
         jwt_cookie: websocket.jwt_cookie.clone(),
-        handshake_timeout: Some(nanos(websocket.handshake_timeout)),
+        handshake_timeout: Some(websocket.handshake_timeout).filter(|time| *time != HANDSHAKE_TIMEOUT).map(nanos),
         no_tls: websocket.no_tls,
         same_origin: websocket.same_origin,
         allowed_origins: websocket.allowed_origins.clone(),
         compression: websocket.compression,
+        tls_cert_not_after: sources.clients.websocket_certificate_expires().map(text::time),
     }
 }
 

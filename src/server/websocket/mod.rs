@@ -20,7 +20,8 @@ use handshake::{CookieNames, Refusal, Upgrade, UpgradeRules};
 use origin::Origins;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -36,7 +37,7 @@ pub struct WebSocket {
     rules: UpgradeRules,
     tls: TlsSlot,
     timeout: Duration,
-    max_payload: usize,
+    max_payload: Arc<AtomicUsize>,
     address: SocketAddr,
     leafs: Option<mpsc::Sender<LeafVisit>>,
 }
@@ -90,7 +91,7 @@ impl WebSocket {
             rules,
             tls: TlsSlot::new(tls),
             timeout: config.handshake_timeout.0,
-            max_payload,
+            max_payload: Arc::new(AtomicUsize::new(max_payload)),
             address,
             leafs,
         })
@@ -101,9 +102,19 @@ impl WebSocket {
         self.tls.current().is_some()
     }
 
+    /// When our certificate is over.
+    pub(super) fn certificate_expires(&self) -> Option<SystemTime> {
+        self.tls.current()?.expires
+    }
+
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Largest message of clients from now on, bytes.
+    pub(super) fn set_max_payload(&self, bytes: usize) {
+        self.max_payload.store(bytes, Ordering::Relaxed);
     }
 
     /// Certificates for connections to come.
@@ -166,7 +177,10 @@ impl WebSocket {
         };
         answered.await.map_err(|error: std::io::Error| error.to_string())?;
         // A server sends many messages of the protocol inside as one of WebSocket.
-        let max_payload = if leaf { self.max_payload.max(MAX_LEAF_MESSAGE) } else { self.max_payload };
+        let max_payload = match leaf {
+            true => Arc::new(AtomicUsize::new(self.max_payload.load(Ordering::Relaxed).max(MAX_LEAF_MESSAGE))),
+            false => self.max_payload.clone(),
+        };
         let agreement = Agreement { masked, masks: false, compression, browser, max_payload };
         Ok((WebSocketStream::new(stream, agreement), visitor, leaf.then_some(compression)))
     }

@@ -8,6 +8,8 @@ use super::frame::{self, FrameError, Header, Opcode, Sequence};
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
@@ -20,7 +22,7 @@ const MESSAGE: usize = 64 * 1024;
 const BROWSER_MESSAGE: usize = 4 * 1024;
 
 /// What the two sides have agreed upon.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Agreement {
     /// The other side masks what it sends, as clients do.
     pub masked: bool,
@@ -30,8 +32,8 @@ pub struct Agreement {
     pub compression: bool,
     /// The client is a browser.
     pub browser: bool,
-    /// Largest message of the protocol inside, bytes.
-    pub max_payload: usize,
+    /// Largest message of the protocol inside, bytes; may change.
+    pub max_payload: Arc<AtomicUsize>,
 }
 
 /// Status and text of the close frame at the end.
@@ -104,7 +106,6 @@ impl<S> WebSocketStream<S> {
     pub fn new(inner: S, agreement: Agreement) -> Self {
         WebSocketStream {
             inner,
-            agreement,
             farewell: None,
             input: Input {
                 sequence: Sequence::new(agreement.masked, agreement.compression),
@@ -119,6 +120,7 @@ impl<S> WebSocketStream<S> {
                 breach: None,
             },
             output: Output { masks: agreement.masks, ..Output::default() },
+            agreement,
         }
     }
 
@@ -197,12 +199,13 @@ impl Input {
             frame.taken += want as u64;
             let complete = frame.taken == frame.header.length;
             if frame.compressed {
-                if self.compressed.len() + want > deflate::max_compressed(agreement.max_payload) {
+                let most = agreement.max_payload.load(Ordering::Relaxed);
+                if self.compressed.len() + want > deflate::max_compressed(most) {
                     return Err(FrameError::TooLarge);
                 }
                 self.compressed.extend_from_slice(part);
                 if complete && frame.header.last {
-                    self.plain = deflate::decompress(std::mem::take(&mut self.compressed), agreement.max_payload)?;
+                    self.plain = deflate::decompress(std::mem::take(&mut self.compressed), most)?;
                 }
             } else {
                 buf.put_slice(part);

@@ -4,8 +4,10 @@ use super::*;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-const AGREEMENT: Agreement =
-    Agreement { masked: true, masks: false, compression: true, browser: false, max_payload: 1 << 20 };
+fn agreement() -> Agreement {
+    let max_payload = Arc::new(AtomicUsize::new(1 << 20));
+    Agreement { masked: true, masks: false, compression: true, browser: false, max_payload }
+}
 
 fn pair(agreement: Agreement, buffer: usize) -> (WebSocketStream<DuplexStream>, DuplexStream) {
     let (near, far) = tokio::io::duplex(buffer);
@@ -77,27 +79,27 @@ async fn fragments_control_frames_and_compression_become_one_stream() {
         client_frame(Opcode::Close, true, false, &frame::close_payload(1000, "bye")),
         client_frame(Opcode::Binary, true, false, b"never seen"),
     ];
-    let (got, answers) = exchange(AGREEMENT, bytes.concat()).await;
+    let (got, answers) = exchange(agreement(), bytes.concat()).await;
     assert_eq!(got, Ok([&b"CONNECT {}\r\n"[..], &text].concat()));
     assert_eq!(answers, [(Opcode::Pong, b"there?".to_vec()), (Opcode::Close, frame::close_payload(1000, "bye"))]);
 }
 
 #[tokio::test]
 async fn a_breach_is_told_in_the_close_frame() {
-    let plain = Agreement { compression: false, ..AGREEMENT };
+    let plain = Agreement { compression: false, ..agreement() };
     let unmasked = [0x82, 1, b'x'].to_vec();
     let bomb = client_frame(Opcode::Binary, true, true, &deflate::compress(&vec![0; 2 << 20]));
     for (agreement, bytes, status, text) in [
-        (AGREEMENT, unmasked, 1002, "mask bit missing"),
-        (AGREEMENT, client_frame(Opcode::Continuation, true, false, b"x"), 1002, "invalid continuation frame"),
-        (AGREEMENT, bomb, 1009, "maximum payload exceeded"),
+        (agreement(), unmasked, 1002, "mask bit missing"),
+        (agreement(), client_frame(Opcode::Continuation, true, false, b"x"), 1002, "invalid continuation frame"),
+        (agreement(), bomb, 1009, "maximum payload exceeded"),
         (
             plain,
             client_frame(Opcode::Binary, true, true, b"x"),
             1002,
             "compressed frame received without negotiated permessage-deflate",
         ),
-        (AGREEMENT, client_frame(Opcode::Close, true, false, &[3]), 1002, "close frame payload cannot be 1 byte"),
+        (agreement(), client_frame(Opcode::Close, true, false, &[3]), 1002, "close frame payload cannot be 1 byte"),
     ] {
         let (got, answers) = exchange(agreement, bytes).await;
         assert_eq!(got, Err(text.to_owned()));
@@ -107,7 +109,7 @@ async fn a_breach_is_told_in_the_close_frame() {
 
 #[tokio::test]
 async fn what_came_before_a_breach_is_handed_over() {
-    let (mut stream, mut far) = pair(AGREEMENT, 1 << 16);
+    let (mut stream, mut far) = pair(agreement(), 1 << 16);
     let bytes = [client_frame(Opcode::Binary, true, false, b"PING\r\n"), vec![0x82, 1, b'x']].concat();
     far.write_all(&bytes).await.expect("sent");
     let mut got = [0; 100];
@@ -118,9 +120,9 @@ async fn what_came_before_a_breach_is_handed_over() {
 #[tokio::test]
 async fn what_is_written_arrives_in_messages() {
     for (agreement, limit) in [
-        (Agreement { compression: false, ..AGREEMENT }, MESSAGE),
-        (AGREEMENT, MESSAGE),
-        (Agreement { browser: true, ..AGREEMENT }, BROWSER_MESSAGE),
+        (Agreement { compression: false, ..agreement() }, MESSAGE),
+        (agreement(), MESSAGE),
+        (Agreement { browser: true, ..agreement() }, BROWSER_MESSAGE),
     ] {
         let (mut stream, mut far) = pair(agreement, 1000);
         let data: Vec<u8> = (0..300_000u32).map(|n| (n / 7) as u8).collect();
@@ -142,7 +144,7 @@ async fn what_is_written_arrives_in_messages() {
 
 #[tokio::test]
 async fn pings_are_answered_while_the_other_side_is_slow_to_read() {
-    let (stream, far) = pair(AGREEMENT, 64);
+    let (stream, far) = pair(agreement(), 64);
     let (mut reading, mut writing) = tokio::io::split(stream);
     let (mut answers, mut requests) = tokio::io::split(far);
     let data = vec![b'x'; 5000];
@@ -183,7 +185,7 @@ proptest! {
     fn any_bytes_end_the_connection_or_are_data(bytes in proptest::collection::vec(any::<u8>(), 0..400), masked: bool) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(async {
-            let (mut stream, mut far) = pair(Agreement { masked, ..AGREEMENT }, 1 << 16);
+            let (mut stream, mut far) = pair(Agreement { masked, ..agreement() }, 1 << 16);
             far.write_all(&bytes).await.expect("sent");
             drop(far);
             let mut got = Vec::new();
