@@ -8,6 +8,7 @@ use super::error::ApiError;
 use super::expiry::Deadline;
 use super::republish::Republisher;
 use super::schedule::Note;
+use super::stream::Line;
 use super::usage::Usage;
 use crate::account::OwnedMessage;
 use crate::store::Log;
@@ -41,6 +42,8 @@ pub(super) struct Desk {
     /// A failed commit was noticed here before the store told of it.
     pub(super) undone: bool,
     pub closed: bool,
+    /// Publishes that wait for room.
+    pub line: Line,
 }
 
 /// A publish that waits for the commit of `seq`.
@@ -85,6 +88,8 @@ pub(super) enum Verdict {
     /// Nothing yet: the commit brings the answer, if there is to be one.
     Waits,
     Refused(ApiError),
+    /// There is no room, but acknowledgements may be about to make some.
+    Full(ApiError),
     /// It is on disk already: its sequence, and what the answer says beside it.
     Acked(u64, Box<str>),
     /// Part of a batch: it is in hand, and stored when the batch is committed.
@@ -132,6 +137,7 @@ impl Desk {
             batches: Batches::default(),
             undone: false,
             closed: false,
+            line: Line::default(),
         };
         desk.configure(config);
         desk

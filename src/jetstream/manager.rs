@@ -26,6 +26,7 @@ use crate::subject;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use tokio::runtime::Handle;
 
 /// What JetStream is told by the configuration.
 #[derive(Clone, Debug)]
@@ -91,6 +92,7 @@ impl JetStream {
             upkeep: Upkeep::start()?,
             domain: options.domain.clone(),
             server: options.limits,
+            runtime: Handle::current(),
             account,
         });
         for log in catalogue::abandoned_restores(&store, shared.account.name()) {

@@ -192,8 +192,13 @@ impl Desk {
     fn store(&mut self, order: Order<'_>, around: &Surroundings<'_>, failed: &mut Due) -> Result<Verdict, ApiError> {
         let Order { message, reply, wishes, answer, place, in_turn } = order;
         let ready = self.make_ready(message, wishes, around)?;
-        if self.config.discard == Discard::New {
-            self.check_room(message.subject, wishes, ready.size, around.log)?;
+        if self.config.discard == Discard::New
+            && let Err(full) = self.check_room(message.subject, wishes, ready.size, around.log)
+        {
+            return match self.config.retention {
+                Retention::Limits => Err(full),
+                Retention::Interest | Retention::WorkQueue => Ok(Verdict::Full(full)),
+            };
         }
         let headers = ready.headers.as_deref().unwrap_or(message.headers);
         let record = Record { subject: message.subject, headers, payload: message.payload };

@@ -6,8 +6,10 @@
 //! ```
 
 mod answers;
+mod room;
 
 use self::answers::Outgoing;
+pub(super) use self::room::Line;
 use super::ageing::Ageing;
 use super::catalogue::Entry;
 use super::config::{self, StreamConfig};
@@ -29,6 +31,7 @@ use crate::protocol::headers;
 use crate::store::{CommitObserver, Log, Purge, Store, StoreError};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Instant;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// What the streams of an account share.
@@ -42,6 +45,7 @@ pub(super) struct Shared {
     pub server: ServerLimits,
     pub upkeep: Upkeep,
     pub domain: Domain,
+    pub runtime: Handle,
 }
 
 impl Shared {
@@ -244,6 +248,17 @@ impl Stream {
         Ok(removed)
     }
 
+    /// Waits until what was published before is committed and bounded by the limits, and what was acknowledged before has
+    /// left, as nats-server does both at once. On a thread that may block.
+    ///
+    /// # Errors
+    /// The store cannot commit.
+    pub(super) fn catch_up(&self) -> Result<(), StoreError> {
+        let committed = self.store().barrier();
+        self.consumers.catch_up();
+        committed.wait()
+    }
+
     /// Ends the stream. With `deleted` it is gone for good, and those who wait for a commit are told so.
     pub(super) fn close(&self, deleted: bool) {
         self.capture_none();
@@ -253,6 +268,7 @@ impl Stream {
             let mut due = Due::default();
             self.desk().close(&mut due);
             self.answer_all(&due, &ApiError::stream_not_found());
+            self.refuse_those_who_wait();
             self.shared.usage.forget(&self.entry().log);
         }
     }
@@ -376,19 +392,15 @@ impl Target for Stream {
             if desk.config.no_ack {
                 reply = "";
             }
+            if !desk.line.is_empty() {
+                return desk.line.join(message);
+            }
             desk.publish(message, around, failed)
         });
-        let Some(verdict) = verdict else { return };
         match verdict {
-            Verdict::Waits => {}
-            Verdict::InHand => self.confirm(reply, batch),
-            Verdict::Acked(seq, answer) => {
-                self.ack(reply, seq, &answer, &mut String::new(), &mut RouteCache::default(), batch);
-            }
-            Verdict::Refused(error) => {
-                batch.refused(&error.description);
-                self.refuse(reply, &error, &mut RouteCache::default(), batch);
-            }
+            Some(Verdict::Full(_)) => self.tell(self.wait_for_room(message), reply, batch),
+            Some(verdict) => self.tell(verdict, reply, batch),
+            None => {}
         }
     }
 }

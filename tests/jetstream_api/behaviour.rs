@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-async fn ask(client: &Client, verb: &str, body: Value) -> Value {
+pub async fn ask(client: &Client, verb: &str, body: Value) -> Value {
     let payload = if body.is_null() { String::new() } else { body.to_string() };
     let answer = client.request(format!("$JS.API.{verb}"), payload.into()).await.expect("an answer");
     serde_json::from_slice(&answer.payload).expect("JSON")
@@ -30,7 +30,7 @@ async fn held(client: &Client, stream: &str, upto: u64) -> Vec<Value> {
     held
 }
 
-async fn publish(client: &Client, subject: &str, headers: &[(&str, &str)], body: &str) -> Value {
+pub async fn publish(client: &Client, subject: &str, headers: &[(&str, &str)], body: &str) -> Value {
     let request = async_nats::Request::new().headers(header_map(headers)).payload(body.to_owned().into());
     let answer = client.send_request(subject.to_owned(), request).await.expect("an answer");
     serde_json::from_slice(&answer.payload).expect("JSON")
@@ -170,6 +170,43 @@ pub async fn pauses(peers: &mut Peers) {
         let second = second.unwrap_or_else(|_| panic!("{n}: nothing when told to go on")).expect("open");
         assert_eq!(&*second.payload, b"again", "{n}: it was told to go on");
         ask(&client, "STREAM.DELETE.Q", Value::Null).await;
+    }
+}
+
+/// Who publishes or acknowledges without waiting for an answer, and then asks on the same connection, is told of it; by
+/// nats-server only most often, so that there is nothing to compare.
+pub async fn own_doings(peers: &mut Peers) {
+    let client = peers.clients[0].clone();
+    for retention in ["workqueue", "interest"] {
+        let config = json!({
+            "name": "D", "subjects": ["d.*"], "retention": retention, "max_msgs_per_subject": 2, "allow_direct": true
+        });
+        assert!(ask(&client, "STREAM.CREATE.D", config).await["error"].is_null());
+        let config = json!({ "durable_name": "c", "ack_policy": "explicit", "filter_subject": "d.*" });
+        let made = ask(&client, "CONSUMER.CREATE.D.c.d.*", json!({ "stream_name": "D", "config": config })).await;
+        assert!(made["error"].is_null(), "{made}");
+        for _ in 0..5 {
+            for subject in ["d.a", "d.b", "d.b", "d.b"] {
+                client.publish(subject, "x".into()).await.expect("sent");
+            }
+            assert_eq!(ask(&client, "CONSUMER.INFO.D.c", Value::Null).await["num_pending"], 3);
+            assert_eq!(ask(&client, "STREAM.LIST", Value::Null).await["streams"][0]["state"]["messages"], 3);
+            client.publish("d.c", "x".into()).await.expect("sent");
+            let next = client.request("$JS.API.DIRECT.GET.D", r#"{"seq":1,"next_by_subj":"d.c"}"#.into()).await;
+            let headers = next.expect("an answer").headers.expect("headers");
+            assert_eq!(headers.get("Nats-Subject").map(|subject| subject.as_str()), Some("d.c"));
+            let inbox = client.new_inbox();
+            let mut messages = client.subscribe(inbox.clone()).await.expect("subscribed");
+            let pull = json!({ "batch": 4, "expires": 5_000_000_000_u64 }).to_string();
+            client.publish_with_reply("$JS.API.CONSUMER.MSG.NEXT.D.c", inbox, pull.into()).await.expect("sent");
+            for _ in 0..4 {
+                let message = tokio::time::timeout(Duration::from_secs(5), messages.next()).await;
+                let message = message.expect("a message").expect("open");
+                client.publish(message.reply.expect("a reply subject"), "+ACK".into()).await.expect("sent");
+            }
+            assert_eq!(ask(&client, "STREAM.INFO.D", Value::Null).await["state"]["messages"], 0);
+        }
+        ask(&client, "STREAM.DELETE.D", Value::Null).await;
     }
 }
 

@@ -13,6 +13,7 @@ mod known;
 mod levels;
 mod messages;
 mod peers;
+mod room;
 mod schedules;
 mod snapshots;
 mod streams;
@@ -120,5 +121,7 @@ async fn streams_do_by_themselves_what_those_of_nats_server_do() {
     behaviour::copies_and_sums(&mut peers).await;
     behaviour::pauses(&mut peers).await;
     behaviour::ages(&mut peers).await;
+    behaviour::own_doings(&mut peers).await;
+    room::made_by_acks(&mut peers).await;
     peers.finish();
 }

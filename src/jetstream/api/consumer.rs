@@ -64,10 +64,14 @@ pub async fn answer(rest: &str, request: &OwnedMessage, streams: Streams<'_>) ->
         }
         ("INFO", [stream, name]) => {
             let found = json::expect_empty(payload).and_then(|()| find(stream, name, streams));
+            if let Some(commit) = found.as_ref().ok().and_then(|consumer| consumer.unsettled()) {
+                // Where the disk takes nothing more, what it has is counted.
+                let _ = commit.await;
+            }
             envelope("info", found.map(|consumer| consumer.info().with_server_metadata()))
         }
         ("NAMES", [stream]) => envelope("names", names(stream, payload, streams)),
-        ("LIST", [stream]) => envelope("list", list(stream, payload, streams)),
+        ("LIST", [stream]) => envelope("list", list(stream, payload, streams).await),
         ("DELETE", [stream, name]) => envelope("delete", delete(stream, name, payload, streams).await),
         ("MSG", _) => return None,
         ("LEADER", ["STEPDOWN", ..]) => {
@@ -151,7 +155,7 @@ async fn create(
         return Err(ApiError::new(400, 10225, text));
     }
     let created = consumers.create(request.config, request.action, request.pedantic)?;
-    if let Some(commit) = created.commit {
+    if let Some(commit) = created.commit.or_else(|| created.consumer.unsettled()) {
         commit
             .await
             .map_err(|error| ApiError::new(500, 10104, format!("error creating store for consumer: {error}")))?;
@@ -176,7 +180,10 @@ fn names(stream: &str, payload: &[u8], streams: Streams<'_>) -> Result<Page<Stri
     page(payload, MAX_NAMES, || consumers(stream, streams), |consumer| consumer.name().to_owned())
 }
 
-fn list(stream: &str, payload: &[u8], streams: Streams<'_>) -> Result<Page<ConsumerInfo>, ApiError> {
+async fn list(stream: &str, payload: &[u8], streams: Streams<'_>) -> Result<Page<ConsumerInfo>, ApiError> {
+    if let Some(consumers) = streams(stream) {
+        let _ = consumers.barrier().await;
+    }
     page(payload, MAX_LISTED, || consumers(stream, streams), |consumer| consumer.info())
 }
 

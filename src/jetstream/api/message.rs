@@ -4,6 +4,7 @@ use super::json;
 use crate::jetstream::consumer::config::Timestamp;
 use crate::jetstream::error::ApiError;
 use crate::jetstream::manager::JetStream;
+use crate::jetstream::stream::Stream;
 use crate::store::{Log, StoreError, Stored};
 use crate::subject;
 use base64::Engine;
@@ -56,6 +57,16 @@ impl GetRequest {
     /// Where to begin.
     pub fn start(&self, log: &Log) -> u64 {
         self.start_time.map_or(self.seq, |time| log.seq_at(time.0))
+    }
+
+    /// Waits for what the asker has published and acknowledged, where the answer would leave it out: what is on its way to
+    /// disk is found by its sequence and as the last one, but not by what reads on.
+    pub fn catch_up(&self, stream: &Stream) {
+        if self.next_by_subj.is_empty() && self.batch == 0 || stream.log().is_settled() {
+            return stream.consumers().catch_up();
+        }
+        // Where the disk takes nothing more, what it has is found.
+        let _ = stream.catch_up();
     }
 
     /// The message, if there is one.
@@ -127,6 +138,7 @@ fn get(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<Found, ApiEr
         return Err(ApiError::bad_request());
     }
     let stream = jetstream.find(name)?;
+    request.catch_up(&stream);
     let stored = request.find(stream.log()).map_err(ApiError::general)?.ok_or_else(ApiError::no_message)?;
     let hdrs = if request.no_hdr { String::new() } else { STANDARD.encode(&stored.headers) };
     let data = STANDARD.encode(&stored.payload);
@@ -148,7 +160,7 @@ fn delete(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<serde_jso
         return Err(ApiError::new(500, 10057, "message delete not permitted"));
     }
     let failed = |error: StoreError| ApiError::new(500, 10057, error.to_string());
-    jetstream.store().barrier().wait().map_err(failed)?;
+    stream.catch_up().map_err(failed)?;
     if !stream.delete_message(request.seq).map_err(failed)? {
         return Err(ApiError::new(400, 10043, format!("sequence {} not found", request.seq)));
     }

@@ -85,6 +85,7 @@ impl Budget {
 fn messages(stream: &Stream, request: &GetRequest, send: Send<'_>) -> Result<(), Refusal> {
     let log = stream.log();
     let unreadable = |error: StoreError| report(stream, &error);
+    request.catch_up(stream);
     if request.batch == 0 {
         let stored = request.find(log).map_err(unreadable)?.ok_or(NOT_FOUND)?;
         let headers = if request.no_hdr { Vec::new() } else { describe(stream, &stored).build() };

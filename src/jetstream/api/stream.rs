@@ -78,6 +78,10 @@ pub(super) fn answer(jetstream: &JetStream, verb: &str, name: &str, payload: &[u
             json::envelope("stream_names_response", outcome)
         }
         "LIST" => {
+            let committed = jetstream.store().barrier();
+            jetstream.streams().iter().for_each(|stream| stream.consumers().catch_up());
+            // Where the disk takes nothing more, what it has is told of.
+            let _ = committed.wait();
             let outcome = list(jetstream, payload, MAX_LISTED, |jetstream, stream| jetstream.info(stream));
             json::envelope("stream_list_response", outcome)
         }
@@ -116,8 +120,8 @@ fn make(jetstream: &JetStream, name: &str, payload: &[u8], new: bool) -> Result<
 fn info(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<Page<StreamInfo>, ApiError> {
     let request: InfoRequest = json::paging(payload)?;
     let stream = jetstream.find(name)?;
-    // Counts what the asker has just published, after the limits have been applied to it.
-    jetstream.store().barrier().wait().map_err(ApiError::general)?;
+    // Where the disk takes nothing more, what it has is told of.
+    let _ = stream.catch_up();
     let mut info = jetstream.info(&stream).with_server_metadata();
     info.cluster = Some(ClusterInfo { leader: jetstream.options().server_name.clone() });
     if request.deleted_details {
@@ -197,7 +201,7 @@ fn purge(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<serde_json
         return Err(ApiError::new(500, 10110, "stream purge not permitted"));
     }
     // A purge takes what is committed: have that be all that the asker knows of.
-    jetstream.store().barrier().wait().map_err(ApiError::general)?;
+    stream.catch_up().map_err(ApiError::general)?;
     let purge = Purge {
         filter: Some(request.filter).filter(|filter| !filter.is_empty()),
         below_seq: Some(request.seq).filter(|seq| *seq > 0),

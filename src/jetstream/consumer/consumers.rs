@@ -5,6 +5,7 @@ use super::config::{AckPolicy, Action, ConsumerConfig, Timestamp};
 use super::context::{Filter, StreamContext, locked};
 use super::engine::Engine;
 use super::live::Consumer;
+use super::rounds::Ended;
 use super::state::{Delivery, Rules, Ticks};
 use super::validate::{self, Refusal, Retention, StreamRules, refuse};
 use super::{info, inlet, persist, start};
@@ -178,6 +179,26 @@ impl Consumers {
     /// Resolves when all that the stream has taken in so far is on disk.
     pub fn barrier(&self) -> Commit {
         self.context.store.barrier()
+    }
+
+    /// Waits until the acks that have come let go what they let go, on a thread that may block.
+    pub fn catch_up(&self) {
+        if self.context.rules().retention != Retention::Limits
+            && let Some(ended) = self.letting_go()
+        {
+            // An error is that the thread has ended, which did all there was.
+            let _ = ended.blocking_recv();
+        }
+    }
+
+    /// The end of what acks bring about that have come until now, which is hurried: messages that nobody needs any more have left the
+    /// stream. `None`: there is nothing to wait for.
+    pub fn letting_go(&self) -> Option<Ended> {
+        let mut waiting = self.context.others("");
+        waiting.retain(|consumer| locked(&consumer.live, |live| !live.settled.is_empty()));
+        // Who changed a consumer before the ack may only be about to say so.
+        waiting.iter().for_each(|consumer| self.context.acks.note(consumer, true));
+        self.context.acks.catch_up(!waiting.is_empty())
     }
 
     /// Messages were committed: wakes the consumers that wait for some.

@@ -6,6 +6,7 @@ use super::live::{Consumer, Mode};
 use super::pull::pin::Pin;
 use super::state::{Pair, Ticks};
 use crate::jetstream::info::ApiTime;
+use crate::store::Commit;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -73,6 +74,11 @@ pub struct ConsumerInfo {
 }
 
 impl Consumer {
+    /// Resolves when what the stream took in is committed, without which it would not be counted as pending; `None` if it is.
+    pub fn unsettled(&self) -> Option<Commit> {
+        (!self.context.log.is_settled()).then(|| self.context.store.barrier())
+    }
+
     /// Its state now.
     pub fn info(&self) -> ConsumerInfo {
         let context = &self.context;

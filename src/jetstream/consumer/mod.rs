@@ -30,6 +30,7 @@ pub mod push;
 mod read;
 pub mod reset;
 mod retire;
+mod rounds;
 pub mod run;
 mod snapshot;
 mod start;

@@ -16,6 +16,7 @@ use super::status::Status;
 use super::validate::Retention;
 use crate::account::{Batch, Message};
 use crate::jetstream::info::ApiTime;
+use crate::protocol::number;
 use crate::store::Stored;
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ const ERROR_REST: Ticks = 1_000_000_000;
 pub struct Buffers {
     pub(super) items: Vec<Item>,
     outs: Vec<Out>,
-    ack: String,
+    ack: Vec<u8>,
     header: Vec<u8>,
     pub(super) due: Vec<u64>,
 }
@@ -307,7 +308,7 @@ impl Consumer {
             match out {
                 Out::Message { item, to, number, deliveries, pending, pin } => {
                     let Some(stored) = &items[item].stored else { continue };
-                    write_ack_subject(
+                    let reply = write_ack_subject(
                         ack,
                         &self.ack_prefix,
                         [deliveries, stored.seq, number, stored.time.max(0) as u64, pending],
@@ -319,7 +320,7 @@ impl Consumer {
                         }
                         None => &stored.headers,
                     };
-                    let message = Message { subject: &stored.subject, reply: ack, headers, payload: &stored.payload };
+                    let message = Message { subject: &stored.subject, reply, headers, payload: &stored.payload };
                     if context.account.route_as(context.origin, &to, &message, routes, &mut batch) == 0 {
                         missed.push((stored.seq, to));
                     }
@@ -444,29 +445,16 @@ fn put_statuses(outs: &mut Vec<Out>, statuses: &mut Statuses) {
 }
 
 /// `$JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time>.<pending>`
-fn write_ack_subject(out: &mut String, prefix: &str, numbers: [u64; 5]) {
+fn write_ack_subject<'a>(out: &'a mut Vec<u8>, prefix: &str, numbers: [u64; 5]) -> &'a str {
     out.clear();
-    out.push_str(prefix);
-    for (at, number) in numbers.into_iter().enumerate() {
-        if at > 0 {
-            out.push('.');
-        }
-        push_number(out, number);
+    out.extend_from_slice(prefix.as_bytes());
+    for number in numbers {
+        number::push(out, number);
+        out.push(b'.');
     }
-}
-
-fn push_number(out: &mut String, mut number: u64) {
-    let mut digits = [b'0'; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or("0"));
+    out.pop();
+    // It consists of a string and digits.
+    std::str::from_utf8(out).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -475,9 +463,9 @@ mod tests {
 
     #[test]
     fn ack_subjects_are_written_and_read_alike() {
-        let mut subject = String::new();
-        write_ack_subject(&mut subject, "$JS.ACK.S.C.", [1, 20, u64::MAX, 0, 7]);
+        let mut buffer = Vec::new();
+        let subject = write_ack_subject(&mut buffer, "$JS.ACK.S.C.", [1, 20, u64::MAX, 0, 7]);
         assert_eq!(subject, format!("$JS.ACK.S.C.1.20.{}.0.7", u64::MAX));
-        assert!(super::super::ack::parse_subject(&subject).is_some());
+        assert!(super::super::ack::parse_subject(subject).is_some());
     }
 }

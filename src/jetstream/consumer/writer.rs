@@ -8,6 +8,7 @@ use super::deliver::Clock;
 use super::live::Consumer;
 use super::persist;
 use super::retire;
+use super::rounds::{Ended, Rounds};
 use crate::account::{Batch, Message, RouteCache};
 use crate::store::{Change, Store, StoreError};
 use bytes::Bytes;
@@ -37,6 +38,9 @@ struct Shared {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// Messages whose acks are durable, by consumer.
+type Settled = Vec<(Arc<Consumer>, Vec<u64>)>;
+
 #[derive(Default)]
 struct Inner {
     /// Consumers that changed; each stands here once or twice.
@@ -50,8 +54,17 @@ struct Inner {
     sweeps: Vec<Arc<StreamContext>>,
     /// Batches on their way to disk.
     in_flight: usize,
-    /// Messages whose acks are durable.
-    settled: Vec<(Arc<Consumer>, Vec<u64>)>,
+    rounds: Rounds,
+    /// Rounds whose acks are durable, with the messages that may leave for it.
+    settled: Vec<(u64, Settled)>,
+    stop: bool,
+}
+
+/// What a round has to do.
+struct Work {
+    round: u64,
+    changed: Vec<Arc<Consumer>>,
+    sweeps: Vec<Arc<StreamContext>>,
     stop: bool,
 }
 
@@ -102,6 +115,19 @@ impl AckWriter {
             inner.due.get_or_insert_with(Instant::now);
             self.0.wake.notify_one();
         }
+    }
+
+    /// The end of what is under way, upon which messages that nobody needs any more have left their streams; and, hurried, of what
+    /// waits for its tick, if that is `wanted`. `None`: there is nothing to wait for.
+    pub fn catch_up(&self, wanted: bool) -> Option<Ended> {
+        let mut inner = self.0.lock();
+        let next = wanted && !inner.changed.is_empty() || !inner.sweeps.is_empty();
+        let ended = inner.rounds.ended(next);
+        drop(inner);
+        if next {
+            self.hurry();
+        }
+        ended
     }
 
     /// Writes into the state log with no snapshot of a delivery state under way.
@@ -161,41 +187,47 @@ impl Shared {
 
     fn work(self: &Arc<Self>) {
         loop {
-            let (changed, stop) = self.next();
-            if !changed.is_empty() {
-                self.store_states(changed);
-            }
-            let (settled, sweeps) = {
-                let mut inner = self.lock();
-                (std::mem::take(&mut inner.settled), std::mem::take(&mut inner.sweeps))
+            let stop = match self.next() {
+                Some(Work { round, changed, sweeps, stop }) => {
+                    self.store_states(round, changed);
+                    // Where the server ends, the next start sweeps.
+                    sweeps.iter().filter(|_| !stop).for_each(|context| retire::sweep(context));
+                    self.lock().rounds.done(round);
+                    stop
+                }
+                None => false,
             };
-            for (consumer, seqs) in settled {
-                retire::settled(&consumer, &seqs);
+            let settled = std::mem::take(&mut self.lock().settled);
+            for (round, messages) in settled {
+                messages.iter().for_each(|(consumer, seqs)| retire::settled(consumer, seqs));
+                self.lock().rounds.done(round);
             }
             if stop {
                 if let Err(error) = self.store.barrier().wait() {
                     tracing::error!(%error, "the last acks could not be stored");
                 }
+                self.lock().rounds.finish();
                 return;
-            }
-            for context in sweeps {
-                retire::sweep(&context);
             }
         }
     }
 
-    /// Waits until there is something to store.
-    fn next(&self) -> (Vec<Arc<Consumer>>, bool) {
+    /// Waits until there is something to store, or (`None`) stored acks let messages go.
+    fn next(&self) -> Option<Work> {
         let mut inner = self.lock();
         loop {
             let wait = inner.due.map(|due| due.saturating_duration_since(Instant::now()));
             let free = inner.in_flight < MAX_IN_FLIGHT;
             if !inner.settled.is_empty() && !inner.stop {
-                return (Vec::new(), false);
+                return None;
             }
             if inner.stop || free && wait.is_some_and(|wait| inner.urgent || wait.is_zero()) {
                 (inner.urgent, inner.due) = (false, None);
-                return (std::mem::take(&mut inner.changed), inner.stop);
+                inner.in_flight += 1;
+                // What is stored, and what is swept.
+                let round = inner.rounds.begin(2);
+                let (changed, sweeps) = (std::mem::take(&mut inner.changed), std::mem::take(&mut inner.sweeps));
+                return Some(Work { round, changed, sweeps, stop: inner.stop });
             }
             inner = match wait.filter(|_| free) {
                 None => self.wake.wait(inner).unwrap_or_else(PoisonError::into_inner),
@@ -204,11 +236,10 @@ impl Shared {
         }
     }
 
-    fn store_states(self: &Arc<Self>, changed: Vec<Arc<Consumer>>) {
+    fn store_states(self: &Arc<Self>, round: u64, changed: Vec<Arc<Consumer>>) {
         let mut changes = Vec::new();
         let mut snapshots = Vec::new();
         let mut messages = 0u32;
-        self.lock().in_flight += 1;
         locked(&self.writing, |()| {
             for consumer in changed {
                 messages = messages.saturating_add(pending(&consumer));
@@ -220,7 +251,7 @@ impl Shared {
                 snapshots.push(Snapshot { consumer, confirm, settled });
             }
             let shared = self.clone();
-            let told = move |outcome| shared.stored(snapshots, outcome);
+            let told = move |outcome| shared.stored(round, snapshots, outcome);
             match changes.is_empty() {
                 true => told(Ok(())),
                 false => self.store.state().write_then(changes, Box::new(told)),
@@ -230,7 +261,7 @@ impl Shared {
     }
 
     /// On the commit thread, unless there was nothing to commit.
-    fn stored(&self, snapshots: Vec<Snapshot>, outcome: Result<(), StoreError>) {
+    fn stored(&self, round: u64, snapshots: Vec<Snapshot>, outcome: Result<(), StoreError>) {
         let waits = {
             let mut inner = self.lock();
             inner.in_flight -= 1;
@@ -248,6 +279,7 @@ impl Shared {
                 });
                 self.note_again(snapshot.consumer);
             }
+            self.lock().rounds.done(round);
             return;
         }
         let (mut routes, mut batch) = (RouteCache::default(), Batch::default());
@@ -263,8 +295,10 @@ impl Shared {
             }
         }
         batch.flush();
-        if !settled.is_empty() {
-            self.lock().settled.extend(settled);
+        if settled.is_empty() {
+            self.lock().rounds.done(round);
+        } else {
+            self.lock().settled.push((round, settled));
             self.wake.notify_one();
         }
     }

@@ -87,7 +87,7 @@ impl Stream {
 
 fn outcome(verdict: Option<Verdict>) -> Result<(), ApiError> {
     match verdict {
-        Some(Verdict::Refused(error)) => Err(error),
+        Some(Verdict::Refused(error) | Verdict::Full(error)) => Err(error),
         Some(Verdict::Waits | Verdict::Acked(..) | Verdict::InHand) => Ok(()),
         None => Err(ApiError::stream_not_found()),
     }

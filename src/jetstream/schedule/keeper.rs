@@ -228,7 +228,7 @@ impl Stream {
         let target = wishes.schedule_target;
         let message = Message { subject: target, reply: "", headers: &headers, payload: &content.payload };
         let verdict = self.take_in(|desk, around, failed| desk.publish_scheduled(&message, around, failed));
-        if let Some(Verdict::Refused(error)) = verdict {
+        if let Some(Verdict::Refused(error) | Verdict::Full(error)) = verdict {
             tracing::warn!(%error, stream = self.name(), schedule = %stored.subject, "what was scheduled is not taken; soon again");
         }
     }

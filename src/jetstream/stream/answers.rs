@@ -2,7 +2,7 @@
 
 use super::Stream;
 use crate::account::{Batch, Message, RouteCache};
-use crate::jetstream::desk::{Due, Kind, Pending};
+use crate::jetstream::desk::{Due, Kind, Pending, Verdict};
 use crate::jetstream::error::ApiError;
 use crate::jetstream::upkeep::{Job, Removes};
 use crate::protocol::headers;
@@ -98,6 +98,21 @@ impl Stream {
         }
         tracing::error!(%error, stream = %self.name, from, refused = due.entries.len(), "messages could not be stored");
         self.answer_all(&due, &ApiError::store_failed(error));
+    }
+
+    /// What became of a publish at once.
+    pub(super) fn tell(&self, verdict: Verdict, reply: &str, batch: &mut Batch) {
+        match verdict {
+            Verdict::Waits => {}
+            Verdict::InHand => self.confirm(reply, batch),
+            Verdict::Acked(seq, answer) => {
+                self.ack(reply, seq, &answer, &mut String::new(), &mut RouteCache::default(), batch);
+            }
+            Verdict::Refused(error) | Verdict::Full(error) => {
+                batch.refused(&error.description);
+                self.refuse(reply, &error, &mut RouteCache::default(), batch);
+            }
+        }
     }
 
     pub(super) fn answer_all(&self, due: &Due, error: &ApiError) {

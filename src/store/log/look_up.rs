@@ -46,6 +46,12 @@ impl Log {
         self.0.state().committed
     }
 
+    /// Whether all that it took in is committed.
+    pub fn is_settled(&self) -> bool {
+        let state = self.0.state();
+        state.committed + 1 == state.next
+    }
+
     /// Last committed sequence, and how many sequences there were whose records are gone.
     pub fn committed_and_removed(&self) -> (u64, u64) {
         let state = self.0.state();

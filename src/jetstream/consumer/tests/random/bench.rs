@@ -1,9 +1,10 @@
 //! The stream under test: JetStream in process, reached by its API.
 
-use super::model::{MAX_DELIVER, Model, Verb};
-use crate::account::{Account, LocalClient, Message, new_inbox};
+use super::model::{MAX_DELIVER, Model, Policy, Rival, Says, Verb};
+use crate::account::{Account, Inbox, LocalClient, Message, OwnedMessage, new_inbox};
 use crate::jetstream::consumer::Retention;
 use crate::jetstream::{Domain, JetStream, Options, ServerLimits};
+use crate::protocol::headers;
 use crate::store::{Store, StoreError, StoreOptions};
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -21,6 +22,8 @@ pub struct Bench {
     dir: tempfile::TempDir,
     /// The reply subject of the last delivery of each message, by consumer.
     replies: BTreeMap<(String, u64), String>,
+    /// The id that was told with the last message of each consumer that told one.
+    pins: BTreeMap<String, String>,
 }
 
 /// Opens the store, as soon as the last task of an earlier one lets go of it.
@@ -36,7 +39,7 @@ fn open(dir: &Path) -> Store {
 
 impl Bench {
     pub async fn new(retention: Retention, max_msgs: usize) -> Self {
-        let bench = Bench::on(tempfile::tempdir().expect("a directory"), BTreeMap::new());
+        let bench = Bench::on(tempfile::tempdir().expect("a directory"));
         let retention = match retention {
             Retention::Limits => "limits",
             Retention::Interest => "interest",
@@ -47,7 +50,7 @@ impl Bench {
         bench
     }
 
-    fn on(dir: tempfile::TempDir, replies: BTreeMap<(String, u64), String>) -> Self {
+    fn on(dir: tempfile::TempDir) -> Self {
         let store = open(dir.path());
         let account = Account::new("$G");
         let options = Options {
@@ -58,12 +61,13 @@ impl Bench {
             limits: ServerLimits::default(),
         };
         let jetstream = JetStream::start(account.clone(), store.clone(), options).expect("starts");
-        Bench { client: LocalClient::new(account), jetstream, store, dir, replies }
+        let (replies, pins) = Default::default();
+        Bench { client: LocalClient::new(account), jetstream, store, dir, replies, pins }
     }
 
     /// Ends it and opens it again from disk.
     pub async fn restart(self) -> Self {
-        let Bench { client, jetstream, store, dir, replies } = self;
+        let Bench { client, jetstream, store, dir, replies, pins } = self;
         let end = move || {
             jetstream.shutdown();
             drop(jetstream);
@@ -71,7 +75,7 @@ impl Bench {
         };
         tokio::task::spawn_blocking(end).await.expect("ends");
         drop(client);
-        Bench::on(dir, replies)
+        Bench { replies, pins, ..Bench::on(dir) }
     }
 
     async fn api(&self, verb: &str, request: Value) -> Value {
@@ -97,11 +101,19 @@ impl Bench {
         answer["seq"].as_u64().unwrap_or_else(|| panic!("{subject}: {answer}"))
     }
 
-    pub async fn add(&mut self, name: &str, filter: &[String]) {
+    pub async fn add(&mut self, name: &str, filter: &[String], policy: Policy) {
         self.replies.retain(|(of, _), _| of != name);
+        self.pins.remove(name);
+        // No client is silent for so long.
+        let pinned = if policy == Policy::Pinned { 3_600_000_000_000_i64 } else { 0 };
+        let policy = match policy {
+            Policy::Overflow => "overflow",
+            Policy::Pinned => "pinned_client",
+            Policy::Prioritized => "prioritized",
+        };
         let config = json!({
             "durable_name": name, "ack_policy": "explicit", "max_deliver": MAX_DELIVER, "filter_subjects": filter,
-            "ack_wait": 3_600_000_000_000_i64, "priority_groups": ["g"], "priority_policy": "overflow",
+            "ack_wait": 3_600_000_000_000_i64, "priority_groups": ["g"], "priority_policy": policy, "priority_timeout": pinned,
         });
         self.api(&format!("CONSUMER.CREATE.M.{name}"), json!({ "stream_name": "M", "config": config })).await;
     }
@@ -111,26 +123,69 @@ impl Bench {
         self.api(&format!("CONSUMER.DELETE.M.{name}"), Value::Null).await;
     }
 
-    /// Asks for `count` messages without waiting, if at least `backlog` are not acknowledged: sequence and how often each was
-    /// delivered.
-    pub async fn pull(&mut self, name: &str, count: usize, backlog: usize) -> Vec<(u64, u64)> {
-        let reply = new_inbox();
-        let mut inbox = self.client.subscribe(&reply, 1000);
+    pub async fn unpin(&self, name: &str) {
+        self.api(&format!("CONSUMER.UNPIN.M.{name}"), json!({ "group": "g" })).await;
+    }
+
+    /// Asks for messages of the priority group.
+    fn ask(&self, name: &str, mut body: Value) -> Inbox {
+        body["group"] = json!("g");
+        let (reply, payload) = (new_inbox(), body.to_string());
+        let inbox = self.client.subscribe(&reply, 1000);
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.M.{name}");
-        let payload = json!({ "batch": count, "no_wait": true, "group": "g", "min_ack_pending": backlog }).to_string();
         let request = Message { subject: &subject, reply: &reply, headers: &[], payload: payload.as_bytes() };
         assert_eq!(self.client.publish(&request), 1, "the request has its receiver");
+        inbox
+    }
+
+    /// The sequence of a message, and how often it was delivered.
+    fn note(&mut self, name: &str, message: &OwnedMessage) -> (u64, u64) {
+        let tokens: Vec<&str> = message.reply.split('.').collect();
+        let [deliveries, seq] = [4, 5].map(|at| tokens[at].parse().expect("a number"));
+        self.replies.insert((name.to_owned(), seq), message.reply.to_string());
+        if let Some(id) = headers::get(&message.headers, "Nats-Pin-Id") {
+            self.pins.insert(name.to_owned(), id.to_owned());
+        }
+        (seq, deliveries)
+    }
+
+    /// Has two requests wait, stores what they want together, and gives what each got.
+    pub async fn compete(&mut self, name: &str, subject: &str, rivals: [Rival; 2]) -> [Vec<(u64, u64)>; 2] {
+        let ask = |(level, batch): Rival| json!({ "batch": batch, "priority": level, "expires": 60_000_000_000_i64 });
+        let inboxes = rivals.map(|rival| self.ask(name, ask(rival)));
+        for _ in 0..rivals[0].1 + rivals[1].1 {
+            self.publish(subject).await;
+        }
+        let mut given = [Vec::new(), Vec::new()];
+        for (at, mut inbox) in inboxes.into_iter().enumerate() {
+            while given[at].len() < rivals[at].1 {
+                let message = tokio::time::timeout(LIMIT, inbox.next()).await.expect("in time").expect("lives");
+                given[at].push(self.note(name, &message));
+            }
+        }
+        given
+    }
+
+    /// Asks for `count` messages without waiting: sequence and how often each was delivered.
+    pub async fn pull(&mut self, name: &str, count: usize, says: Says) -> Vec<(u64, u64)> {
+        let mut body = json!({ "batch": count, "no_wait": true });
+        match says {
+            Says::Nothing => {}
+            Says::Backlog(backlog) => body["min_ack_pending"] = json!(backlog),
+            Says::Pinned => body["id"] = json!(self.pins.get(name).map_or("none", String::as_str)),
+            Says::Foreign => body["id"] = json!("foreign"),
+        }
+        let mut inbox = self.ask(name, body);
         let mut given = Vec::new();
         while given.len() < count {
             let message = tokio::time::timeout(LIMIT, inbox.next()).await.expect("in time").expect("lives");
             if message.reply.is_empty() {
-                assert!(message.headers.starts_with(b"NATS/1.0 404"), "{message:?}");
+                let refused = [Says::Pinned, Says::Foreign].contains(&says);
+                let ended = message.headers.starts_with(b"NATS/1.0 404");
+                assert!(ended || refused && message.headers.starts_with(b"NATS/1.0 423"), "{message:?}");
                 break;
             }
-            let tokens: Vec<&str> = message.reply.split('.').collect();
-            let [deliveries, seq] = [4, 5].map(|at| tokens[at].parse().expect("a number"));
-            self.replies.insert((name.to_owned(), seq), message.reply.to_string());
-            given.push((seq, deliveries));
+            given.push(self.note(name, &message));
         }
         given
     }

@@ -1,6 +1,6 @@
 //! Random histories of a stream and its consumers, compared step by step with a model that is kept in memory
-//! ([`model`]): publishes, messages with a time to live, deletions, purges, pulls, also those of a priority group that wait for a
-//! backlog, acks of every kind, naks with a delay among them, consumers that come and go, and restarts from the disk. `LEAFD_SEED` replays one history, `LEAFD_HISTORIES` runs so many for each retention policy.
+//! ([`model`]): publishes, messages with a time to live, deletions, purges, pulls, also those of priority groups that wait for a
+//! backlog, have one client pinned, or are served before others, acks of every kind, naks with a delay among them, consumers that come and go, and restarts from the disk. `LEAFD_SEED` replays one history, `LEAFD_HISTORIES` runs so many for each retention policy.
 
 mod bench;
 mod model;
@@ -8,7 +8,7 @@ mod model;
 use super::Retention;
 use bench::Bench;
 use fastrand::Rng;
-use model::{Model, Verb};
+use model::{Model, Policy, Says, Verb};
 
 const STEPS: usize = 120;
 const SUBJECTS: [&str; 3] = ["m.a", "m.b", "m.c"];
@@ -60,7 +60,8 @@ async fn history(retention: Retention, seed: u64) {
             40..65 => pull(&mut random, &mut model, &mut bench).await,
             65..85 => answer(&mut random, &mut model, &bench).await,
             85..90 => remove(&mut random, &mut model, &bench).await,
-            90..97 => come_or_go(&mut random, &mut model, &mut bench).await,
+            90..96 => come_or_go(&mut random, &mut model, &mut bench).await,
+            96 => unpin(&mut random, &mut model, &bench).await,
             _ => {
                 bench = bench.restart().await;
                 model.restart();
@@ -90,11 +91,41 @@ async fn publish_brief(random: &mut Rng, model: &mut Model, bench: &Bench) -> St
 
 async fn pull(random: &mut Rng, model: &mut Model, bench: &mut Bench) -> String {
     let (Some(name), count) = (any(random, model), random.usize(1..8)) else { return "nobody pulls".into() };
-    let backlog = if random.u32(0..4) == 0 { random.usize(1..6) } else { 0 };
-    let expected = model.pull(&name, count, backlog);
-    let given = bench.pull(&name, count, backlog).await;
-    assert_eq!(given, expected, "{name} pulls {count} from a backlog of {backlog}");
-    format!("{name} pulls {count} from a backlog of {backlog}: {given:?}")
+    let policy = model.consumers[&name].policy;
+    if policy == Policy::Prioritized && random.bool() && model.has_nothing_for(&name) {
+        return compete(random, model, bench, &name).await;
+    }
+    let says = match (policy, random.u32(0..8)) {
+        (Policy::Overflow, 0..2) => Says::Backlog(random.usize(1..6)),
+        (Policy::Pinned, 0..5) => Says::Pinned,
+        (Policy::Pinned, 5) => Says::Foreign,
+        _ => Says::Nothing,
+    };
+    let expected = model.pull(&name, count, says);
+    let given = bench.pull(&name, count, says).await;
+    assert_eq!(given, expected, "{name} pulls {count}, says {says:?}");
+    format!("{name} pulls {count}, says {says:?}: {given:?}")
+}
+
+/// Two requests wait when messages come.
+async fn compete(random: &mut Rng, model: &mut Model, bench: &mut Bench, name: &str) -> String {
+    let subjects: Vec<&str> = SUBJECTS.into_iter().filter(|on| model.consumers[name].matches(on)).collect();
+    let Some(subject) = random.choice(subjects) else { return "nobody competes".into() };
+    let mut rival = || (random.u8(0..3), random.usize(1..3));
+    let rivals = [rival(), rival()];
+    let expected = model.compete(name, subject, rivals);
+    let given = bench.compete(name, subject, rivals).await;
+    assert_eq!(given, expected, "{name} pulls as {rivals:?}");
+    format!("{name} pulls as {rivals:?}: {given:?}")
+}
+
+async fn unpin(random: &mut Rng, model: &mut Model, bench: &Bench) -> String {
+    let Some(name) = any(random, model) else { return "nobody is unpinned".into() };
+    if model.consumers[&name].policy == Policy::Pinned {
+        model.unpin(&name);
+        bench.unpin(&name).await;
+    }
+    format!("{name} is unpinned")
 }
 
 async fn answer(random: &mut Rng, model: &mut Model, bench: &Bench) -> String {
@@ -128,9 +159,10 @@ async fn come_or_go(random: &mut Rng, model: &mut Model, bench: &mut Bench) -> S
         bench.drop_consumer(name).await;
         return format!("{name} goes");
     }
-    model.add(name, filter);
-    bench.add(name, filter).await;
-    format!("{name} comes")
+    let policy = [Policy::Overflow, Policy::Pinned, Policy::Prioritized][random.usize(..3)];
+    model.add(name, filter, policy);
+    bench.add(name, filter, policy).await;
+    format!("{name} comes, {policy:?}")
 }
 
 fn any(random: &mut Rng, model: &Model) -> Option<String> {

@@ -17,9 +17,35 @@ pub struct Model {
     pub consumers: BTreeMap<String, Reader>,
 }
 
+/// How the requests of a consumer's priority group are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    Overflow,
+    Pinned,
+    Prioritized,
+}
+
+/// What a request says beside how much it wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Says {
+    Nothing,
+    /// Overflow: it is served only if so many are not acknowledged.
+    Backlog(usize),
+    /// Pinned: that it is of the client that was pinned last.
+    Pinned,
+    /// Pinned: that it is of a client that never was.
+    Foreign,
+}
+
+/// One of two requests that wait together: its priority, and how much it wants.
+pub type Rival = (u8, usize);
+
 /// A pull consumer with explicit acks that never expire.
 #[derive(Debug)]
 pub struct Reader {
+    pub policy: Policy,
+    /// Some client is pinned.
+    pub pinned: bool,
     /// Subjects; empty: all.
     pub filter: Vec<String>,
     pub next: u64,
@@ -91,10 +117,12 @@ impl Model {
         seqs.into_iter().for_each(|seq| self.remove(seq));
     }
 
-    pub fn add(&mut self, name: &str, filter: &[String]) {
+    pub fn add(&mut self, name: &str, filter: &[String], policy: Policy) {
         let next = self.messages.keys().next().copied().unwrap_or(self.last + 1);
         let (pending, again, exhausted) = Default::default();
-        self.consumers.insert(name.to_owned(), Reader { filter: filter.to_vec(), next, pending, again, exhausted });
+        let (filter, pinned) = (filter.to_vec(), false);
+        let reader = Reader { policy, pinned, filter, next, pending, again, exhausted };
+        self.consumers.insert(name.to_owned(), reader);
     }
 
     pub fn drop_consumer(&mut self, name: &str) {
@@ -105,12 +133,46 @@ impl Model {
         }
     }
 
-    /// Delivers up to `count` messages if at least `backlog` are not acknowledged: sequence and how often it was delivered.
-    pub fn pull(&mut self, name: &str, count: usize, backlog: usize) -> Vec<(u64, u64)> {
-        let Some(reader) = self.consumers.get_mut(name) else { return Vec::new() };
-        if reader.pending.len() < backlog {
-            return Vec::new();
+    /// Delivers up to `count` messages if what the request says allows it: sequence and how often it was delivered.
+    pub fn pull(&mut self, name: &str, count: usize, says: Says) -> Vec<(u64, u64)> {
+        let Some(reader) = self.consumers.get(name) else { return Vec::new() };
+        let served = match says {
+            Says::Nothing => !reader.pinned,
+            Says::Backlog(least) => reader.pending.len() >= least,
+            Says::Pinned => reader.pinned,
+            Says::Foreign => false,
+        };
+        let given = if served { self.deliver(name, count) } else { Vec::new() };
+        if let Some(reader) = self.consumers.get_mut(name) {
+            reader.pinned |= reader.policy == Policy::Pinned && !given.is_empty();
         }
+        given
+    }
+
+    /// Stores what two requests that wait want together, and delivers it: all to the one with the lower number until it has
+    /// enough, or to both in turn.
+    pub fn compete(&mut self, name: &str, subject: &str, rivals: [Rival; 2]) -> [Vec<(u64, u64)>; 2] {
+        let mut given = [Vec::new(), Vec::new()];
+        let mut turn = VecDeque::from([0, 1]);
+        if rivals[1].0 < rivals[0].0 {
+            turn.rotate_left(1);
+        }
+        for _ in 0..rivals[0].1 + rivals[1].1 {
+            self.publish(subject);
+            let Some(at) = turn.pop_front() else { break };
+            given[at].extend(self.deliver(name, 1));
+            if given[at].len() < rivals[at].1 {
+                match rivals[0].0 == rivals[1].0 {
+                    true => turn.push_back(at),
+                    false => turn.push_front(at),
+                }
+            }
+        }
+        given
+    }
+
+    fn deliver(&mut self, name: &str, count: usize) -> Vec<(u64, u64)> {
+        let Some(reader) = self.consumers.get_mut(name) else { return Vec::new() };
         let mut given = Vec::new();
         while let Some(seq) = (given.len() < count).then(|| reader.again.pop_front()).flatten() {
             let deliveries = reader.pending.entry(seq).or_default();
@@ -159,11 +221,23 @@ impl Model {
         }
     }
 
-    /// After a start, what waits to be delivered again does so in the order of the stream.
+    /// After a start, what waits to be delivered again does so in the order of the stream, and nobody is pinned.
     pub fn restart(&mut self) {
         for reader in self.consumers.values_mut() {
+            reader.pinned = false;
             reader.again.make_contiguous().sort_unstable();
         }
+    }
+
+    pub fn unpin(&mut self, name: &str) {
+        if let Some(reader) = self.consumers.get_mut(name) {
+            reader.pinned = false;
+        }
+    }
+
+    /// Whether a request would wait.
+    pub fn has_nothing_for(&self, name: &str) -> bool {
+        self.left(name) == 0 && self.consumers.get(name).is_some_and(|reader| reader.again.is_empty())
     }
 
     /// Messages that a consumer has still to be given for the first time.
