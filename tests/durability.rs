@@ -6,6 +6,7 @@ mod common;
 use async_nats::jetstream;
 use common::Leafd;
 use futures_util::StreamExt;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -74,4 +75,55 @@ async fn read_all(leafd: &Leafd) -> HashMap<u64, String> {
             return stored;
         }
     }
+}
+
+/// What the API says to a request.
+async fn ask(client: &async_nats::Client, verb: &str, body: Value) -> Value {
+    let payload = if body.is_null() { String::new() } else { body.to_string() };
+    let answer = client.request(format!("$JS.API.{verb}"), payload.into()).await.expect("an answer");
+    serde_json::from_slice(&answer.payload).expect("JSON")
+}
+
+#[tokio::test]
+async fn a_stream_whose_files_are_gone_says_so_until_it_is_deleted() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "");
+    leafd.start();
+    let client = leafd.client().await;
+    for (name, subject) in [("LOST", "lost"), ("KEPT", "kept")] {
+        let config = json!({ "name": name, "subjects": [subject] });
+        assert!(ask(&client, &format!("STREAM.CREATE.{name}"), config).await["error"].is_null());
+        let config = json!({ "durable_name": "d", "ack_policy": "explicit" });
+        let request = json!({ "stream_name": name, "config": config });
+        assert!(ask(&client, &format!("CONSUMER.CREATE.{name}.d"), request).await["error"].is_null());
+        client.request(subject, "x".into()).await.expect("stored");
+    }
+    assert!(leafd.terminate().success());
+    let logs = std::fs::read_dir(leafd.data().join("streams")).expect("a folder");
+    let lost = logs.map(|log| log.expect("readable")).find(|log| log.file_name().to_string_lossy().contains("LOST"));
+    std::fs::remove_dir_all(lost.expect("it is there").path()).expect("removed");
+    leafd.start();
+    let client = leafd.client().await;
+    let config = json!({ "name": "LOST", "subjects": ["lost"] });
+    for (verb, body) in [("STREAM.INFO.LOST", Value::Null), ("STREAM.CREATE.LOST", config.clone())] {
+        let answer = ask(&client, verb, body).await;
+        assert_eq!((&answer["error"]["code"], &answer["error"]["err_code"]), (&json!(500), &json!(10194)), "{answer}");
+    }
+    assert_eq!(ask(&client, "STREAM.INFO.KEPT", Value::Null).await["state"]["messages"], 1, "the others go on");
+    let listed = ask(&client, "STREAM.LIST", Value::Null).await;
+    assert_eq!(
+        (&listed["missing"], listed["streams"].as_array().map(Vec::len)),
+        (&json!(["LOST"]), Some(1)),
+        "{listed}"
+    );
+    assert!(listed["offline"]["LOST"].is_string(), "with the reason: {listed}");
+    assert_eq!(ask(&client, "STREAM.DELETE.LOST", Value::Null).await["success"], true);
+    assert_eq!(ask(&client, "STREAM.INFO.LOST", Value::Null).await["error"]["err_code"], 10059);
+    let made = ask(&client, "STREAM.CREATE.LOST", config).await;
+    assert_eq!((&made["error"], &made["state"]["consumer_count"]), (&Value::Null, &json!(0)), "it begins anew");
+    client.request("lost", "x".into()).await.expect("stored");
+    leafd.restart();
+    let client = leafd.client().await;
+    let info = ask(&client, "STREAM.INFO.LOST", Value::Null).await;
+    assert_eq!((&info["state"]["messages"], &info["state"]["consumer_count"]), (&json!(1), &json!(0)), "{info}");
 }

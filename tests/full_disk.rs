@@ -4,6 +4,7 @@ mod common;
 
 use async_nats::jetstream::{self, stream::Config};
 use common::Leafd;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -146,6 +147,75 @@ async fn a_file_system_that_turns_read_only_answers_at_once_and_serves_on() {
     assert!(leafd.runs());
 }
 
+/// The error code of an answer; `None` if the request was done.
+async fn code(client: &async_nats::Client, verb: &str, body: Value) -> Option<u64> {
+    let payload = if body.is_null() { String::new() } else { body.to_string() };
+    let answer = client.request(format!("$JS.API.{verb}"), payload.into()).await.expect("an answer").payload;
+    let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+    answer["error"]["err_code"].as_u64()
+}
+
+/// What a server's API answers once its disk takes nothing more.
+async fn failing_codes(client: &async_nats::Client, small: &Small) -> Vec<(&'static str, Option<u64>)> {
+    let stream = json!({ "name": "S", "subjects": ["s.>"] });
+    assert_eq!(code(client, "STREAM.CREATE.S", stream).await, None);
+    let consumer = |name: &str, max_deliver: i64| json!({ "stream_name": "S", "config": { "durable_name": name, "ack_policy": "explicit", "max_deliver": max_deliver } });
+    for name in ["a", "b"] {
+        assert_eq!(code(client, &format!("CONSUMER.CREATE.S.{name}"), consumer(name, 2)).await, None);
+    }
+    for _ in 0..5 {
+        client.request("s.x", "x".into()).await.expect("stored");
+    }
+    small.fail();
+    let mut codes = Vec::new();
+    for (verb, body) in [
+        ("CONSUMER.CREATE.S.c", consumer("c", 2)),
+        ("CONSUMER.CREATE.S.a", consumer("a", 3)),
+        ("CONSUMER.PAUSE.S.a", json!({ "pause_until": "2099-01-01T00:00:00Z" })),
+        ("CONSUMER.DELETE.S.b", Value::Null),
+        ("STREAM.MSG.DELETE.S", json!({ "seq": 2 })),
+        ("STREAM.PURGE.S", Value::Null),
+        ("STREAM.UPDATE.S", json!({ "name": "S", "subjects": ["s.>", "t"] })),
+        ("STREAM.CREATE.T", json!({ "name": "T", "subjects": ["u"] })),
+        ("STREAM.INFO.S", Value::Null),
+        ("STREAM.LIST", Value::Null),
+        ("CONSUMER.INFO.S.a", Value::Null),
+        ("CONSUMER.LIST.S", Value::Null),
+    ] {
+        codes.push((verb, code(client, verb, body).await));
+    }
+    codes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_written_has_the_error_codes_of_nats_server() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "[jetstream]\nmax_file = \"1GB\"\n");
+    let Some(small) = Small::mount(&dir.path().join("image"), &leafd.data()) else { return };
+    leafd.start();
+    let client = leafd.client().await;
+    let ours = failing_codes(&client, &small).await;
+    let expected = [10012, 10012, 10104, 10051, 10057, 10051, 10069, 10049].map(Some);
+    assert_eq!(ours.iter().map(|(_, code)| *code).collect::<Vec<_>>(), [&expected[..], &[None; 4]].concat());
+    assert_eq!(code(&client, "STREAM.DELETE.S", Value::Null).await, Some(10050), "it is back after a restart");
+    if !common::have(&common::hub::binary()) {
+        return;
+    }
+    let store = dir.path().join("nats");
+    let Some(small) = Small::mount(&dir.path().join("nats.image"), &store) else { return };
+    let config =
+        format!("listen: \"127.0.0.1:-1\"\nports_file_dir: {:?}\njetstream {{ store_dir: {store:?} }}\n", dir.path());
+    std::fs::write(dir.path().join("nats.conf"), config).expect("written");
+    let mut command = Command::new(common::hub::binary());
+    let mut nats = command.arg("-c").arg(dir.path().join("nats.conf")).stderr(Stdio::null()).spawn().expect("starts");
+    let ports = dir.path().join(format!("nats-server_{}.ports", nats.id()));
+    let address = common::wait_for("its ports", HEALS, || async { common::hub::read_port(&ports) }).await;
+    let client = async_nats::connect(address.to_string()).await.expect("it takes clients");
+    let theirs = failing_codes(&client, &small).await;
+    nats.kill().and_then(|()| nats.wait()).expect("it ends");
+    assert_eq!(ours, theirs);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_system_that_the_kernel_turns_read_only_on_an_error_loses_nothing_acknowledged() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -181,7 +251,7 @@ async fn a_file_system_that_the_kernel_turns_read_only_on_an_error_loses_nothing
     assert!(!refused.contains("timed out"), "{refused}");
     let client = leafd.client().await;
     let answer = client.request("s.x", vec![b'x'; 1000].into()).await.expect("an answer").payload;
-    let answer: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");
+    let answer: Value = serde_json::from_slice(&answer).expect("JSON");
     assert_eq!((&answer["error"]["code"], &answer["error"]["err_code"]), (&503.into(), &10077.into()), "{answer}");
     let last = acked.last().copied().unwrap_or(0);
     assert_eq!(stream.get_raw_message(last).await.expect("reads go on").payload.len(), 1000);
@@ -204,7 +274,7 @@ async fn a_file_system_that_the_kernel_turns_read_only_on_an_error_loses_nothing
         assert_eq!(stream.get_raw_message(seq).await.expect("acknowledged, and there").payload.len(), 1000, "{seq}");
     }
     publish(&context, 1000).await.expect("it takes messages again");
-    assert_eq!(leafd.status().expect("answers")["store"]["error"], serde_json::Value::Null);
+    assert_eq!(leafd.status().expect("answers")["store"]["error"], Value::Null);
     leafd.terminate();
     drop(small);
 }
@@ -270,7 +340,7 @@ async fn a_device_that_fails_answers_at_once_serves_on_and_heals_when_it_is_back
     assert!(!refused.contains("timed out"), "{refused}");
     let client = leafd.client().await;
     let answer = client.request("s.x", vec![b'x'; 20_000].into()).await.expect("an answer").payload;
-    let answer: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");
+    let answer: Value = serde_json::from_slice(&answer).expect("JSON");
     assert_eq!((&answer["error"]["code"], &answer["error"]["err_code"]), (&503.into(), &10077.into()), "{answer}");
     // Everything that needs no write goes on.
     let mut subscription = client.subscribe("core.>").await.expect("subscribed");
@@ -288,7 +358,7 @@ async fn a_device_that_fails_answers_at_once_serves_on_and_heals_when_it_is_back
     }
     let bucket = context.get_key_value("B").await.expect("the bucket");
     assert_eq!(bucket.get("key").await.expect("readable"), Some("another".into()));
-    assert_eq!(leafd.status().expect("answers")["store"]["error"], serde_json::Value::Null);
+    assert_eq!(leafd.status().expect("answers")["store"]["error"], Value::Null);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -334,6 +404,29 @@ async fn a_mirror_and_a_source_miss_nothing_that_came_while_the_disk_was_full() 
             assert_eq!(std::str::from_utf8(&message.payload).expect("a number").trim_end(), (seq - 1).to_string());
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_streams_may_hold_does_not_shrink_by_what_they_hold() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "[http]\nport = 0\n");
+    let Some(_small) = Small::mount(&dir.path().join("image"), &leafd.data()) else { return };
+    leafd.start();
+    let most = async |leafd: &Leafd| {
+        let varz = common::http::get(&format!("{}/varz", leafd.port("monitoring")), "", None).await.json();
+        varz["jetstream"]["config"]["max_storage"].as_u64().expect("bytes")
+    };
+    let before = most(&leafd).await;
+    assert!(before < 24 << 20, "a part of the disk: {before}");
+    let (context, _) = stream(&leafd).await;
+    for _ in 0..90 {
+        publish(&context, 100_000).await.expect("stored");
+    }
+    leafd.restart();
+    let after = most(&leafd).await;
+    assert!(after > before / 10 * 9, "{before}, and {after} with 9 MB stored");
+    let (context, _) = stream(&leafd).await;
+    publish(&context, 100_000).await.expect("stored");
 }
 
 /// Leaves nothing free where `filler` lies.

@@ -18,7 +18,7 @@ impl Account {
     }
 
     /// What services are told of the connection `id`; nothing of what is no client.
-    pub(super) fn describe(&self, id: TargetId) -> Map<String, Value> {
+    pub fn describe(&self, id: TargetId) -> Map<String, Value> {
         let who = self.who.get().and_then(Weak::upgrade);
         who.and_then(|who| who.describe(id)).unwrap_or_default()
     }

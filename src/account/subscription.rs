@@ -220,9 +220,22 @@ pub struct Batch {
     pub(super) trace: Option<Box<Trace>>,
     /// Why what is delivered now is not kept, where a trace asks.
     refusal: Option<Box<str>>,
+    by: Option<TargetId>,
 }
 
 impl Batch {
+    /// For what the connection `id` publishes.
+    pub fn by(id: TargetId) -> Self {
+        let mut batch = Batch::default();
+        batch.by = Some(id);
+        batch
+    }
+
+    /// The connection that publishes, where it is known.
+    pub fn publisher(&self) -> Option<TargetId> {
+        self.by
+    }
+
     /// Traces what is routed with this batch until the trace is taken back.
     pub fn trace(&mut self, trace: Trace) {
         self.trace = Some(Box::new(trace));

@@ -81,7 +81,9 @@ impl Streams {
         let Some(Room { usage, options }) = &self.room else { return Ok(()) };
         let account = accounts.get_or_create(name);
         let within = Some(usage.clone());
-        self.all.add(JetStream::start_within(within, limits, account, self.store.clone(), options.clone())?);
+        let jetstream = JetStream::start_within(within, limits, account, self.store.clone(), options.clone())?;
+        jetstream.report_to(accounts.system().clone());
+        self.all.add(jetstream);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The catalogue of streams in the state log, under `stream/<account>/<name>`.
 
 use super::config::StreamConfig;
+use super::consumer;
 use super::consumer::config::Timestamp;
 use crate::store::{Change, Commit, Store};
 use bytes::Bytes;
@@ -75,6 +76,15 @@ pub(super) fn put(store: &Store, account: &str, entry: &Entry) -> Result<Commit,
 pub(super) fn remove(store: &Store, account: &str, entry: &Entry) -> Commit {
     let mut changes = super::follow::forget(store, &entry.log);
     changes.push(Change::Delete(key(account, &entry.config.name)));
+    store.state().write(changes)
+}
+
+/// Removes an entry that nobody may be able to read, and what is kept of the stream's consumers.
+pub(super) fn forget(store: &Store, account: &str, stream: &str) -> Commit {
+    let mut changes = vec![Change::Delete(key(account, stream))];
+    for prefix in consumer::prefixes(account, stream) {
+        changes.extend(store.state().scan(&prefix).into_iter().map(|(key, _)| Change::Delete(key)));
+    }
     store.state().write(changes)
 }
 

@@ -66,6 +66,11 @@ impl ApiError {
         }
     }
 
+    /// A stream's configuration could not be changed.
+    pub fn not_updated(error: impl std::fmt::Display) -> Self {
+        Self::new(500, 10069, error.to_string())
+    }
+
     /// Something within failed.
     pub fn general(error: impl std::fmt::Display) -> Self {
         Self::new(500, 10051, error.to_string())

@@ -4,6 +4,7 @@ use super::config::StreamConfig;
 use super::consumer::config::{GO_ZERO, Timestamp};
 use super::follow::SourceInfo;
 use super::stream::Stream;
+use crate::store::Log;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
@@ -47,8 +48,31 @@ pub struct StreamState {
     /// Which, if asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deleted: Option<Vec<u64>>,
+    /// What turned out damaged on disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Lost>,
     /// Consumers.
     pub consumer_count: usize,
+}
+
+/// Messages that turned out damaged on disk (`server/store.go`, `LostStreamData`).
+#[derive(Clone, Debug, Serialize)]
+pub struct Lost {
+    /// Their sequences, at most [`Lost::MOST`].
+    pub msgs: Vec<u64>,
+    /// nats-server's bytes of theirs; a damaged record does not tell its own, so that this is 0.
+    pub bytes: u64,
+}
+
+impl Lost {
+    /// Sequences that are listed.
+    pub const MOST: usize = 100_000;
+
+    /// Of a log that begins at `first`; `None` if nothing is.
+    fn of(log: &Log, first: u64) -> Option<Lost> {
+        let damaged = log.damaged().into_iter().flatten().filter(|seq| *seq >= first);
+        Some(Lost { msgs: damaged.take(Lost::MOST).collect(), bytes: 0 }).filter(|lost| !lost.msgs.is_empty())
+    }
 }
 
 fn is_zero(value: &u64) -> bool {
@@ -104,6 +128,7 @@ impl StreamInfo {
             subjects: None,
             num_deleted: log.num_deleted,
             deleted: None,
+            lost: Lost::of(stream.log(), log.first_seq),
             consumer_count: stream.consumers().count(),
         };
         StreamInfo {

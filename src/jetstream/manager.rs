@@ -1,5 +1,6 @@
 //! The streams of an account: recovered at the start, made, changed and removed.
 
+mod offline;
 mod restoring;
 
 pub(super) use self::restoring::Made;
@@ -25,7 +26,7 @@ use crate::store::{Store, StoreError};
 use crate::subject;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use tokio::runtime::Handle;
 
 /// What JetStream is told by the configuration.
@@ -50,12 +51,13 @@ pub struct JetStream {
     options: Options,
     streams: RwLock<BTreeMap<String, Arc<Stream>>>,
     /// Streams whose log or catalogue entry cannot be read, and why.
-    offline: BTreeMap<String, String>,
+    offline: RwLock<BTreeMap<String, String>>,
     /// Held while streams are made, changed or removed, so that checks and changes are one.
     changing: Mutex<()>,
     /// The account has JetStream no longer.
     ended: AtomicBool,
     api: Mutex<Option<Api>>,
+    system: OnceLock<Arc<Account>>,
     origin: Origin,
     /// API requests, and those answered by an error.
     pub(super) requests: AtomicU64,
@@ -105,10 +107,11 @@ impl JetStream {
             store,
             options,
             streams: RwLock::new(streams),
-            offline,
+            offline: RwLock::new(offline),
             changing: Mutex::new(()),
             ended: AtomicBool::new(false),
             api: Mutex::default(),
+            system: OnceLock::new(),
             origin: Origin { id: TargetId::next(), echo: true },
             requests: AtomicU64::new(0),
             errors: AtomicU64::new(0),
@@ -141,7 +144,7 @@ impl JetStream {
         if self.ended.load(Ordering::SeqCst) {
             return Err(ApiError::not_enabled());
         }
-        match self.offline.get(name) {
+        match self.offline().get(name) {
             Some(reason) => Err(ApiError::new(500, 10194, format!("stream is offline: {reason}"))),
             None => Ok(()),
         }
@@ -223,7 +226,7 @@ impl JetStream {
         limits.check_changed(&old, &config, &self.taken(&config))?;
         self.check_overlap(&config)?;
         let entry = Entry { config: config.clone(), ..stream.entry() };
-        catalogue::put(&self.store, self.shared.account.name(), &entry).map_err(ApiError::general)?;
+        catalogue::put(&self.store, self.shared.account.name(), &entry).map_err(ApiError::not_updated)?;
         stream.reconfigure(config);
         if let Some(api) = &*self.api() {
             api.serve_direct(&stream);
@@ -232,12 +235,15 @@ impl JetStream {
         Ok(stream)
     }
 
-    /// Removes a stream with all its messages and consumers.
+    /// Removes a stream with all its messages and consumers, also one that could not be opened.
     ///
     /// # Errors
     /// There is none of that name, or its files cannot be removed.
     pub fn delete_stream(&self, name: &str) -> Result<(), ApiError> {
         let _changing = self.changing();
+        if self.delete_offline(name)? {
+            return Ok(());
+        }
         let stream = self.find(name)?;
         self.streams.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         if let Some(api) = &*self.api() {
@@ -326,11 +332,6 @@ impl JetStream {
         }
     }
 
-    /// Streams that cannot be read, and why.
-    pub fn offline(&self) -> &BTreeMap<String, String> {
-        &self.offline
-    }
-
     /// The account that it serves.
     pub fn account(&self) -> &Arc<Account> {
         &self.shared.account
@@ -343,6 +344,15 @@ impl JetStream {
 
     pub(super) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Tells the system account what concerns the server as a whole; the first one stays.
+    pub fn report_to(&self, system: Arc<Account>) {
+        let _ = self.system.set(system);
+    }
+
+    pub(super) fn system(&self) -> Option<&Arc<Account>> {
+        self.system.get()
     }
 
     pub(super) fn origin(&self) -> Origin {

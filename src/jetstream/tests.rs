@@ -234,6 +234,9 @@ async fn a_damaged_message_is_a_declared_gap() {
         (&json!(2), &json!(2), &json!(1))
     );
     assert_eq!(bench.api("STREAM.MSG.GET.S", json!({"seq": 3})).await["message"]["seq"], 3);
+    assert_eq!(bench.api("STREAM.INFO.S", json!({})).await["state"]["lost"], json!({"msgs": [2], "bytes": 0}));
+    bench.api("STREAM.PURGE.S", json!({"seq": 3})).await;
+    assert!(bench.api("STREAM.INFO.S", json!({})).await["state"]["lost"].is_null(), "it is not missed any more");
 }
 
 #[tokio::test(flavor = "multi_thread")]

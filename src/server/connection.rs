@@ -224,7 +224,7 @@ impl Connection {
             }
             let filled = buffer.len() == buffer.capacity();
             loop {
-                let mut batch = Batch::default();
+                let mut batch = Batch::by(self.client.id);
                 let result = self.handle(&mut parser, &buffer, &mut batch);
                 if std::mem::take(&mut self.active) {
                     self.client.about.touch();

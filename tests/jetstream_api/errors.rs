@@ -254,6 +254,44 @@ pub async fn consumers(peers: &mut Peers) {
     peers.delete_stream("E").await;
 }
 
+/// Names of consumers that are too long (10102), and names and replicas that contradict something else: other checks come
+/// before those that nats-server has for it (10126, 10132).
+pub async fn contradictions(peers: &mut Peers) {
+    stream(peers, "E", json!({})).await;
+    let request =
+        |config: Value| json!({ "stream_name": "E", "config": with(json!({ "ack_policy": "explicit" }), &config) });
+    for length in [255, 256] {
+        let name = "n".repeat(length);
+        for (verb, config) in [
+            ("CREATE.E", json!({ "durable_name": name })),
+            ("CREATE.E", json!({ "name": name })),
+            ("CREATE.E.", json!({ "durable_name": name })),
+            ("CREATE.E.", json!({ "durable_name": name, "name": name })),
+            ("CREATE.E.", json!({ "name": name })),
+            ("DURABLE.CREATE.E.", json!({ "durable_name": name })),
+            ("DURABLE.CREATE.E.", json!({ "name": name })),
+        ] {
+            let named = if verb.ends_with('.') { &*name } else { "" };
+            peers.ask(&format!("$JS.API.CONSUMER.{verb}{named}"), &request(config)).await;
+            peers.delete(&format!("$JS.API.CONSUMER.DELETE.E.{name}")).await;
+        }
+    }
+    for verb in ["CREATE.E", "CREATE.E.a", "CREATE.E.b", "DURABLE.CREATE.E.a", "DURABLE.CREATE.E.b"] {
+        for config in
+            [json!({ "name": "a", "durable_name": "b" }), json!({ "name": "a" }), json!({ "durable_name": "b" })]
+        {
+            for replicas in [0, 1, 2, 3, -1] {
+                let config = with(config.clone(), &json!({ "num_replicas": replicas }));
+                peers.ask(&format!("$JS.API.CONSUMER.{verb}"), &request(config)).await;
+                for name in ["a", "b"] {
+                    peers.delete(&format!("$JS.API.CONSUMER.DELETE.E.{name}")).await;
+                }
+            }
+        }
+    }
+    peers.delete_stream("E").await;
+}
+
 /// What does not fit into a stream that is nearly full, in files and in memory, by the byte.
 pub async fn rooms(peers: &mut Peers) {
     let headers = [("X", "y")];

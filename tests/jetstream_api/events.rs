@@ -39,9 +39,7 @@ async fn acknowledge(client: &Client, message: Message, how: &'static str) {
 async fn all(mut events: Subscriber) -> Vec<Message> {
     let mut all = Vec::new();
     while let Ok(Some(event)) = tokio::time::timeout(QUIET, events.next()).await {
-        if &*event.subject != "$JS.EVENT.ADVISORY.API" {
-            all.push(event);
-        }
+        all.push(event);
     }
     all
 }
@@ -55,12 +53,26 @@ fn shown(event: &Message) -> Value {
             *value = json!(!value.is_null());
         }
     }
-    // leafd does not tell who asked.
-    fields.remove("client");
+    show_client(fields.get_mut("client"));
+    // What answers say is compared elsewhere.
+    if let Some(response) = fields.get_mut("response") {
+        let answer: Value = serde_json::from_str(response.as_str().expect("text")).expect("JSON");
+        *response = json!([answer["type"], answer["error"], answer["config"]["name"]]);
+    }
     json!({ "subject": event.subject.to_string(), "body": body })
 }
 
-/// All kinds that a single server gives, but for those of backups, and those of requests to the API, which leafd does not give.
+/// Who asked, without what is of its connection alone.
+pub fn show_client(client: Option<&mut Value>) {
+    let fields = client.and_then(Value::as_object_mut);
+    for (key, value) in fields.into_iter().flatten() {
+        if ["id", "start", "rtt"].contains(&&**key) {
+            *value = json!(!value.is_null());
+        }
+    }
+}
+
+/// All kinds that a single server gives, but for those of backups.
 pub async fn kinds(peers: &mut Peers) {
     let mut told = Vec::new();
     for client in peers.clients.clone() {
@@ -106,8 +118,12 @@ pub async fn kinds(peers: &mut Peers) {
         ask(&client, "STREAM.DELETE.V", Value::Null).await;
         ask(&client, "STREAM.DELETE.V", Value::Null).await;
         let mut events: Vec<Value> = all(events).await.iter().map(shown).collect();
-        // Those of one subject keep their order.
-        events.sort_by_key(|event| event["subject"].as_str().map(str::to_owned));
+        // Those of one subject keep their order, but for those about requests: nats-server has several threads for these.
+        events.sort_by_key(|event| {
+            let about = |field: &str| event["body"][field].to_string();
+            let request = ["subject", "request", "response"].map(about);
+            (event["subject"].to_string(), event["body"]["response"].is_array().then_some(request))
+        });
         told.push(events);
     }
     let [ours, theirs] = <[Vec<Value>; 2]>::try_from(told).expect("two servers");

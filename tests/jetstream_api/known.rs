@@ -94,6 +94,12 @@ pub const KNOWN: &[Known] = &[
         reason: "the same consumer again does not raise the level that it requires",
     },
     Known {
+        request: "CONSUMER.CREATE.E",
+        path: "body.error",
+        ours: "10102",
+        reason: "nats-server cannot make the folder of an ephemeral consumer whose name is so long (10012)",
+    },
+    Known {
         request: "Nats-TTL=99999999999999999999",
         path: "body.error",
         ours: "10165",

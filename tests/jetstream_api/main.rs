@@ -50,6 +50,7 @@ async fn what_cannot_be_is_refused_in_the_words_of_nats_server() {
     errors::names(&mut peers).await;
     errors::origins(&mut peers).await;
     errors::consumers(&mut peers).await;
+    errors::contradictions(&mut peers).await;
     errors::rooms(&mut peers).await;
     peers.finish();
 }

@@ -304,8 +304,7 @@ pub async fn advisories(peers: &mut Peers) {
         for _ in 0..6 {
             let event = tokio::time::timeout(LIMIT, events.next()).await.expect("an advisory").expect("open");
             let mut body: Value = serde_json::from_slice(&event.payload).expect("JSON");
-            // leafd does not tell who asked.
-            body.as_object_mut().expect("an object").remove("client");
+            super::events::show_client(body.get_mut("client"));
             for own in ["id", "timestamp", "start", "end", "bytes", "state"] {
                 body[own] = json!(!body[own].is_null());
             }

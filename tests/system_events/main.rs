@@ -5,6 +5,7 @@
 mod common;
 
 mod connections;
+mod crowds;
 mod info;
 mod leafs;
 mod pair;

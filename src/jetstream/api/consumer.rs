@@ -158,7 +158,7 @@ async fn create(
     if let Some(commit) = created.commit.or_else(|| created.consumer.unsettled()) {
         commit
             .await
-            .map_err(|error| ApiError::new(500, 10104, format!("error creating store for consumer: {error}")))?;
+            .map_err(|error| ApiError::new(500, 10012, format!("error creating store for consumer: {error}")))?;
     }
     *identity = sourced.then(|| consumers.identity().to_owned());
     Ok(created.consumer.info().with_server_metadata())
@@ -221,7 +221,8 @@ async fn pause(stream: &str, name: &str, payload: &[u8], streams: Streams<'_>) -
     let until = request.pause_until.filter(|until| *until != Timestamp::ZERO);
     let created = consumers(stream, streams)?.pause(name, until).ok_or_else(not_found)?;
     if let Some(commit) = created {
-        commit.await.map_err(ApiError::general)?;
+        let failed = |error| ApiError::new(500, 10104, format!("error creating store for consumer: {error}"));
+        commit.await.map_err(failed)?;
     }
     let remaining = until.map(|until| until.0.saturating_sub(Timestamp::now().0)).filter(|left| *left > 0);
     Ok(Paused {

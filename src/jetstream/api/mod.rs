@@ -7,6 +7,7 @@
 //! ```
 
 mod absent;
+mod audit;
 /// `$JS.API.CONSUMER.>`.
 pub mod consumer;
 mod direct;
@@ -26,7 +27,8 @@ use super::stream::Stream;
 use crate::account::{
     Account, Batch, Message, Origin, OwnedMessage, RouteCache, Subscription, Target, TargetId, TargetKind,
 };
-use std::sync::atomic::Ordering;
+use serde_json::Value;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use tokio::sync::mpsc;
 
@@ -66,8 +68,14 @@ impl Api {
             prefixes.push(format!("$JS.{domain}.API."));
         }
         let (sender, requests) = mpsc::channel(QUEUE);
-        let inlet: Arc<dyn Target> =
-            Arc::new(Inlet { id: TargetId::next(), account: account.clone(), origin: jetstream.origin(), sender });
+        let refused = Arc::new(AtomicU64::new(0));
+        let inlet: Arc<dyn Target> = Arc::new(Inlet {
+            id: TargetId::next(),
+            account: account.clone(),
+            origin: jetstream.origin(),
+            sender,
+            refused: refused.clone(),
+        });
         let mut subs = Vec::new();
         for (at, prefix) in prefixes.iter().enumerate() {
             let spaces: &[&str] = if at == 0 { &[] } else { &["$KV.>", "$OBJ.>"] };
@@ -77,7 +85,7 @@ impl Api {
                 subs.push(sub);
             }
         }
-        tokio::spawn(serve(Arc::downgrade(jetstream), requests));
+        tokio::spawn(serve(Arc::downgrade(jetstream), requests, refused));
         Ok(Api { direct: direct::Server::start(account.clone(), jetstream.origin())?, account, prefixes, subs })
     }
 
@@ -98,12 +106,20 @@ impl Drop for Api {
     }
 }
 
+/// A request, and the connection from which it comes, where it is known.
+struct Request {
+    message: OwnedMessage,
+    by: Option<TargetId>,
+}
+
 /// Takes requests in.
 struct Inlet {
     id: TargetId,
     account: Arc<Account>,
     origin: Origin,
-    sender: mpsc::Sender<OwnedMessage>,
+    sender: mpsc::Sender<Request>,
+    /// Those that it refused and nobody was told of yet.
+    refused: Arc<AtomicU64>,
 }
 
 impl Target for Inlet {
@@ -123,7 +139,11 @@ impl Target for Inlet {
             self.account.route(self.origin, &Message { subject: &subject, ..*message }, &mut cache, batch);
             return;
         }
-        if self.sender.try_send(message.to_owned()).is_err() && !message.reply.is_empty() {
+        if self.sender.try_send(Request { message: message.to_owned(), by: batch.publisher() }).is_ok() {
+            return;
+        }
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        if !message.reply.is_empty() {
             let error = ApiError::new(429, 10167, "too many requests");
             let payload = json::envelope::<()>("system_overloaded", Err(error));
             let answer = Message { subject: message.reply, reply: "", headers: &[], payload: &payload };
@@ -132,10 +152,14 @@ impl Target for Inlet {
     }
 }
 
-async fn serve(jetstream: Weak<JetStream>, mut requests: mpsc::Receiver<OwnedMessage>) {
+async fn serve(jetstream: Weak<JetStream>, mut requests: mpsc::Receiver<Request>, refused: Arc<AtomicU64>) {
     let mut cache = RouteCache::default();
     while let Some(request) = requests.recv().await {
         let Some(jetstream) = jetstream.upgrade() else { return };
+        match refused.swap(0, Ordering::Relaxed) {
+            0 => {}
+            refused => audit::tell_refused(&jetstream, refused),
+        }
         let answered = answer(&jetstream, &request).await;
         // Only now: an answer that tells of requests does not count its own, as in nats-server.
         jetstream.requests.fetch_add(1, Ordering::Relaxed);
@@ -143,12 +167,16 @@ async fn serve(jetstream: Weak<JetStream>, mut requests: mpsc::Receiver<OwnedMes
         if payload.windows(ERROR.len()).take(200).any(|window| window == ERROR) {
             jetstream.errors.fetch_add(1, Ordering::Relaxed);
         }
-        if !request.reply.is_empty() {
+        let OwnedMessage { subject, reply, .. } = &request.message;
+        if !reply.is_empty() {
             if payload.is_empty() {
-                headers = format!("NATS/1.0 503\r\nNats-Subject: {}\r\n\r\n", request.subject).into_bytes();
+                headers = format!("NATS/1.0 503\r\nNats-Subject: {subject}\r\n\r\n").into_bytes();
             }
-            let message = Message { subject: &request.reply, reply: "", headers: &headers, payload: &payload };
+            let message = Message { subject: reply, reply: "", headers: &headers, payload: &payload };
             jetstream.account().route(jetstream.origin(), &message, &mut cache, &mut Batch::default());
+        }
+        if !payload.is_empty() {
+            audit::tell(&jetstream, &request, &payload);
         }
         if let Some(then) = then {
             then();
@@ -172,28 +200,33 @@ impl From<Vec<u8>> for Answer {
 /// How an error stands in an answer, directly behind its type.
 const ERROR: &[u8] = b"_response\",\"error\":{";
 
-async fn answer(jetstream: &Arc<JetStream>, request: &OwnedMessage) -> Option<Answer> {
-    let (_, rest) = request.subject.split_once(".API.")?;
-    if requires_too_much(&request.headers)
-        && let Some(refusal) = level::refuse(jetstream, rest, &request.payload)
+async fn answer(jetstream: &Arc<JetStream>, request: &Request) -> Option<Answer> {
+    let Request { message, .. } = request;
+    let (_, rest) = message.subject.split_once(".API.")?;
+    if requires_too_much(&message.headers)
+        && let Some(refusal) = level::refuse(jetstream, rest, &message.payload)
     {
         return Some(Answer::from(refusal));
     }
     if let Some(rest) = rest.strip_prefix("CONSUMER.") {
         let found = jetstream.clone();
         let streams = move |name: &str| found.stream(name).map(|stream| stream.consumers().clone());
-        return consumer::answer(rest, request, &streams).await;
+        return consumer::answer(rest, message, &streams).await;
     }
     // All that may read from disk, or waits for it, is done where that holds up nobody.
-    let (owned, rest, payload) = (jetstream.clone(), rest.to_owned(), request.payload.clone());
-    let handled = tokio::task::spawn_blocking(move || handle(&owned, &rest, &payload)).await;
+    let (owned, rest, payload) = (jetstream.clone(), rest.to_owned(), message.payload.clone());
+    let who = MOVES.iter().any(|verb| rest.starts_with(verb)).then(|| audit::client(jetstream.account(), request));
+    let handled = tokio::task::spawn_blocking(move || handle(&owned, &rest, &payload, who)).await;
     handled.ok().flatten()
 }
 
-fn handle(jetstream: &Arc<JetStream>, rest: &str, payload: &[u8]) -> Option<Answer> {
+/// Requests whose advisories say who asked.
+const MOVES: [&str; 2] = ["STREAM.SNAPSHOT.", "STREAM.RESTORE."];
+
+fn handle(jetstream: &Arc<JetStream>, rest: &str, payload: &[u8], who: Option<Value>) -> Option<Answer> {
     let tokens: Vec<&str> = rest.split('.').collect();
-    if let ["STREAM", verb @ ("SNAPSHOT" | "RESTORE"), name] = tokens.as_slice() {
-        return Some(snapshot::answer(jetstream, verb, name, payload));
+    if let (["STREAM", verb, name], Some(who)) = (tokens.as_slice(), who) {
+        return Some(snapshot::answer(jetstream, verb, name, payload, who));
     }
     let answer = match tokens.as_slice() {
         ["INFO"] => Some(json::envelope("account_info_response", Ok(jetstream.account_info()))),

@@ -30,8 +30,8 @@ struct Begun<'a> {
     state: Value,
 }
 
-/// Answers, and says what is to be done then. Blocks.
-pub(super) fn answer(jetstream: &Arc<JetStream>, verb: &str, name: &str, payload: &[u8]) -> Answer {
+/// Answers `who` asks, and says what is to be done then. Blocks.
+pub(super) fn answer(jetstream: &Arc<JetStream>, verb: &str, name: &str, payload: &[u8], who: Value) -> Answer {
     match verb {
         "SNAPSHOT" => {
             let kind = "stream_snapshot_response";
@@ -42,7 +42,7 @@ pub(super) fn answer(jetstream: &Arc<JetStream>, verb: &str, name: &str, payload
                     let begun = Begun { config: &info.config, state };
                     let answer = json::envelope(kind, Ok(begun));
                     let owner = jetstream.clone();
-                    Answer { then: Some(Box::new(move || start(owner, backup))), ..Answer::from(answer) }
+                    Answer { then: Some(Box::new(move || start(owner, backup, who))), ..Answer::from(answer) }
                 }
                 Err(error) => Answer::from(json::envelope::<()>(kind, Err(error))),
             }
@@ -53,7 +53,7 @@ pub(super) fn answer(jetstream: &Arc<JetStream>, verb: &str, name: &str, payload
                 Ok(restore) => {
                     let subject = json!({ "deliver_subject": restore.subject() });
                     let owner = jetstream.clone();
-                    let then = move || drop(tokio::spawn(restore.run(owner, restored)));
+                    let then = move || drop(tokio::spawn(restore.run(owner, who, restored)));
                     Answer { then: Some(Box::new(then)), ..Answer::from(json::envelope(kind, Ok(subject))) }
                 }
                 Err(error) => Answer::from(json::envelope::<()>(kind, Err(error))),
@@ -62,9 +62,9 @@ pub(super) fn answer(jetstream: &Arc<JetStream>, verb: &str, name: &str, payload
     }
 }
 
-fn start(jetstream: Arc<JetStream>, backup: Backup) {
+fn start(jetstream: Arc<JetStream>, backup: Backup, who: Value) {
     let runtime = Handle::current();
-    tokio::task::spawn_blocking(move || backup.send(&jetstream, &runtime));
+    tokio::task::spawn_blocking(move || backup.send(&jetstream, &who, &runtime));
 }
 
 fn back_up(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<Backup, ApiError> {

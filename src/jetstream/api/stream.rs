@@ -61,6 +61,12 @@ struct Page<T> {
 #[derive(Serialize)]
 struct Listed<T> {
     streams: Option<Vec<T>>,
+    /// Those that could not be opened.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing: Vec<String>,
+    /// The same with the reasons.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    offline: BTreeMap<String, String>,
 }
 
 /// Answers the verb; blocks while the disk is waited for. `None`: there is no such verb.
@@ -82,7 +88,13 @@ pub(super) fn answer(jetstream: &JetStream, verb: &str, name: &str, payload: &[u
             jetstream.streams().iter().for_each(|stream| stream.consumers().catch_up());
             // Where the disk takes nothing more, what it has is told of.
             let _ = committed.wait();
-            let outcome = list(jetstream, payload, MAX_LISTED, |jetstream, stream| jetstream.info(stream));
+            let mut outcome = list(jetstream, payload, MAX_LISTED, |jetstream, stream| jetstream.info(stream));
+            if let Ok(page) = &mut outcome
+                && page.offset == 0
+            {
+                page.body.offline.clone_from(&jetstream.offline());
+                page.body.missing = page.body.offline.keys().cloned().collect();
+            }
             json::envelope("stream_list_response", outcome)
         }
         "DELETE" => json::envelope("stream_delete_response", delete(jetstream, name, payload)),
@@ -109,7 +121,14 @@ fn make(jetstream: &JetStream, name: &str, payload: &[u8], new: bool) -> Result<
         validate::check_path(name)?;
     }
     let stream = if new { jetstream.create(config, pedantic)? } else { jetstream.update(config, pedantic)? };
-    jetstream.store().barrier().wait().map_err(ApiError::store_failed)?;
+    let failed = |error| {
+        if new {
+            ApiError::new(500, 10049, format!("error creating store for stream: {error}"))
+        } else {
+            ApiError::not_updated(error)
+        }
+    };
+    jetstream.store().barrier().wait().map_err(failed)?;
     let mut info = jetstream.info(&stream).with_server_metadata();
     if new {
         info.domain = None;
@@ -177,7 +196,12 @@ fn list<T>(
     }
     let (total, offset) = (streams.len(), usize::try_from(request.offset).unwrap_or(0).min(streams.len()));
     let streams = streams.iter().skip(offset).take(limit).map(|stream| show(jetstream, stream)).collect();
-    Ok(Page { total, offset, limit, body: Listed { streams: Some(streams) } })
+    Ok(Page {
+        total,
+        offset,
+        limit,
+        body: Listed { streams: Some(streams), missing: Vec::new(), offline: BTreeMap::new() },
+    })
 }
 
 fn delete(jetstream: &JetStream, name: &str, payload: &[u8]) -> Result<serde_json::Value, ApiError> {

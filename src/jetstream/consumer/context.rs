@@ -111,13 +111,20 @@ impl StreamContext {
 
     /// The key of a consumer's configuration in the state log.
     pub fn config_key(&self, consumer: &str) -> String {
-        format!("consumer/{}/{}/{consumer}", self.account.name(), self.stream)
+        let [configs, _] = prefixes(self.account.name(), &self.stream);
+        configs + consumer
     }
 
     /// The key of a consumer's delivery state in the state log.
     pub fn acks_key(&self, consumer: &str) -> String {
-        format!("acks/{}/{}/{consumer}", self.account.name(), self.stream)
+        let [_, states] = prefixes(self.account.name(), &self.stream);
+        states + consumer
     }
+}
+
+/// What the keys of a stream's consumers begin with in the state log: of their configurations, and of their delivery states.
+pub fn prefixes(account: &str, stream: &str) -> [String; 2] {
+    ["consumer", "acks"].map(|kind| format!("{kind}/{account}/{stream}/"))
 }
 
 /// Which messages a consumer gets.

@@ -42,6 +42,7 @@ mod writer;
 
 pub use config::{Action, ConsumerConfig, CreateRequest};
 pub use consumers::{Consumers, Created};
+pub(super) use context::prefixes;
 pub use engine::Engine;
 pub use info::ConsumerInfo;
 pub use live::Consumer;

@@ -10,7 +10,7 @@ use crate::jetstream::manager::JetStream;
 use crate::jetstream::stream::Stream;
 use crate::protocol::headers::HeadersBuilder;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,10 +123,15 @@ impl Backup {
         &self.info
     }
 
-    /// Sends it. Blocks, on a thread of `runtime`.
-    pub fn send(self, jetstream: &JetStream, runtime: &Handle) {
+    /// Sends it, as `who` asked. Blocks, on a thread of `runtime`.
+    pub fn send(self, jetstream: &JetStream, who: &Value, runtime: &Handle) {
         let (stream, start) = (self.stream.name(), Timestamp::now());
-        jetstream.tell("SNAPSHOT_CREATE", "snapshot_create", stream, json!({ "state": self.info.state }));
+        jetstream.tell(
+            "SNAPSHOT_CREATE",
+            "snapshot_create",
+            stream,
+            json!({ "state": self.info.state, "client": who }),
+        );
         let within = |size: i64, normal: usize, most: usize| match usize::try_from(size) {
             Ok(0) => normal,
             size => size.unwrap_or(0).clamp(1024, most),
@@ -149,7 +154,7 @@ impl Backup {
         self.wait_for_interest(runtime);
         let outcome = self.write(&mut chunks);
         chunks.end(&outcome);
-        let mut told = json!({ "start": start, "end": Timestamp::now() });
+        let mut told = json!({ "start": start, "end": Timestamp::now(), "client": who });
         if let Err(error) = &outcome {
             told["error"] = error.to_string().to_lowercase().into();
         }

@@ -11,7 +11,7 @@ use crate::jetstream::error::ApiError;
 use crate::jetstream::manager::{JetStream, Made};
 use crate::jetstream::stream::Stream;
 use crate::store::Record;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,16 +79,17 @@ impl Restore {
         &self.subject
     }
 
-    /// Takes the chunks in; `answer` makes the answer to the last one.
+    /// Takes the chunks in, as `who` asked; `answer` makes the answer to the last one.
     pub async fn run(
         mut self,
         jetstream: Arc<JetStream>,
+        who: Value,
         answer: impl Fn(&JetStream, Result<Arc<Stream>, ApiError>) -> Vec<u8>,
     ) {
         let (name, start) = (self.wanted.config.name.clone(), Timestamp::now());
-        jetstream.tell("RESTORE_CREATE", "restore_create", &name, json!({}));
+        jetstream.tell("RESTORE_CREATE", "restore_create", &name, json!({ "client": who }));
         let (total, last) = self.take(&jetstream, answer).await;
-        let told = json!({ "start": start, "end": Timestamp::now(), "bytes": total });
+        let told = json!({ "start": start, "end": Timestamp::now(), "bytes": total, "client": who });
         jetstream.tell("RESTORE_COMPLETE", "restore_complete", &name, told);
         if let Some((reply, payload)) = last {
             self.tell(&reply, &payload);
