@@ -325,6 +325,54 @@ async fn a_work_queue_is_read_through_its_consumer_and_acknowledged_when_it_is_o
 }
 
 #[tokio::test]
+async fn an_origin_that_is_read_through_its_consumer_and_made_anew_is_noticed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "");
+    leafd.start();
+    let mut client = leafd.client().await;
+    let origin = async |client: &async_nats::Client| {
+        api(client, "STREAM.CREATE.O", json!({"name": "O", "subjects": ["o.*"]})).await;
+        for name in ["m", "s"] {
+            let deliver = format!("deliver.{name}");
+            let config = json!({"durable_name": name, "deliver_subject": deliver, "ack_policy": "flow_control"});
+            api(client, &format!("CONSUMER.CREATE.O.{name}"), json!({"stream_name": "O", "config": config})).await;
+        }
+    };
+    let through =
+        |name: &str| json!({"name": "O", "consumer": {"name": name, "deliver_subject": format!("deliver.{name}")}});
+    origin(&client).await;
+    publish(&client, "o.a", 1, 10).await;
+    api(&client, "STREAM.CREATE.M", json!({"name": "M", "mirror": through("m")})).await;
+    api(&client, "STREAM.CREATE.S", json!({"name": "S", "sources": [through("s")]})).await;
+    for stream in ["M", "S"] {
+        assert_eq!(contents(&client, stream, 10).await, rows("o.a", 1..=10));
+    }
+    for (restarts, mirror) in [(false, 10), (true, 12)] {
+        api(&client, "STREAM.DELETE.O", json!({})).await;
+        if restarts {
+            leafd.restart();
+            client = leafd.client().await;
+        }
+        origin(&client).await;
+        publish(&client, "o.a", 11, 22).await;
+        let all = (1..=10).chain(11..23).chain(if restarts { 11..23 } else { 0..0 });
+        let count = if restarts { 34 } else { 22 };
+        let bodies: Vec<String> = contents(&client, "S", count).await.into_iter().map(|(_, _, body)| body).collect();
+        assert!(bodies.into_iter().eq(all.map(|n| n.to_string())), "a source has all streams there were");
+        wait_for("the mirror says so", LIMIT, || async {
+            let info = api(&client, "STREAM.INFO.M", json!({})).await;
+            info.pointer("/mirror/error/description")?.as_str()?.contains("made anew").then_some(())
+        })
+        .await;
+        assert_eq!(contents(&client, "M", mirror).await.len() as u64, mirror, "a mirror mixes nothing");
+        // As it is told to do.
+        api(&client, "STREAM.DELETE.M", json!({})).await;
+        api(&client, "STREAM.CREATE.M", json!({"name": "M", "mirror": through("m")})).await;
+        assert_eq!(contents(&client, "M", 12).await.len(), 12);
+    }
+}
+
+#[tokio::test]
 async fn a_work_queue_is_mirrored_by_the_hub_and_acknowledged() {
     if !common::have(&hub::binary()) {
         return;

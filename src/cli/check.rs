@@ -112,7 +112,7 @@ impl Report {
                 }
             }
             let Some(mut hub) = hub else { continue };
-            self.lists(remote, &hub);
+            self.lists(config, remote, &hub);
             for uplink in &config.uplink {
                 if config.remote_of(uplink).is_some_and(|of| of.name == remote.name) {
                     self.uplink(config, uplink, &mut hub).await;
@@ -134,8 +134,12 @@ impl Report {
         }
     }
 
-    /// What may cross as live traffic.
-    fn lists(&mut self, remote: &RemoteConfig, hub: &Probe) {
+    /// What may cross as live traffic, and what the hub is told.
+    fn lists(&mut self, config: &Config, remote: &RemoteConfig, hub: &Probe) {
+        if let Some(bucket) = &remote.status_bucket {
+            let subject = format!("$KV.{bucket}.{}.>", config.server_name);
+            self.crossing(&format!("publish {subject}"), hub.sends(&subject), "status_bucket is not told the state");
+        }
         for subject in &remote.export {
             let advice = "the hub's user may not publish it";
             self.crossing(&format!("export {subject}"), hub.sends(subject), advice);

@@ -4,6 +4,7 @@ use super::compression::{Compression, CompressionLevel, CompressionMode};
 use super::proxy::ProxyConfig;
 use super::secret::Secret;
 use super::units::{ByteSize, Duration};
+use super::uplink::status_interval;
 use crate::account::GLOBAL_ACCOUNT;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -109,6 +110,12 @@ pub struct RemoteConfig {
     /// Whether the addresses of further hub nodes, as the hub announces them, are dialled too.
     #[serde(default)]
     pub discover: bool,
+    /// A key-value bucket at the hub that is told how the mirrors and sources of the account stand. Default: none.
+    #[serde(default)]
+    pub status_bucket: Option<String>,
+    /// How often at most, while only numbers change. Default: 1m.
+    #[serde(default = "status_interval")]
+    pub status_interval: Duration,
 }
 
 impl RemoteConfig {
@@ -132,6 +139,8 @@ impl RemoteConfig {
             reconnect: new.reconnect,
             no_randomize: new.no_randomize,
             discover: new.discover,
+            status_bucket: new.status_bucket.clone(),
+            status_interval: new.status_interval,
             ..self.clone()
         };
         renewed == *new

@@ -152,7 +152,7 @@ fn keep_every() -> u32 {
     10
 }
 
-fn status_interval() -> Duration {
+pub(super) fn status_interval() -> Duration {
     Duration(StdDuration::from_secs(60))
 }
 

@@ -4,6 +4,7 @@
 //! from the outside inwards, so that everything taken in is on disk and answered first.
 
 mod files;
+mod origins;
 mod parts;
 mod streams;
 mod watchdog;

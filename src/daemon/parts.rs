@@ -1,10 +1,12 @@
 //! The parts of the daemon, in the order in which they are started and ended.
 
 use super::StartError;
+use super::origins::Teller;
 use super::streams::Streams;
 use crate::account::Accounts;
 use crate::adapters::{AdapterContext, Adapters};
 use crate::auth::{Authenticator, Resolver, Rules, ServerKeys, system_account};
+use crate::config::leaf::RemoteConfig;
 use crate::config::shares::Subjects;
 use crate::config::tls::{HandshakeFirst, TlsConfig};
 use crate::config::{Config, LimitsConfig};
@@ -45,6 +47,8 @@ pub(super) struct Parts {
     events: Arc<Events>,
     system: SystemAccount,
     links: Arc<Links>,
+    /// Those whose hubs may be told of mirrors and sources.
+    remotes: watch::Sender<Vec<RemoteConfig>>,
     uplinks: Vec<Arc<Uplink>>,
     ends: Ends,
 }
@@ -111,6 +115,10 @@ impl Parts {
         let withheld = config.uplink.iter().flat_map(|uplink| uplink.captured()).collect();
         let (remotes, until) = (&config.leaf.remote, ends.links.subscribe());
         let links = Arc::new(Links::start(remotes, accounts.clone(), identity.clone(), withheld, until));
+        let remotes = watch::Sender::new(remotes.clone());
+        let gateway = config.server_name.clone();
+        let teller = Teller { gateway, links: links.clone(), jetstreams: streams.all().clone() };
+        tokio::spawn(teller.run(remotes.subscribe(), ends.links.subscribe()));
         let mut uplinks = Vec::new();
         let traffic = Traffic::new(wan_limits(config), config.wan.time);
         for uplink in &config.uplink {
@@ -198,6 +206,7 @@ impl Parts {
             events,
             system,
             links,
+            remotes,
             uplinks,
             ends,
         })
@@ -247,7 +256,9 @@ impl Parts {
         if let (Some(leafs), Some(door)) = (&self.leafs, door) {
             leafs.reload(door, config.limits.max_payload.as_usize());
         }
-        self.links.reload(&config.leaf.remote)
+        let changes = self.links.reload(&config.leaf.remote);
+        self.remotes.send_replace(config.leaf.remote.clone());
+        changes
     }
 
     /// Certificates and policy of TLS for connections to come, the files read again; all or nothing.

@@ -117,12 +117,19 @@ impl StreamInfo {
         let config = stream.config();
         let log = stream.log().state();
         let never = log.last_seq == 0 || (log.msgs == 0 && log.last_time == 0);
+        // An empty mirror begins where its origin will, once that has said so.
+        let behind = stream.begins_behind();
+        let (first, last) = match (never && log.first_seq <= 1, log.msgs == 0 && behind > log.last_seq) {
+            (_, true) => (behind + 1, behind),
+            (true, false) => (0, log.last_seq),
+            (false, false) => (log.first_seq, log.last_seq),
+        };
         let state = StreamState {
             messages: log.msgs,
             bytes: log.bytes,
-            first_seq: if never && log.first_seq <= 1 { 0 } else { log.first_seq },
+            first_seq: first,
             first_ts: ApiTime(log.first_time),
-            last_seq: log.last_seq,
+            last_seq: last,
             last_ts: ApiTime(log.last_time),
             num_subjects: log.num_subjects,
             subjects: None,

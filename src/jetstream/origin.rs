@@ -194,7 +194,7 @@ pub(super) fn validate_mapping(transform: &SubjectTransform) -> Result<(), Trans
     if transform.destination.is_empty() {
         return Ok(());
     }
-    Transform::new(&transform.source, &transform.destination).map(|_| ())
+    Transform::validated(&transform.source, &transform.destination).map(|_| ())
 }
 
 fn check_sources(config: &StreamConfig, find: Find<'_>) -> Result<(), ApiError> {

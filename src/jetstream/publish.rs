@@ -3,7 +3,7 @@
 
 use super::config::{Discard, Retention, StreamConfig, limit};
 use super::consumer::config::Timestamp;
-use super::counter;
+use super::counter::{self, Held};
 use super::desk::{Desk, Due, Kind, Surroundings, Verdict};
 use super::error::ApiError;
 use super::expiry::Deadline;
@@ -103,8 +103,9 @@ impl Desk {
         if wishes.incr.is_empty() {
             return Err(bad(10169, "message counter increment is missing"));
         }
-        let counted = counter::count(message.subject, wishes.incr, around.log)?;
-        let message = Message { payload: counted.payload.as_bytes(), ..*message };
+        let counted = Held::of(message.subject, around.log)?.add(wishes.incr, message.headers)?;
+        let headers = counted.headers.as_deref().unwrap_or(message.headers);
+        let message = Message { headers, payload: counted.payload.as_bytes(), ..*message };
         check_size(&config, &message)?;
         let order =
             Order { message: &message, reply, wishes: &wishes, answer: counted.answer, place: None, in_turn: None };
@@ -150,7 +151,21 @@ impl Desk {
             return Verdict::Waits;
         }
         let transformed = self.transform.as_ref().and_then(|transform| transform.apply(message.subject));
-        let message = Message { subject: transformed.as_deref().unwrap_or(message.subject), ..*message };
+        let mut message = Message { subject: transformed.as_deref().unwrap_or(message.subject), ..*message };
+        let counted = match self.config.allow_msg_counter && !wishes.incr.is_empty() {
+            true => Held::of(message.subject, around.log)
+                .and_then(|mut held| held.take_in(message.subject, wishes.source, message.headers, message.payload))
+                .map(Some),
+            false => Ok(None),
+        };
+        let counted = match counted {
+            Ok(counted) => counted,
+            Err(error) => return Verdict::Refused(error),
+        };
+        if let Some(counted) = &counted {
+            message.headers = counted.headers.as_deref().unwrap_or(message.headers);
+            message.payload = counted.payload.as_bytes();
+        }
         let order = Order {
             message: &message,
             reply: "",

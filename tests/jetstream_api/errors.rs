@@ -327,6 +327,7 @@ pub async fn rooms(peers: &mut Peers) {
         (json!({ "allow_msg_counter": true }), vec![("Nats-Incr", "1")], "x"),
         (json!({ "allow_msg_counter": true }), vec![("Nats-Incr", "one")], ""),
         (json!({ "allow_msg_counter": true }), vec![("Nats-Incr", "")], ""),
+        (json!({ "allow_msg_counter": true }), vec![("Nats-Incr", "1"), ("Nats-Counter-Sources", "none")], ""),
         (
             json!({ "allow_msg_counter": true, "allow_rollup_hdrs": true }),
             vec![("Nats-Incr", "1"), ("Nats-Rollup", "sub")],

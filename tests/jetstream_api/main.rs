@@ -13,6 +13,7 @@ mod known;
 mod levels;
 mod messages;
 mod peers;
+mod rare;
 mod room;
 mod schedules;
 mod snapshots;
@@ -52,6 +53,8 @@ async fn what_cannot_be_is_refused_in_the_words_of_nats_server() {
     errors::consumers(&mut peers).await;
     errors::contradictions(&mut peers).await;
     errors::rooms(&mut peers).await;
+    rare::work_queues(&mut peers).await;
+    rare::follows(&mut peers).await;
     peers.finish();
 }
 
@@ -123,6 +126,8 @@ async fn streams_do_by_themselves_what_those_of_nats_server_do() {
     behaviour::pauses(&mut peers).await;
     behaviour::ages(&mut peers).await;
     behaviour::own_doings(&mut peers).await;
+    rare::sums_of_sums(&mut peers).await;
+    rare::start_points(&mut peers).await;
     room::made_by_acks(&mut peers).await;
     peers.finish();
 }

@@ -18,5 +18,6 @@ mod proxies;
 mod reload;
 mod rig;
 mod slow;
+mod state;
 mod streams;
 mod websocket;

@@ -196,8 +196,9 @@ async fn a_work_queue_is_sourced_through_an_acknowledged_consumer_over_a_link_th
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_origin_that_was_made_anew_is_noticed() {
+/// A gateway that mirrors and sources a stream of the hub, which is then made anew with `count` messages, while the gateway is
+/// there or not; what the mirror says of it.
+async fn made_anew(count: u64, away: bool, says: &str) {
     let dir = tempfile::tempdir().expect("a folder");
     let hub = hub(dir.path()).await;
     let url = format!("\"nats://127.0.0.1:{}\"", rig::leaf_port(&hub).await);
@@ -212,20 +213,47 @@ async fn an_origin_that_was_made_anew_is_noticed() {
     for stream in ["M", "S"] {
         assert_eq!(bodies(&here, stream, "down", 10).await, numbers(10));
     }
+    if away {
+        leafd.terminate();
+    }
     api(&there, "STREAM.DELETE.DOWN", json!({})).await;
     api(&there, "STREAM.CREATE.DOWN", origin).await;
-    publish(&there, "down", 11, 13).await;
-    // It tells sources that it is another; a mirror cannot have two messages of one sequence.
-    let heals = rig::version() >= (2, 15);
-    if heals {
-        assert_eq!(bodies(&here, "S", "down", 13).await, numbers(13));
-    }
-    for (stream, at) in [("M", "/mirror"), ("S", "/sources/0")].into_iter().take(if heals { 1 } else { 2 }) {
-        wait_for(&format!("an error of {stream}"), PATIENCE, || async {
-            let info = api(&here, &format!("STREAM.INFO.{stream}"), json!({})).await;
-            let text = info.pointer(at)?["error"]["description"].as_str()?.to_owned();
-            text.contains("made anew or restored: it ends at sequence 3").then_some(())
-        })
-        .await;
-    }
+    publish(&there, "down", 11, 10 + count).await;
+    let here = if away {
+        leafd.start();
+        leafd.client().await
+    } else {
+        here
+    };
+    assert_eq!(bodies(&here, "S", "down", 10 + count).await, numbers(10 + count), "a source has both streams");
+    wait_for("an error of the mirror", PATIENCE, || async {
+        let info = api(&here, "STREAM.INFO.M", json!({})).await;
+        info.pointer("/mirror/error/description")?.as_str()?.contains(says).then_some(())
+    })
+    .await;
+    assert_eq!(bodies(&here, "M", "down", 10).await, numbers(10), "a mirror mixes nothing");
+    let status = leafd.status().expect("a status");
+    let origins = status["origins"].as_array().expect("origins").iter();
+    let remade: u64 = origins.filter(|origin| origin["kind"] == "source").map(|s| s["remade"].as_u64().unwrap()).sum();
+    assert_eq!(remade, 1, "{status}");
+    // As it is told to do.
+    api(&here, "STREAM.DELETE.M", json!({})).await;
+    api(&here, "STREAM.CREATE.M", json!({"name": "M", "mirror": external("DOWN", "hub")})).await;
+    let want: Vec<String> = numbers(10 + count).split_off(10);
+    assert_eq!(bodies(&here, "M", "down", count).await, want);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_that_was_made_anew_is_noticed() {
+    made_anew(3, false, "the origin was made anew").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_that_was_made_anew_and_holds_more_is_noticed() {
+    made_anew(13, false, "the origin was made anew").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_that_was_made_anew_while_the_gateway_was_off_is_noticed() {
+    made_anew(10, true, "the origin was made anew").await;
 }

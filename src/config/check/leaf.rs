@@ -1,6 +1,7 @@
 //! `[[leaf.remote]]` and `[leaf.listen]`.
 
 use super::files::{certificates, key, readable};
+use super::uplink::bucket;
 use super::{limits, subjects};
 use crate::config::Config;
 use crate::config::leaf::{ListenConfig, RemoteConfig, URL_SCHEMES};
@@ -48,6 +49,10 @@ fn check_remote(remote: &RemoteConfig, errors: &mut Vec<String>) {
         errors.push(format!("{what}: urls has WebSocket and other URLs; use one kind"));
     }
     pins(&what, &remote.tls.pinned_certs, errors);
+    limits::positive(&format!("{what} status_interval"), remote.status_interval, errors);
+    if remote.status_bucket.as_ref().is_some_and(|name| !bucket(name)) {
+        errors.push(format!("{what}: status_bucket is a name of letters, digits, '-' and '_'"));
+    }
     subjects(&format!("{what} export"), &remote.export, errors);
     subjects(&format!("{what} import"), &remote.import, errors);
     subjects(&format!("{what} deny_export"), &remote.deny_export, errors);

@@ -90,7 +90,7 @@ pub(super) fn check(config: &Config, errors: &mut Vec<String>) {
 }
 
 /// Whether a key-value bucket or an object store may be called `name`.
-fn bucket(name: &str) -> bool {
+pub(super) fn bucket(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
 }
 

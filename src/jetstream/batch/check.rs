@@ -3,7 +3,7 @@
 
 use crate::account::Message;
 use crate::jetstream::config::{Discard, limit};
-use crate::jetstream::counter;
+use crate::jetstream::counter::{Counted, Held};
 use crate::jetstream::desk::{Desk, Surroundings};
 use crate::jetstream::error::ApiError;
 use crate::jetstream::headers::{self, Ttl, Wishes};
@@ -20,7 +20,7 @@ pub(super) struct Checks {
     subjects: HashMap<Box<str>, u64>,
     /// Last sequences of subjects that were expected.
     expected: HashMap<Box<str>, u64>,
-    counters: HashMap<Box<str>, i128>,
+    counters: HashMap<Box<str>, Held>,
     msgs: u64,
     bytes: u64,
 }
@@ -74,15 +74,18 @@ impl Checks {
                 return Err(bad(10227, "message stream source header is not allowed").into());
             }
         }
-        let payload = if config.allow_msg_counter { Some(self.count(message, wishes, around)?) } else { None };
-        if let Some(payload) = &payload {
-            check_size(&config, &Message { payload: payload.as_bytes(), ..*message })?;
+        let (mut headers, mut payload) = (None, None);
+        if config.allow_msg_counter {
+            let counted = self.count(message, wishes, around)?;
+            check_size(&config, &Message { payload: counted.payload.as_bytes(), ..*message })?;
+            (headers, payload) = (counted.headers, Some(counted.payload));
         }
-        let mut headers = None;
         if !message.headers.is_empty() {
             self.check_expectations(desk, message, wishes, around)?;
-            headers = schedule::check(&config, wishes, message.subject, message.headers, around.log)?;
-            self.check_rollup(desk, message.subject, wishes, headers.is_some())?;
+            let block = headers.as_deref().unwrap_or(message.headers);
+            let scheduled = schedule::check(&config, wishes, message.subject, block, around.log)?;
+            self.check_rollup(desk, message.subject, wishes, scheduled.is_some())?;
+            headers = scheduled.or(headers);
         }
         let record = Record {
             subject: message.subject,
@@ -117,17 +120,17 @@ impl Checks {
         message: &Message<'_>,
         wishes: &Wishes<'_>,
         around: &Surroundings<'_>,
-    ) -> Result<String, ApiError> {
+    ) -> Result<Counted, ApiError> {
         if wishes.incr.is_empty() {
             return Err(bad(10169, "message counter increment is missing"));
         }
-        let before = match self.counters.get(message.subject) {
-            Some(before) => *before,
-            None => counter::value(message.subject, around.log)?,
+        let mut held = match self.counters.get(message.subject) {
+            Some(held) => held.clone(),
+            None => Held::of(message.subject, around.log)?,
         };
-        let sum = counter::add(before, wishes.incr)?;
-        self.counters.insert(message.subject.into(), sum);
-        Ok(counter::body(sum))
+        let counted = held.add(wishes.incr, message.headers)?;
+        self.counters.insert(message.subject.into(), held);
+        Ok(counted)
     }
 
     fn check_expectations(

@@ -45,6 +45,11 @@ impl Stream {
         self.followers().mirror.as_ref().map(Follower::info)
     }
 
+    /// The sequence before the first that may come into the mirror; 0 if that is not known.
+    pub(in crate::jetstream) fn begins_behind(&self) -> u64 {
+        self.followers().mirror.as_ref().map_or(0, Follower::behind)
+    }
+
     /// Whether the mirror has once had nearly all that its origin holds.
     pub(in crate::jetstream) fn has_caught_up(&self) -> bool {
         self.followers().mirror.as_ref().is_some_and(Follower::has_caught_up)

@@ -86,7 +86,7 @@ pub(in crate::jetstream) fn index_name(source: &StreamSource) -> (String, String
 }
 
 /// Eight characters that stand for a text (nats-server's `getHash`).
-fn hash(text: &str) -> String {
+pub(super) fn hash(text: &str) -> String {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     digest.as_ref().iter().take(8).map(|byte| char::from(DIGITS[usize::from(byte % 62)])).collect()

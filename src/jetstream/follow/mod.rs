@@ -16,7 +16,6 @@ mod position;
 mod request;
 mod sync;
 
-use super::consumer::config::Timestamp;
 use super::error::ApiError;
 use super::origin::{ExternalStream, StreamSource};
 use super::stream::Stream;
@@ -29,6 +28,7 @@ pub(super) use message::index_name;
 use message::{Arrived, parse};
 use position::Position;
 pub(super) use position::forget;
+use request::Told;
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -95,8 +95,12 @@ struct Progress {
     lag: u64,
     heard: Option<Instant>,
     error: Option<ApiError>,
-    /// When the origin was made, as it said last.
-    created: Option<Timestamp>,
+    /// It did not tell what it is when it was asked last.
+    mute: bool,
+    /// It was found to end before what came from it.
+    ends_before: bool,
+    /// The origin's sequence before the first that may come.
+    behind: u64,
     /// Stays so: an origin that is busy is always a little ahead.
     caught_up: bool,
     counts: sync::Counts,
@@ -136,6 +140,11 @@ impl Follower {
     /// How it stands with its origin.
     pub fn sync(&self) -> SyncStatus {
         self.origin.sync()
+    }
+
+    /// The origin's sequence before the first that may come.
+    pub fn behind(&self) -> u64 {
+        self.origin.progress().behind
     }
 
     /// Whether there was once nearly nothing left to come.
@@ -204,7 +213,7 @@ async fn session(
         _ => {
             let (stream, source, mirror) = (stream.clone(), origin.source.clone(), origin.mirror);
             let found = tokio::task::spawn_blocking(move || match stream.upgrade() {
-                Some(stream) if mirror => Ok(Position::at(stream.log().state().last_seq)),
+                Some(stream) if mirror => Ok(stream.mirrored(&source)),
                 Some(stream) => stream.position_of(&source),
                 None => Ok(Position::default()),
             });
@@ -217,60 +226,110 @@ async fn session(
     };
     *next = Some(from);
     // The last message of the origin that is stored here, or need not be.
-    let (mut inbox, last) = match &origin.source.consumer {
+    let (mut inbox, last, identity) = match &origin.source.consumer {
         Some(consumer) => {
             // It delivers as soon as somebody listens, which is not before it begins again.
-            let behind = request::reset_consumer(client, &origin.source, origin.mirror, &consumer.name).await?;
-            (client.subscribe(&consumer.deliver_subject, QUEUE), behind.max(from.saturating_sub(1)))
+            let (behind, identity) =
+                request::reset_consumer(client, &origin.source, origin.mirror, &consumer.name).await?;
+            (client.subscribe(&consumer.deliver_subject, QUEUE), behind.max(from.saturating_sub(1)), identity)
         }
         None => {
             let (deliver, inbox) = request::open(client, &origin.source, origin.mirror, QUEUE);
-            let known = if origin.mirror { String::new() } else { origin.position().identity.clone() };
+            let known = origin.position().identity.clone();
             let made = request::make_consumer(client, &origin.source, origin.mirror, from, &deliver, &known).await;
             if made.as_ref().is_err_and(|error| error.err_code == request::OTHER_STREAM) {
-                tracing::warn!(
-                    origin = origin.source.name,
-                    "the origin of a source was made anew; it is read from its start"
-                );
-                origin.position().begin_again();
-                *next = Some(1);
+                return remade(stream, origin, next);
             }
             let made = made?;
-            origin.progress().lags_by(made.pending);
-            if let (false, Some(identity)) = (origin.mirror, made.identity) {
-                origin.position().is_of(identity);
+            {
+                let mut progress = origin.progress();
+                progress.lags_by(made.pending);
+                progress.behind = made.behind;
             }
-            (inbox, from.saturating_sub(1))
+            (inbox, from.saturating_sub(1), made.identity)
         }
     };
+    // An origin that does not tell with its consumer what it is may do so if asked, as may one that was too short; what it
+    // delivers waits meanwhile.
+    let asks = {
+        let progress = origin.progress();
+        identity.is_none() && !progress.mute || progress.ends_before
+    };
+    let told = if asks { ask(origin, client).await } else { None };
+    if let Some(identity) = identity.or_else(|| told.as_ref().map(|told| told.identity.clone())) {
+        let other = |known: &str| !known.is_empty() && known != identity;
+        if last > 0 && other(&origin.position().identity) {
+            return remade(stream, origin, next);
+        }
+        origin.position().is_of(identity);
+        keep(stream, origin);
+    }
+    told.map_or(Ok(()), |told| reaches(origin, &told, last))?;
     {
         let mut progress = origin.progress();
         (progress.heard, progress.error) = (Some(Instant::now()), None);
         progress.counts.begins(last);
     }
     origin.tell(client);
+    let later = async {
+        match asks {
+            true => Ok(()),
+            false => ask(origin, client).await.map_or(Ok(()), |told| reaches(origin, &told, last)),
+        }
+    };
     tokio::select! {
         result = read(stream, origin, client, &mut inbox, last, next) => result,
         // Reading goes on beside it: an origin need not tell, and on a slow link it takes its time.
-        Err(error) = notice(origin, client, last) => Err(error),
+        Err(error) = later => Err(error),
     }
 }
 
-/// Notices an origin that was made anew.
-async fn notice(origin: &Origin, client: &LocalClient, last: u64) -> Result<(), ApiError> {
-    let name = &origin.source.name;
-    match request::find_origin(client, &origin.source, origin.mirror, last).await {
-        Ok(None) => {}
-        Ok(Some(created)) => {
-            if origin.progress().created.replace(created).is_some_and(|before| before != created) {
-                tracing::warn!("the stream {name}, which is mirrored or sourced here, was made anew at its origin");
-            }
-        }
-        Err(error) => {
-            tracing::warn!("mirror or source {name}: {error}");
-            return Err(error);
-        }
+/// Asks the origin what it is.
+async fn ask(origin: &Origin, client: &LocalClient) -> Option<Told> {
+    let told = request::find_origin(client, &origin.source).await;
+    origin.progress().mute = told.is_none();
+    told
+}
+
+/// An error if the origin ends before `last`, which came from it: it was restored from a backup, or made anew, and what it takes
+/// until it is as long again would not come here.
+fn reaches(origin: &Origin, told: &Told, last: u64) -> Result<(), ApiError> {
+    let mut progress = origin.progress();
+    let before = std::mem::replace(&mut progress.ends_before, told.last < last);
+    if told.last >= last {
+        return Ok(());
     }
+    let text = format!(
+        "the origin was made anew or restored: it ends at sequence {}, and {last} came from it already; make this stream anew as well",
+        told.last
+    );
+    let error = ApiError::new(500, if origin.mirror { 10029 } else { 10045 }, text);
+    if !before {
+        tracing::warn!("{} of {}: {error}", origin.stream, origin.source.name);
+    }
+    Err(error)
+}
+
+/// The origin is another stream than the one that was read. A source begins at its start; what a mirror holds has the sequences
+/// that the new messages have.
+fn remade(stream: &Weak<Stream>, origin: &Origin, next: &mut Option<u64>) -> Result<(), ApiError> {
+    let (name, to) = (&origin.source.name, &origin.stream);
+    if origin.mirror {
+        let text = "the origin was made anew: its messages are others than those that came from it already; make this stream anew as well";
+        let error = ApiError::new(500, 10029, text);
+        let mut progress = origin.progress();
+        // Found out by each attempt.
+        if progress.error.as_ref() != Some(&error) {
+            progress.counts.remade();
+            tracing::warn!("mirror {to} of {name}: {error}");
+        }
+        return Err(error);
+    }
+    origin.progress().counts.remade();
+    tracing::warn!("the stream {name}, a source of {to}, was made anew; it is read from its start");
+    origin.position().begin_again();
+    *next = Some(1);
+    keep(stream, origin);
     Ok(())
 }
 
@@ -336,11 +395,9 @@ async fn read(
     Ok(())
 }
 
-/// Keeps the position of a source.
+/// Keeps the position of a source, and which stream a mirror's origin is.
 fn keep(stream: &Weak<Stream>, origin: &Origin) {
-    let Some(stream) = stream.upgrade().filter(|_| !origin.mirror && origin.source.consumer.is_none()) else {
-        return;
-    };
+    let Some(stream) = stream.upgrade() else { return };
     if let Some(change) = stream.keep_position(origin) {
         // Nobody waits for it: until it is on disk the one before it holds.
         drop(stream.store().state().write(vec![change]));

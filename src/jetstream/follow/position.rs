@@ -89,6 +89,13 @@ fn key(log: &str, source: &StreamSource) -> String {
 }
 
 impl Stream {
+    /// How far the mirror's origin has been read, and which stream it was.
+    pub(super) fn mirrored(&self, source: &StreamSource) -> Position {
+        let kept = self.store().state().get(&key(&self.entry().log, source));
+        let kept: Option<Position> = kept.and_then(|kept| serde_json::from_slice(&kept).ok());
+        Position { identity: kept.unwrap_or_default().identity, ..Position::at(self.log().state().last_seq) }
+    }
+
     /// How far `source` has been read: what is kept, and what came from there since then.
     pub(super) fn position_of(&self, source: &StreamSource) -> Result<Position, StoreError> {
         let kept = self.store().state().get(&key(&self.entry().log, source));

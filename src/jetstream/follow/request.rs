@@ -1,8 +1,9 @@
 //! The consumer that an origin is read through.
 
+use super::message::hash;
 use crate::account::{Inbox, LocalClient};
 use crate::jetstream::consumer::CreateRequest;
-use crate::jetstream::consumer::config::{AckPolicy, ConsumerConfig, DeliverPolicy, Timestamp};
+use crate::jetstream::consumer::config::{AckPolicy, ConsumerConfig, DeliverPolicy};
 use crate::jetstream::error::ApiError;
 use crate::jetstream::origin::StreamSource;
 use crate::protocol::headers::{self, HeadersBuilder};
@@ -31,8 +32,8 @@ struct Answer {
 
 #[derive(Deserialize)]
 struct Found {
-    created: Option<Timestamp>,
-    state: Option<Held>,
+    created: String,
+    state: Held,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +65,8 @@ pub(super) fn open(client: &LocalClient, source: &StreamSource, mirror: bool, ca
 pub(super) struct Made {
     /// How many messages are to come.
     pub pending: u64,
+    /// The sequence before the first that may come.
+    pub behind: u64,
     /// What tells the origin from another stream of its name, if it says so (nats-server 2.15).
     pub identity: Option<String>,
 }
@@ -118,52 +121,49 @@ pub(super) async fn make_consumer(
     let message = client.request(&subject, block, &body, ANSWER).await.map_err(|error| failed(error.to_string()))?;
     let answer: Answer = serde_json::from_slice(&message.payload).map_err(|error| failed(error.to_string()))?;
     let identity = headers::get(&message.headers, IDENTITY).map(str::to_owned);
-    answer.error.map_or(Ok(Made { pending: answer.num_pending, identity }), Err)
+    let behind = answer.delivered.map_or(0, |delivered| delivered.stream_seq);
+    answer.error.map_or(Ok(Made { pending: answer.num_pending, behind, identity }), Err)
 }
 
-/// When the origin was made, where it tells, as it need not.
-///
-/// # Errors
-/// It ends before sequence `last`, which came from it: it was made anew, or restored from a backup, and what it takes until it
-/// is as long again would not come here.
-pub(super) async fn find_origin(
-    client: &LocalClient,
-    source: &StreamSource,
-    mirror: bool,
-    last: u64,
-) -> Result<Option<Timestamp>, ApiError> {
+/// The origin, as it tells of itself.
+pub(super) struct Told {
+    /// What tells it from another stream of its name: what nats-server 2.15 makes of the time at which it was made
+    /// (`stream.identity`).
+    pub identity: String,
+    /// Its last sequence.
+    pub last: u64,
+}
+
+/// What the origin tells of itself, which it need not.
+pub(super) async fn find_origin(client: &LocalClient, source: &StreamSource) -> Option<Told> {
     let subject = format!("{}.STREAM.INFO.{}", api(source), source.name);
-    let Ok(answer) = client.request(&subject, &[], b"", ANSWER).await else { return Ok(None) };
-    let Ok(Found { created, state: Some(state) }) = serde_json::from_slice(&answer.payload) else { return Ok(None) };
-    match state.last_seq < last {
-        true => {
-            let text = format!(
-                "the origin was made anew or restored: it ends at sequence {}, and {last} came from it already; make this stream anew as well",
-                state.last_seq
-            );
-            Err(ApiError::new(500, if mirror { 10029 } else { 10045 }, text))
-        }
-        false => Ok(created),
-    }
+    let answer = client.request(&subject, &[], b"", ANSWER).await.ok()?;
+    let found: Found = serde_json::from_slice(&answer.payload).ok()?;
+    Some(Told { identity: hash(&found.created), last: found.state.last_seq })
 }
 
 /// Has the origin's consumer `name`, which is there already, deliver again what was not acknowledged. Returns the sequence
-/// behind which it goes on.
+/// behind which it goes on, and what tells the origin from another stream of its name, if it says so.
 pub(super) async fn reset_consumer(
     client: &LocalClient,
     source: &StreamSource,
     mirror: bool,
     name: &str,
-) -> Result<u64, ApiError> {
+) -> Result<(u64, Option<String>), ApiError> {
     let failed = |text: String| ApiError::new(500, if mirror { 10029 } else { 10045 }, text);
     let subject = format!("{}.CONSUMER.RESET.{}.{name}", api(source), source.name);
-    let answer = client.request(&subject, &[], b"", ANSWER).await.map_err(|error| failed(error.to_string()))?;
-    let answer: Answer = serde_json::from_slice(&answer.payload).map_err(|error| failed(error.to_string()))?;
+    // That the header is there asks for the identity.
+    let block = HeadersBuilder::new().add(IDENTITY, "").build();
+    let message = client.request(&subject, &block, b"", ANSWER).await.map_err(|error| failed(error.to_string()))?;
+    let answer: Answer = serde_json::from_slice(&message.payload).map_err(|error| failed(error.to_string()))?;
     if let Some(error) = answer.error {
         return Err(error);
     }
+    let identity = headers::get(&message.headers, IDENTITY).map(str::to_owned);
     match (answer.config, answer.delivered) {
-        (Some(Acks { ack_policy: AckPolicy::FlowControl }), Some(Delivered { stream_seq })) => Ok(stream_seq),
+        (Some(Acks { ack_policy: AckPolicy::FlowControl }), Some(Delivered { stream_seq })) => {
+            Ok((stream_seq, identity))
+        }
         _ if mirror => Err(ApiError::new(400, 10214, "stream mirror consumer requires flow control ack policy")),
         _ => Err(ApiError::new(400, 10217, "stream source consumer requires flow control ack policy")),
     }

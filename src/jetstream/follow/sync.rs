@@ -48,6 +48,29 @@ pub struct SyncStatus {
     gaps: u64,
     /// Times that it began anew.
     retries: u64,
+    /// Times that the origin was another stream of that name than before.
+    remade: u64,
+}
+
+impl SyncStatus {
+    /// `<kind>.<stream>.<origin>`, which tells it from the others here, but for those that read one origin twice.
+    pub fn key(&self) -> String {
+        format!("{}.{}.{}", self.kind, self.stream, self.origin)
+    }
+
+    /// Whether the origin is reached by another API than that of the account here.
+    pub fn is_external(&self) -> bool {
+        self.api.is_some()
+    }
+
+    /// Whether it stands otherwise than `before`, apart from what time alone changes.
+    pub fn differs(&self, before: &SyncStatus) -> bool {
+        let stands = |status: &SyncStatus| {
+            let SyncStatus { up, backlog_messages, last_seq, gaps, remade, .. } = *status;
+            (up, backlog_messages, last_seq, gaps, remade)
+        };
+        stands(self) != stands(before) || (self.state, &self.error) != (before.state, &before.error)
+    }
 }
 
 /// What is counted since the start.
@@ -57,6 +80,7 @@ pub(super) struct Counts {
     bytes: u64,
     gaps: u64,
     sessions: u64,
+    remade: u64,
     last_seq: u64,
     /// When the origin stored the last one, UNIX nanoseconds.
     last_time: i64,
@@ -67,7 +91,18 @@ pub(super) struct Counts {
 impl Default for Counts {
     fn default() -> Self {
         let (start, meter) = (Instant::now(), Meter::default());
-        Counts { start, received: 0, bytes: 0, gaps: 0, sessions: 0, last_seq: 0, last_time: 0, meter, told: None }
+        Counts {
+            start,
+            received: 0,
+            bytes: 0,
+            gaps: 0,
+            sessions: 0,
+            remade: 0,
+            last_seq: 0,
+            last_time: 0,
+            meter,
+            told: None,
+        }
     }
 }
 
@@ -76,6 +111,11 @@ impl Counts {
     pub(super) fn begins(&mut self, last: u64) {
         self.sessions += 1;
         self.last_seq = last;
+    }
+
+    /// The origin is another stream than before.
+    pub(super) fn remade(&mut self) {
+        self.remade += 1;
     }
 
     /// A message was stored; `whole`: the origin's sequences have no holes by themselves.
@@ -97,6 +137,7 @@ struct Notable {
     error: Option<String>,
     caught_up: bool,
     gaps: u64,
+    remade: u64,
 }
 
 /// An event: the state with its changes.
@@ -139,6 +180,7 @@ impl Origin {
             bytes: counts.bytes,
             gaps: counts.gaps,
             retries: counts.sessions.saturating_sub(1),
+            remade: counts.remade,
         }
     }
 
@@ -152,6 +194,7 @@ impl Origin {
                 error: status.error.clone(),
                 caught_up: progress.caught_up,
                 gaps: status.gaps,
+                remade: status.remade,
             };
             let before = progress.counts.told.replace(now.clone());
             now.changed(before.as_ref())
@@ -179,13 +222,14 @@ impl Origin {
 impl Notable {
     /// The names of what differs.
     fn changed(&self, before: Option<&Notable>) -> Vec<&'static str> {
-        let none = Notable { up: false, error: None, caught_up: false, gaps: 0 };
+        let none = Notable { up: false, error: None, caught_up: false, gaps: 0, remade: 0 };
         let before = before.unwrap_or(&none);
         let differs = [
             ("up", self.up != before.up),
             ("error", self.error != before.error),
             ("caught_up", self.caught_up != before.caught_up),
             ("gaps", self.gaps != before.gaps),
+            ("remade", self.remade != before.remade),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
     }

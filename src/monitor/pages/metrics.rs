@@ -93,7 +93,7 @@ const UPLINK: [Metric; 23] = [
     ("watchdog", "leafd_uplink_watchdog_total", Counter, "Times nothing went on while the link was up."),
 ];
 
-const ORIGIN: [Metric; 10] = [
+const ORIGIN: [Metric; 11] = [
     ("up", "leafd_origin_up", Gauge, "Whether the origin of a mirror or source is heard."),
     ("backlog_messages", "leafd_origin_backlog_messages", Gauge, "Messages that are still to come."),
     ("backlog_bytes", "leafd_origin_backlog_bytes", Gauge, "Their bytes, as large as those that came."),
@@ -104,6 +104,7 @@ const ORIGIN: [Metric; 10] = [
     ("received", "leafd_origin_received_messages_total", Counter, "Messages that came."),
     ("gaps", "leafd_origin_gap_messages_total", Counter, "Messages that the origin had no longer."),
     ("retries", "leafd_origin_retries_total", Counter, "Times that it began anew."),
+    ("remade", "leafd_origin_remade_total", Counter, "Times that it was another stream of its name."),
 ];
 
 const ADAPTER: [Metric; 9] = [
