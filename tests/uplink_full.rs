@@ -102,3 +102,61 @@ async fn a_thinned_stream_reaches_back_to_the_first_reading() {
     let tail = READINGS - 300..READINGS;
     assert_eq!(readings.iter().filter(|n| tail.contains(n)).count(), 300, "the newest are all there: {status}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reading_that_the_flash_has_damaged_is_a_gap_that_the_hub_is_told_of() {
+    if !have(&hub::binary()) {
+        return;
+    }
+    let hub = Hub::start().await;
+    gaps_too(&hub).await;
+    let proxy = Proxy::start(hub.leafs).await;
+    proxy.set(Link::Cut);
+    let dir = tempfile::tempdir().expect("a folder");
+    let keys = "gap_subject = \"plant1.gw1.gaps\"\n";
+    let mut leafd = Gateway::default().linked(&hub, proxy.address).text(keys).leafd(dir.path());
+    leafd.start();
+    let context = async_nats::jetstream::new(leafd.client().await);
+    for n in 0..20 {
+        let sent = context.publish("plant1.gw1.telemetry.t", format!("reading {n:02}").into()).await.expect("sent");
+        sent.await.expect("stored");
+    }
+    leafd.kill9();
+    assert_eq!(flip(&leafd.data(), b"reading 07"), 1, "there is one copy of it");
+    leafd.start();
+    proxy.set(Link::Open);
+    let status = wait_for("the rest has crossed, and the gap is told", LIMIT, || async {
+        let status = leafd.status()?["uplinks"][0].clone();
+        (status["backlog_messages"] == 0 && status["gaps_declared"] == 1).then_some(status)
+    })
+    .await;
+    let (told, readings): (Vec<_>, Vec<_>) = at_hub(&hub)
+        .await
+        .into_iter()
+        .partition(|(_, headers)| headers.as_ref().is_some_and(|headers| headers.get("Leafd-Gap-Count").is_some()));
+    assert_eq!(told.len(), 1, "{status}");
+    assert_eq!(told[0].1.as_ref().and_then(|headers| headers.get("Leafd-Gap-Count")).expect("a number").as_str(), "1");
+    let there = (0..20).filter(|n| *n != 7).map(|n| format!("reading {n:02}"));
+    assert!(
+        readings.into_iter().map(|(payload, _)| payload).eq(there),
+        "each once, in order, and none that is damaged"
+    );
+}
+
+/// Flips a bit of `what` wherever segments below `dir` hold it; how often.
+fn flip(dir: &std::path::Path, what: &[u8]) -> usize {
+    let mut found = 0;
+    for path in std::fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("readable").path()) {
+        if path.is_dir() {
+            found += flip(&path, what);
+        } else if path.extension().is_some_and(|end| end == "seg") {
+            let mut bytes = std::fs::read(&path).expect("readable");
+            while let Some(at) = bytes.windows(what.len()).position(|part| part == what) {
+                bytes[at] ^= 1;
+                found += 1;
+            }
+            std::fs::write(&path, bytes).expect("written");
+        }
+    }
+    found
+}

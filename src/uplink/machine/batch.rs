@@ -11,6 +11,10 @@ const BATCH_SECONDS: f64 = 4.0;
 const LEAST_BYTES: u64 = 16 * 1024;
 /// Round trips that a batch has to last: the link is idle for one of them before the next can begin.
 const TRIPS: u64 = 20;
+/// Bytes a second from which on a link is not what a backlog waits for.
+const FAST: f64 = 1e6;
+/// What the hub takes for a message of a batch, about.
+const BATCHED: Duration = Duration::from_micros(25);
 /// A message takes this on the wire at least, bytes.
 const LEAST_MESSAGE: u64 = 100;
 
@@ -59,12 +63,29 @@ impl Machine {
             && !self.chain_fills_better()
     }
 
-    /// Whether the link is so slow that a chain of single messages keeps it busy, and a batch, of a few seconds, does not.
+    /// Whether a chain of single messages keeps the link busy and is the better choice: the link is so slow that a batch, of a
+    /// few seconds, does not, or so fast that the hub's work is what takes the time. The hub writes each message of a batch
+    /// twice, and the link waits for it.
     fn chain_fills_better(&self) -> bool {
         self.drains.filter(|_| self.chains).is_some_and(|Drain { rate, trip }| {
+            if rate >= FAST {
+                // A chain goes as fast as its answers come, a batch as fast as the hub writes it.
+                return trip < BATCHED * u32::try_from(self.burst).unwrap_or(u32::MAX);
+            }
             let on_way = (rate * trip.as_secs_f64()) as u64;
             on_way < self.burst as u64 * LEAST_MESSAGE && on_way * TRIPS > self.batch_bytes()
         })
+    }
+
+    /// Whether the hub need not answer to the message of `order`, as it will to a later one that is refused unless this one is
+    /// stored: true of a chain over a fast link while nothing goes wrong, where the answers are a large part of the hub's work.
+    pub fn may_go_unanswered(&self, order: &Order) -> bool {
+        matches!(order.guard, Guard::After(_))
+            && order.batch.is_none()
+            && order.seq < self.committed
+            && self.previous.is_some()
+            && self.guard_failures == 0
+            && self.drains.is_some_and(|drain| drain.rate >= FAST)
     }
 
     /// The next message of a batch. `None`: the next message does not belong to one; `Some(None)`: it does, and has to wait.

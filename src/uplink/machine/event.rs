@@ -12,8 +12,7 @@ pub struct Settings {
     /// How long an ack or an answer may take before the uplink asks the hub where it stands; longer by what the link takes
     /// for the bytes in flight.
     pub ack_timeout: Duration,
-    /// Unanswered questions in a row after which the hub counts as one that may not be asked; three times as many where
-    /// it has answered before.
+    /// Unanswered questions in a row after which a hub that has never answered counts as one that may not be asked.
     pub ask_tries: u32,
     /// Longest time without any answer while there is a backlog and a link; then the link is dialled anew.
     pub watchdog: Duration,
@@ -62,6 +61,9 @@ pub struct Cursor {
     /// Grows when the local log turns out to be older than what the hub holds (restored from a backup), so that reused
     /// sequence numbers get new message ids.
     pub generation: u32,
+    /// The hub has told where it stands, once: whoever is silent later is asked until it tells again, or refuses, as what
+    /// was sent before may be there.
+    pub told: bool,
 }
 
 /// What the machine is told. A `run` is one stretch between two reconciliations; it stands in the reply subjects.

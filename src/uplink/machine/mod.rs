@@ -16,6 +16,9 @@
 //! Chains are not sent to hubs that could break by them ([`Machine::chain_messages`]); there each message goes alone, or in
 //! an atomic batch.
 //!
+//! As an ack for a message confirms all before it, most of a chain over a fast link asks for none: a message that is refused makes
+//! the hub refuse the next one that does, and the run after it begins with that message alone, which asks.
+//!
 //! A connection that is half open, or a slow hub, may still process messages of an earlier run, however late. Each of
 //! them either continues the prefix (its guard holds: then it is the very next message, and what we send again of it is
 //! refused or acknowledged as a duplicate) or is refused. Nothing has to be waited out, and a stale answer to a
@@ -40,6 +43,8 @@
 
 mod batch;
 mod event;
+#[cfg(test)]
+mod silence;
 #[cfg(test)]
 mod simulation;
 mod steps;
@@ -165,8 +170,6 @@ pub struct Machine {
     calm: usize,
     /// Whether the hub told in this run where it stands.
     asked: bool,
-    /// Whether the hub ever told.
-    answers: bool,
     /// Whether a chain to the last confirmed message failed, so that without asking only the window is left.
     chain_failed: bool,
     guard_failures: u32,
@@ -174,6 +177,10 @@ pub struct Machine {
     last_progress: Duration,
     /// When the hub last said anything, or it had no reason to.
     last_heard: Duration,
+    /// When the hub last answered to a message, or there was none to answer to.
+    last_ack: Duration,
+    /// Times since then that the link was given up for that.
+    silences: u32,
     drains: Option<Drain>,
     counters: Counters,
 }
@@ -207,12 +214,13 @@ impl Machine {
             batches: Batches::default(),
             calm: 0,
             asked: false,
-            answers: false,
             chain_failed: false,
             guard_failures: 0,
             attempts: 0,
             last_progress: Duration::ZERO,
             last_heard: Duration::ZERO,
+            last_ack: Duration::ZERO,
+            silences: 0,
             drains: None,
             counters: Counters::default(),
         }
@@ -303,13 +311,14 @@ impl Machine {
         match event {
             Event::Committed(upto) => {
                 if self.backlog() == 0 {
-                    (self.last_progress, self.last_heard) = (now, now);
+                    (self.last_progress, self.last_heard, self.last_ack) = (now, now, now);
                 }
                 self.committed = self.committed.max(upto);
             }
             Event::LinkUp(session) => {
                 if self.session != Some(session) {
                     self.session = Some(session);
+                    self.last_ack = now;
                     self.batches = Batches::default();
                     self.attempts = 0;
                     self.restart(now);
@@ -328,14 +337,17 @@ impl Machine {
                     self.unsendable = Some((seq, reason));
                 }
             }
-            Event::Held => (self.last_progress, self.last_heard) = (now, now),
+            Event::Held => (self.last_progress, self.last_heard, self.last_ack) = (now, now, now),
             Event::Unsaved => {
                 if !self.saving && now >= self.next_save {
                     self.save(now, actions);
                 }
             }
             Event::Blocked => self.back_off(now),
-            Event::Ack { run, seq, result } => self.ack(now, run, seq, result),
+            Event::Ack { run, seq, result } => {
+                (self.last_ack, self.silences) = (now, 0);
+                self.ack(now, run, seq, result);
+            }
             Event::Answer { run, answer } => {
                 if run == self.run && matches!(self.phase, Phase::Asking { .. }) {
                     self.answer(now, answer, actions);

@@ -3,6 +3,9 @@
 use super::{AckResult, Action, CALM_BURSTS, Flight, GUARD_TRIES, Guard, HubAnswer, LastId, Machine, Phase};
 use std::time::Duration;
 
+/// How often the time doubles after which a hub that answers to no message is dialled anew.
+const SILENCES: u32 = 6;
+
 impl Machine {
     pub(super) fn sent(&mut self, now: Duration, seq: u64, bytes: u64) {
         if self.phase != Phase::Sending || seq != self.next {
@@ -108,7 +111,7 @@ impl Machine {
             }
             HubAnswer::Held { last, lost, local_first } => {
                 self.asked = true;
-                self.answers = true;
+                self.cursor.told = true;
                 self.phase = Phase::Sending;
                 let (seq, position) = last.unwrap_or_default();
                 if seq > self.committed {
@@ -242,8 +245,8 @@ impl Machine {
         match self.phase {
             Phase::Backoff { until } if now >= until => self.ask(now, 1, actions),
             Phase::Asking { since, tries } if due(since, self.settings.ack_timeout) => {
-                if tries < self.ask_tries() {
-                    self.ask(now, tries + 1, actions);
+                if self.cursor.told || tries < self.settings.ask_tries {
+                    self.ask(now, tries.saturating_add(1), actions);
                 } else {
                     self.asked = false;
                     self.phase = Phase::Sending;
@@ -254,6 +257,14 @@ impl Machine {
                 let front = self.in_flight.front().map(|flight| flight.at);
                 let (ack, watchdog) = (self.settings.ack_timeout, self.settings.watchdog);
                 if front.is_some_and(|at| due(at, ack + self.on_wire())) {
+                    // It answers to questions, so that it is heard, but to no message: another node of the hub may.
+                    let patience = watchdog.saturating_mul(2 << self.silences.min(SILENCES)) + self.on_wire();
+                    if due(self.last_ack, patience) {
+                        self.counters.watchdog += 1;
+                        self.silences += 1;
+                        (self.last_ack, self.last_heard) = (now, now);
+                        actions.push(Action::Redial);
+                    }
                     self.back_off(now);
                 } else if due(self.last_progress, watchdog + self.on_wire()) {
                     self.counters.watchdog += 1;
@@ -304,10 +315,6 @@ impl Machine {
             self.phase = Phase::Positioning { since: now };
             actions.push(Action::AskPosition { run: self.run, seq: self.next });
         }
-    }
-
-    fn ask_tries(&self) -> u32 {
-        if self.answers { self.settings.ask_tries.saturating_mul(3) } else { self.settings.ask_tries }
     }
 
     fn ask(&mut self, now: Duration, tries: u32, actions: &mut Vec<Action>) {

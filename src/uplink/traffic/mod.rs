@@ -7,6 +7,8 @@
 mod clock;
 mod limits;
 mod member;
+#[cfg(test)]
+mod narrow;
 mod pace;
 mod rules;
 mod share;

@@ -8,7 +8,8 @@
 //!
 //! An answer comes when a message has arrived as a whole, with those that went into the same block of compression. While
 //! the oldest ones on their way are still being drained, none of them has left the account, so as much as their size is
-//! allowed on top; not where they alone keep the link busy for so long that the round trip is nothing beside it.
+//! allowed on top, up to a quarter of the window unless one alone is larger than all of it; not where they alone keep the
+//! link busy for so long that the round trip is nothing beside it.
 
 use std::time::Duration;
 
@@ -60,6 +61,15 @@ impl Flight {
 /// What a message took from here to the hub and back, and its bytes.
 type Trip = (Duration, u64);
 
+/// Measures the shortest round trip anew, of what goes while half a window is allowed. What went before that has waited in the
+/// queue, and would be taken for a longer way.
+#[derive(Debug)]
+struct Probe {
+    begun: Duration,
+    /// The shortest one so far, and when it ends.
+    found: Option<(Trip, Duration)>,
+}
+
 /// The window of one link.
 #[derive(Debug)]
 pub struct Pace {
@@ -71,8 +81,8 @@ pub struct Pace {
     period: Duration,
     trip: Option<Trip>,
     trip_measured: Duration,
-    /// Shortest round trip since measuring it anew began, and when that ends.
-    probe: Option<(Option<Trip>, Duration)>,
+    /// The shortest round trip is being measured anew.
+    probe: Option<Probe>,
     /// The window while no queue was seen yet.
     start: Option<u64>,
     /// When the present round trip of the cycle ends, and which one it is.
@@ -128,8 +138,12 @@ impl Pace {
     /// the oldest message that is, and of all that went together with it. Alarms wait for the link itself, not for room behind what they overtake.
     pub fn has_room(&self, (oldest, together): (u64, u64), alarm: bool) -> bool {
         let window = self.window();
-        // What is answered together goes together again: without a bound the block would grow for ever.
-        let oldest = if oldest > window * ALONE && !alarm { 0 } else { oldest.max(together.min(window / 4)) };
+        let oldest = match oldest {
+            alone if alone > window * ALONE && !alarm => 0,
+            large if large > window => large,
+            // What is answered together goes together again: without a bound the block would grow for ever.
+            _ => oldest.max(together).min(window / 4),
+        };
         self.in_flight < (window + oldest) * if alarm { ALARM } else { 1 }
     }
 
@@ -169,7 +183,7 @@ impl Pace {
         if !idle || rate > self.rates[0].max(self.rates[1]) {
             self.rates[0] = self.rates[0].max(rate);
         }
-        self.round_trip(now, (took, bytes));
+        self.round_trip(now, at, (took, bytes));
         if let Some((shortest, _)) = self.trip
             && let Some(window) = &mut self.start
         {
@@ -179,23 +193,24 @@ impl Pace {
         }
     }
 
-    fn round_trip(&mut self, now: Duration, trip: Trip) {
+    /// What went at `at` has taken `trip`.
+    fn round_trip(&mut self, now: Duration, at: Duration, trip: Trip) {
         if self.trip.is_none_or(|shortest| trip <= shortest) {
             (self.trip, self.trip_measured, self.probe) = (Some(trip), now, None);
             return;
         }
-        let shortest = self.trip.unwrap_or(trip);
         match &mut self.probe {
             None if now.saturating_sub(self.trip_measured) > TRIP_AGE => {
-                self.probe = Some((None, now + shortest.0 * 2 + QUEUE.0 * 2));
+                self.probe = Some(Probe { begun: now, found: None });
             }
-            None => {}
-            Some((best, until)) => {
-                *best = Some(best.map_or(trip, |best| best.min(trip)));
-                if now >= *until {
-                    (self.trip, self.trip_measured, self.probe) = (*best, now, None);
+            Some(probe) if at >= probe.begun => {
+                let (best, until) = probe.found.map_or((trip, now + QUEUE.0 * 2), |(best, at)| (best.min(trip), at));
+                probe.found = Some((best, until));
+                if now >= until {
+                    (self.trip, self.trip_measured, self.probe) = (Some(best), now, None);
                 }
             }
+            _ => {}
         }
     }
 

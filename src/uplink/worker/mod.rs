@@ -75,8 +75,8 @@ pub(super) struct Worker {
     inbox_prefix: String,
     /// Tells the batches of this process from those of earlier ones.
     nonce: u64,
-    /// Bytes of the open batch since a message that asks for an answer.
-    unanswered: u64,
+    /// Bytes and messages since one that asks for an answer.
+    unanswered: (u64, usize),
     /// Why the next message may not go yet, and when to look again if nothing arrives before.
     held: Option<(Held, Instant)>,
     /// The run to which the messages on their way belong.
@@ -146,7 +146,7 @@ impl Worker {
             inbox,
             inbox_prefix,
             nonce: fastrand::u64(..),
-            unanswered: 0,
+            unanswered: (0, 0),
             held: None,
             flying: 0,
             bytes_saved: 0,
@@ -287,7 +287,9 @@ impl Worker {
             Action::SaveCursor(cursor) => self.save(cursor),
             Action::Trim(upto) => self.trim(upto),
             Action::Redial => {
-                tracing::warn!("uplink {name}: the hub has answered nothing for too long; the link is dialled anew");
+                tracing::warn!(
+                    "uplink {name}: the hub has confirmed and refused nothing for too long; the link is dialled anew"
+                );
                 self.link.redial();
             }
             Action::Bury { seq, reason } => self.bury(seq, &reason),

@@ -10,8 +10,10 @@ use tokio::time::Instant;
 
 /// Bytes that may wait in the link before the uplink stops adding to them, so that the link's PONG never waits long.
 const PACE_BYTES: usize = 64 * 1024;
-/// Bytes of an atomic batch after which the hub is to say that it is there, so that a slow link is not taken for a dead one.
+/// Bytes without an answer after which the hub is to say that it is there, so that a slow link is not taken for a dead one.
 const ANSWER_BYTES: u64 = 16 * 1024;
+/// The part of the messages that may be on their way which go without an answer between two that have one.
+const UNANSWERED: usize = 8;
 
 /// About what a message takes on the wire, without compression, TLS and below.
 pub(super) fn wire_bytes(message: &Message<'_>) -> u64 {
@@ -51,12 +53,10 @@ impl Worker {
     fn send(&mut self, order: Order, stored: &LocalMessage) -> bool {
         let position = self.positions.get(&stored.subject);
         let headers = message::outgoing(&stored.headers, &self.ids, &order, stored.time, position, self.nonce);
-        let reply = format!("{}.{}.{}", self.inbox_prefix, order.run, order.seq);
-        let mut message =
-            Message { subject: &stored.subject, reply: &reply, headers: &headers, payload: &stored.payload };
-        if !self.wants_reply(&order, wire_bytes(&message)) {
-            message.reply = "";
-        }
+        let mut message = Message { subject: &stored.subject, reply: "", headers: &headers, payload: &stored.payload };
+        let reply = self.wants_reply(&order, wire_bytes(&message));
+        let reply = if reply { format!("{}.{}.{}", self.inbox_prefix, order.run, order.seq) } else { String::new() };
+        message.reply = &reply;
         match self.link.publish(&message) {
             Ok(()) => {
                 self.positions.sent(order.seq, stored.subject.clone());
@@ -81,14 +81,23 @@ impl Worker {
         }
     }
 
-    /// Whether the hub is to answer to the message: always, except for most of those in a batch.
+    /// Whether the hub is to answer to the message: always, except for most of those in a batch or in a chain that runs well.
     fn wants_reply(&mut self, order: &Order, bytes: u64) -> bool {
-        self.unanswered += bytes;
-        let silent = order.batch.is_some_and(|place| place.at > 1 && !place.commit);
+        self.unanswered.0 += bytes;
+        self.unanswered.1 += 1;
+        let silent = match order.batch {
+            Some(place) => place.at > 1 && !place.commit,
+            // The one behind it can go right now, so the answer to that is not waited for in vain.
+            None => {
+                self.machine.may_go_unanswered(order)
+                    && self.unanswered.1 < self.machine.burst() / UNANSWERED
+                    && matches!(self.find(order.seq + 1), Found::Here(_))
+            }
+        };
         // The window opens only by answers, so there is always one on its way.
-        let answered = !silent || self.unanswered >= ANSWER_BYTES.min(self.member.usage().link_window / 4);
+        let answered = !silent || self.unanswered.0 >= ANSWER_BYTES.min(self.member.usage().link_window / 4);
         if answered {
-            self.unanswered = 0;
+            self.unanswered = (0, 0);
         }
         answered
     }

@@ -30,11 +30,13 @@ struct World {
     hub_window: Duration,
     /// The hub may be sent messages that are chained to each other.
     chains: bool,
+    /// The link is fast, so that most of a chain goes without an answer.
+    silent: bool,
 }
 
 #[derive(Clone, Debug)]
 enum Packet {
-    Publish { life: u64, order: Order, expected: Option<u64> },
+    Publish { life: u64, order: Order, expected: Option<u64>, silent: bool },
     Ask { life: u64, run: u64 },
     AskPosition { life: u64, run: u64, seq: u64 },
 }
@@ -94,6 +96,7 @@ impl Sim {
             batches: flag().then(|| flag() || flag()),
             hub_window: Duration::from_secs(20),
             chains: flag() || flag(),
+            silent: flag(),
         };
         if !world.answers {
             // Where the uplink may not ask, the hub's window has to be longer than what happens within it.
@@ -217,7 +220,8 @@ impl Sim {
             let expected = (order.guard == Guard::Position)
                 .then(|| self.positions.get(&self.subject(order.seq)).copied().expect("position was asked for"));
             assert!(self.world.chains || !matches!(order.guard, Guard::After(_)), "a chain: {order:?}");
-            self.transmit(Packet::Publish { life: self.life, order, expected });
+            let silent = self.world.silent && self.machine.may_go_unanswered(&order) && self.rng.u8(..) < 200;
+            self.transmit(Packet::Publish { life: self.life, order, expected, silent });
             self.sent.insert(order.seq);
             self.feed(Event::Sent { seq: order.seq, bytes: 100 });
         }
@@ -243,6 +247,7 @@ impl Sim {
             self.session += 1;
             self.connections.push(VecDeque::new());
             self.machine.chain_messages(self.world.chains);
+            self.machine.link_drains(self.world.silent.then_some(Drain { rate: 1e7, trip: Duration::from_micros(1) }));
             self.feed(Event::LinkUp(self.session));
         }
     }
@@ -287,7 +292,7 @@ impl Sim {
         let Some(packet) = self.connections[at].pop_front() else { return };
         if !calm && self.hub_refusing && self.rng.u8(..) < 120 {
             // Refused or lost, each message for itself: what is behind it may still be taken.
-            if let Packet::Publish { life, order: Order { run, seq, .. }, .. } = packet
+            if let Packet::Publish { life, order: Order { run, seq, .. }, silent: false, .. } = packet
                 && self.rng.bool()
             {
                 self.replies.push((life, Event::Ack { run, seq, result: AckResult::Temporary }));
@@ -295,8 +300,11 @@ impl Sim {
             return;
         }
         let (life, event) = match packet {
-            Packet::Publish { life, order, expected } => {
+            Packet::Publish { life, order, expected, silent } => {
                 let result = self.hub.publish(self.now, &self.world, life, &order, expected);
+                if silent {
+                    return;
+                }
                 (life, Event::Ack { run: order.run, seq: order.seq, result })
             }
             Packet::Ask { life, run } => {
