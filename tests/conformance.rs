@@ -234,10 +234,18 @@ struct NatsServer {
 
 impl NatsServer {
     fn start() -> NatsServer {
+        Self::with("")
+    }
+
+    fn with(config: &str) -> NatsServer {
         let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("nats.conf");
+        std::fs::write(&file, config).expect("written");
         let child = Command::new(common::hub::binary())
             .args(["-a", "127.0.0.1", "-p", "-1", "-n", "gw1", "--ports_file_dir"])
             .arg(dir.path())
+            .arg("-c")
+            .arg(file)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -383,4 +391,28 @@ fn the_first_pong_comes_with_the_second_info() {
     let read = peer.stream.read(&mut buffer).expect("read");
     let heard = String::from_utf8_lossy(&buffer[..read]);
     assert!(heard.starts_with("PONG\r\nINFO ") && heard.contains("\"connect_info\":true"), "{heard}");
+}
+
+/// Says hello, answers no PING, and listens to the end.
+fn hear_to_the_end(address: SocketAddr) -> String {
+    let mut peer = Peer::connect(address);
+    peer.stream.write_all(HELLO.as_bytes()).expect("sent");
+    let mut heard = Vec::new();
+    peer.stream.read_to_end(&mut heard).expect("it closes in time");
+    String::from_utf8_lossy(&heard).split_inclusive("\r\n").filter(|line| !line.starts_with("INFO ")).collect()
+}
+
+#[test]
+fn who_answers_no_ping_is_given_up_as_by_nats_server() {
+    if !common::have(&common::hub::binary()) {
+        return;
+    }
+    let theirs = NatsServer::with("ping_interval: \"200ms\", ping_max: 3\n");
+    let dir = tempfile::tempdir().expect("a folder");
+    let limits = "[limits]\nping_interval = \"200ms\"\nping_max = 3\n";
+    let mut leafd = Leafd::new(dir.path(), &format!("[jetstream]\nenabled = false\n{limits}"));
+    leafd.start();
+    let ours = hear_to_the_end(leafd.clients.expect("it listens"));
+    assert_eq!(ours, "PING\r\nPING\r\nPING\r\n-ERR 'Stale Connection'\r\n");
+    assert_eq!(ours, hear_to_the_end(theirs.address));
 }

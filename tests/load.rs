@@ -1,8 +1,9 @@
-//! Load that must harm nobody: a subscriber that stops reading, clients that send garbage, and many that do nothing.
+//! Load that must harm nobody: a subscriber that stops reading, clients that send garbage, many that come and go, and many that do
+//! nothing.
 
 mod common;
 
-use common::{LIMIT, Leafd, seed, wait_blocking};
+use common::{LIMIT, Leafd, seed, wait_blocking, wait_for};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -116,6 +117,29 @@ async fn a_subscriber_that_stops_reading_is_cut_and_a_thousand_others_get_everyt
     assert!(most - before < 48 << 20, "{before} bytes became {most}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_that_takes_nothing_for_the_write_deadline_is_cut() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let leafd = started(&dir, "[limits]\nmax_pending = \"64MB\"\nwrite_deadline = \"300ms\"\n");
+    let small = TcpSocket::new_v4().expect("a socket");
+    small.set_recv_buffer_size(4096).expect("set");
+    let mut stalled = small.connect(address(&leafd)).await.expect("it listens");
+    stalled.write_all(format!("{CONNECT}SUB bulk 1\r\nPING\r\n").as_bytes()).await.expect("sent");
+    wait_blocking("it has subscribed", LIMIT, || (clients(&leafd)["connections"] == 1).then_some(()));
+    let mut publisher = open(address(&leafd), "");
+    // More than the kernel's buffers hold, and far less than may wait.
+    let message = format!("PUB bulk 500000\r\n{}\r\n", "x".repeat(500_000));
+    for _ in 0..30 {
+        publisher.write_all(message.as_bytes()).expect("sent");
+    }
+    let status =
+        wait_blocking("it is cut", LIMIT, || Some(clients(&leafd)).filter(|clients| clients["slow_consumers"] != 0));
+    assert_eq!((&status["slow_consumers"], &status["connections"]), (&1.into(), &1.into()), "{status}");
+    let mut rest = Vec::new();
+    let end = tokio::time::timeout(LIMIT, stalled.read_to_end(&mut rest)).await.expect("it ends");
+    assert!(end.is_err() || rest.len() < 30 * message.len(), "it was not cut");
+}
+
 /// Something that is no protocol.
 fn garbage(random: &mut fastrand::Rng) -> Vec<u8> {
     let bytes = |random: &mut fastrand::Rng, most: usize| -> Vec<u8> {
@@ -193,6 +217,102 @@ fn wait_text(stream: &mut TcpStream, text: &str) {
         assert!(n > 0, "closed after {:?}", String::from_utf8_lossy(&got));
         got.extend_from_slice(&buffer[..n]);
     }
+}
+
+/// A client that does something and goes, in order or not.
+fn visit(address: SocketAddr, random: &mut fastrand::Rng) {
+    let n = random.u32(..);
+    match random.u8(..6) {
+        0 => drop(open(address, &format!("SUB visit.{n} 1\r\nSUB visit.*.{n} work 2\r\nPUB visit.{n} 2\r\nhi\r\n"))),
+        1 => drop(open(
+            address,
+            &format!("SUB visit.> 1\r\nUNSUB 1 1\r\nSUB more.{n} 2\r\nUNSUB 2\r\nPUB visit.a 0\r\n\r\n"),
+        )),
+        // In the middle of a message.
+        2 => drop(open(address, "SUB visit.a 1\r\n").write_all(b"PUB visit.a 100\r\nnot all of it")),
+        // A question whose answer nobody waits for.
+        3 => drop(open(address, &format!("SUB _INBOX.{n} 1\r\nPUB $JS.API.INFO _INBOX.{n} 0\r\n\r\n"))),
+        4 => {
+            let consumer = r#"{"stream_name":"S","config":{"ack_policy":"explicit","inactive_threshold":1000000000}}"#;
+            let request = format!("PUB $JS.API.CONSUMER.CREATE.S _INBOX.{n} {}\r\n{consumer}\r\n", consumer.len());
+            let mut client = open(address, &format!("SUB _INBOX.{n} 1\r\n"));
+            client.write_all(request.as_bytes()).expect("sent");
+            wait_text(&mut client, "}\r\n");
+        }
+        _ => {
+            let mut stream = TcpStream::connect(address).expect("it listens");
+            let _ = stream.write_all(&garbage(random));
+        }
+    }
+}
+
+/// What it may not keep of those who are gone.
+#[derive(Debug, PartialEq)]
+struct Held {
+    connections: serde_json::Value,
+    subscriptions: serde_json::Value,
+    consumers: serde_json::Value,
+    files: usize,
+}
+
+async fn held(leafd: &Leafd) -> Held {
+    let page =
+        async |name: &str| common::http::get(&format!("{}/{name}", leafd.port("monitoring")), "", None).await.json();
+    let (varz, jsz) = (page("varz").await, page("jsz").await);
+    let files = std::fs::read_dir(format!("/proc/{}/fd", leafd.pid())).expect("a process").count();
+    Held {
+        connections: varz["connections"].clone(),
+        subscriptions: varz["subscriptions"].clone(),
+        consumers: jsz["consumers"].clone(),
+        files,
+    }
+}
+
+/// `LEAFD_MINUTES` says for how long they come and go (else some seconds).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_come_and_go_leave_nothing_behind() {
+    let lasts = std::env::var("LEAFD_MINUTES").map_or(0.1, |text| text.parse().expect("a number"));
+    let seed = seed();
+    let dir = tempfile::tempdir().expect("a folder");
+    let leafd = started(&dir, "[http]\nport = 0\n");
+    let address = address(&leafd);
+    let stream = r#"{"name":"S","subjects":["s.*"]}"#;
+    open(address, "")
+        .write_all(format!("PUB $JS.API.STREAM.CREATE.S {}\r\n{stream}\r\n", stream.len()).as_bytes())
+        .expect("sent");
+    wait_for("a stream", LIMIT, || async {
+        (held(&leafd).await.connections == 0 && leafd.status().is_some()).then_some(())
+    })
+    .await;
+    let before = held(&leafd).await;
+    let (mut visits, mut warm) = (0, 0);
+    // What the first few thousand leave is memory that is kept for the next.
+    for seconds in [4.0, lasts * 60.0] {
+        let threads = (0..4).map(|thread| {
+            std::thread::spawn(move || {
+                let mut random = fastrand::Rng::with_seed(seed + thread);
+                let (until, mut visits) = (Instant::now() + Duration::from_secs_f64(seconds), 0);
+                while Instant::now() < until {
+                    visit(address, &mut random);
+                    visits += 1;
+                }
+                visits
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        visits += tokio::task::spawn_blocking(|| {
+            threads.into_iter().map(|thread| thread.join().expect("no visit fails")).sum::<u64>()
+        })
+        .await
+        .expect("ends");
+        wait_for("all are gone, and what they held", LIMIT, || async { (held(&leafd).await == before).then_some(()) })
+            .await;
+        let now = rss(&leafd);
+        eprintln!("{visits} visits, RSS {} kB", now >> 10);
+        warm = if warm == 0 { now } else { warm };
+        assert!(now < warm + (8 << 20), "RSS {warm} became {now} with {visits} visits");
+    }
+    assert!(!leafd.log().contains("panicked"), "nothing panics");
 }
 
 /// `LEAFD_CONNECTIONS` says how many; 10,000 take some 20,000 open files in two processes.

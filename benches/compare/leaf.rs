@@ -149,8 +149,18 @@ pub enum Way {
     Uplink,
 }
 
-/// Seconds until `count` messages of 128 bytes that the leaf node stored without a link are in the hub's stream.
-pub fn catch_up(rival: Rival, way: Way, count: usize) -> f64 {
+/// What it takes until a backlog is in the hub's stream.
+pub struct CaughtUp {
+    /// From when the hub could be reached.
+    pub seconds: f64,
+    /// Processor microseconds of the hub per message.
+    pub hub: f64,
+    /// The same of the leaf node.
+    pub leaf: f64,
+}
+
+/// `count` messages of 128 bytes that the leaf node stored without a link go to the hub's stream.
+pub fn catch_up(rival: Rival, way: Way, count: usize) -> CaughtUp {
     let hub = hub();
     let wire = Wire::closed(hub.leaf_port());
     let leaf = leaf(rival, wire.address, "off");
@@ -166,6 +176,7 @@ pub fn catch_up(rival: Rival, way: Way, count: usize) -> f64 {
     }
     stream::publish(&leaf, stored, count, 1024);
     let mut client = Client::connect(hub.address);
+    let before = (hub.cpu(), leaf.cpu());
     let began = if way == Way::Uplink {
         client.request("$JS.API.STREAM.CREATE.UP", &config);
         let began = Instant::now();
@@ -188,7 +199,9 @@ pub fn catch_up(rival: Rival, way: Way, count: usize) -> f64 {
     loop {
         let info = client.request("$JS.API.STREAM.INFO.UP", "");
         if info["state"]["messages"].as_u64() == Some(count as u64) {
-            return began.elapsed().as_secs_f64();
+            let each = |spent: f64| spent * 1e6 / count as f64;
+            let (hub, leaf) = (each(hub.cpu() - before.0), each(leaf.cpu() - before.1));
+            return CaughtUp { seconds: began.elapsed().as_secs_f64(), hub, leaf };
         }
         assert!(Instant::now() < until, "the backlog does not arrive: {}\n{}", info["state"], leaf.log());
         thread::sleep(Duration::from_millis(20));

@@ -1,6 +1,7 @@
 //! leafd beside nats-server, in turn on the same machine: `cargo bench --bench compare`.
 //!
 //! `core`, `stream`, `leaf`, `scale` or `churn` behind `--` measures that part alone; all but `churn` are measured without one.
+//! `catch-up` is the part of `leaf` about a backlog.
 //! Each figure is the median of several rounds, in each of which all rivals run one after the other; ratios are of medians.
 //! `LEAFD_BIN` and `NATS_SERVER` name other binaries; `ROUNDS` another number of rounds than three.
 
@@ -114,6 +115,7 @@ fn measure_stream(table: &mut Table, rival: Rival) {
         table.add("pull with acks, messages/s", rival, stream::pull(&server, "S256", 200_000), ">= 2");
         table.add("replay (push), messages/s", rival, stream::replay(&server, "S256", 200_000), ">= 2");
     }
+    table.add("bytes written in an idle hour", rival, stream::idle(&server), "");
 }
 
 fn measure_leaf(table: &mut Table, rival: Rival) {
@@ -135,10 +137,17 @@ fn measure_leaf(table: &mut Table, rival: Rival) {
         let bytes = leaf::weight(&leaf, &hub, &wire, 100_000);
         table.add(&format!("bytes on the wire per reading, {mode}"), rival, bytes, "");
     }
+    measure_catch_up(table, rival);
+}
+
+/// How long a backlog takes to the hub, and what it costs there.
+fn measure_catch_up(table: &mut Table, rival: Rival) {
     for (name, way) in [("mirror", leaf::Way::Mirror), ("source", leaf::Way::Source), ("uplink", leaf::Way::Uplink)] {
         if way != leaf::Way::Uplink || rival == Rival::Leafd {
-            let seconds = leaf::catch_up(rival, way, 1_000_000);
-            table.add(&format!("1,000,000 stored messages to the hub by {name}, s"), rival, seconds, "");
+            let caught_up = leaf::catch_up(rival, way, 1_000_000);
+            table.add(&format!("1,000,000 stored messages to the hub by {name}, s"), rival, caught_up.seconds, "");
+            table.add(&format!("CPU us/message at the hub, {name}"), rival, caught_up.hub, "");
+            table.add(&format!("CPU us/message at the leaf, {name}"), rival, caught_up.leaf, "");
         }
     }
 }
@@ -198,6 +207,9 @@ fn main() {
             }
             if wanted("leaf") {
                 measure_leaf(&mut table, rival);
+            }
+            if part.as_deref() == Some("catch-up") {
+                measure_catch_up(&mut table, rival);
             }
             if wanted("scale") {
                 measure_scale(&mut table, rival);

@@ -2,7 +2,8 @@
 
 use super::client::Client;
 use super::server::Server;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// What publishing costs.
 pub struct Published {
@@ -47,6 +48,15 @@ pub fn publish(server: &Server, name: &str, count: usize, window: usize) -> Publ
         written: (server.written() - written) as f64 / count as f64,
         cpu: (server.cpu() - cpu) * 1e6 / count as f64,
     }
+}
+
+/// Bytes that a server with streams that nobody uses writes in an hour, by what it writes in a minute.
+pub fn idle(server: &Server) -> f64 {
+    // What came before is on disk by then.
+    thread::sleep(Duration::from_secs(20));
+    let before = server.written();
+    thread::sleep(Duration::from_secs(60));
+    (server.written() - before) as f64 * 60.0
 }
 
 /// Pulls `count` messages in batches of 256, each acknowledged; messages a second.

@@ -12,6 +12,7 @@ mod credentials;
 mod delivery;
 mod differential;
 mod failover;
+mod interface;
 mod options;
 mod outage;
 mod proxies;

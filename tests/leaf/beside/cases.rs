@@ -78,10 +78,11 @@ pub async fn domains(place: &Place) -> Vec<String> {
             let bucket = kv::Config { bucket: name.clone(), ..Default::default() };
             let context = jetstream::with_domain(client.clone(), domain);
             let bucket = context.create_key_value(bucket).await.expect("a bucket");
-            bucket.put("k", "1".into()).await.expect("put");
+            // The bucket's interest may still be on its way to us, and so may that in the answer.
+            let first = wait_for("a first revision", LIMIT, || async { bucket.put("k", "1".into()).await.ok() }).await;
             bucket.put("k", "2".into()).await.expect("put");
             let entry = bucket.entry("k").await.expect("read").expect("there");
-            seen.push(format!("{name}: key {:?} at {}", entry.value, entry.revision));
+            seen.push(format!("{name}: key {:?}, {} after the first", entry.value, entry.revision - first));
         }
     }
     for (side, client) in sides {
@@ -171,7 +172,12 @@ pub async fn consumers(place: &Place) -> Vec<String> {
             seen.push(format!("{domain}: pushed {} {:?}", message.subject, message.payload));
         }
         for name in ["pull", "push"] {
-            let info = api(owner, &format!("$JS.API.CONSUMER.INFO.ORDERS.{name}"), &json!({})).await;
+            // A replica that answers may be a moment behind the one that has confirmed the acks.
+            let info = wait_for("all is acknowledged", LIMIT, || async {
+                let info = api(owner, &format!("$JS.API.CONSUMER.INFO.ORDERS.{name}"), &json!({})).await;
+                (info["ack_floor"]["stream_seq"] == 10).then_some(info)
+            })
+            .await;
             seen.push(format!("{domain}: {name} {} {}", info["ack_floor"]["stream_seq"], info["num_pending"]));
         }
         api(owner, "$JS.API.STREAM.DELETE.ORDERS", &json!({})).await;
