@@ -1,11 +1,13 @@
 //! The link to the hub against a real nats-server: `NATS_SERVER` names the binary, else it is looked for on PATH. Without
 //! one the tests say so and pass.
 
+mod common;
+
+use common::Port;
 use futures_util::StreamExt;
 use leafd::account::{Account, LocalClient, Message, OwnedMessage};
 use leafd::config::leaf::RemoteConfig;
 use leafd::leaf::{Identity, Link, LinkError};
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,16 +24,12 @@ fn binary() -> Option<String> {
     found.then_some(name)
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
-}
-
 struct Hub {
     dir: tempfile::TempDir,
     binary: String,
     child: Option<Child>,
-    client_port: u16,
-    leaf_port: u16,
+    client_port: Port,
+    leaf_port: Port,
 }
 
 const PERMISSIONS: &str = r#"publish: {allow: ["p.gw1.>", "_INBOX.>", "$JS.API.STREAM.MSG.GET.T"]}, subscribe: {allow: ["p.gw1.cmd.>", "_INBOX.>"]}"#;
@@ -39,7 +37,7 @@ const PERMISSIONS: &str = r#"publish: {allow: ["p.gw1.>", "_INBOX.>", "$JS.API.S
 impl Hub {
     fn new(binary: String, tls: bool) -> Hub {
         let dir = tempfile::tempdir().expect("a directory");
-        let hub = Hub { dir, binary, child: None, client_port: free_port(), leaf_port: free_port() };
+        let hub = Hub { dir, binary, child: None, client_port: Port::free(), leaf_port: Port::free() };
         let mut leaf_tls = String::new();
         if tls {
             let cert = rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("a certificate");
@@ -60,9 +58,9 @@ impl Hub {
             "server_name: hub1\nlisten: 127.0.0.1:{}\njetstream {{ store_dir: {:?}, domain: hub }}\n\
              authorization {{ users: [ {{user: app, password: app}}, {{user: gw1, password: pw, permissions: {{ {permissions} }} }} ] }}\n\
              leafnodes {{ listen: 127.0.0.1:{}, {leaf_tls} }}\n",
-            self.client_port,
+            self.client_port.number(),
             self.dir.path().join("js"),
-            self.leaf_port,
+            self.leaf_port.number(),
         );
         std::fs::write(self.dir.path().join("hub.conf"), config).expect("written");
     }
@@ -96,7 +94,7 @@ impl Hub {
     }
 
     async fn client(&self) -> async_nats::Client {
-        let url = format!("127.0.0.1:{}", self.client_port);
+        let url = format!("127.0.0.1:{}", self.client_port.number());
         let until = Instant::now() + LIMIT;
         loop {
             let options = async_nats::ConnectOptions::with_user_and_password("app".into(), "app".into());
@@ -192,10 +190,10 @@ async fn both_ways(tls: bool) {
     hub.start();
     let app = hub.client().await;
     let config = match tls {
-        false => remote(&format!("nats://127.0.0.1:{}", hub.leaf_port), ""),
+        false => remote(&format!("nats://127.0.0.1:{}", hub.leaf_port.number()), ""),
         true => {
             let ca = format!("tls = {{ ca_file = {:?} }}", hub.dir.path().join("cert.pem"));
-            remote(&format!("tls://localhost:{}", hub.leaf_port), &ca)
+            remote(&format!("tls://localhost:{}", hub.leaf_port.number()), &ca)
         }
     };
     let gw = gateway(config, &["p.gw1.own.>"]);
@@ -247,7 +245,7 @@ async fn requests_queue_groups_and_no_responders() {
     let mut hub = Hub::new(binary, false);
     hub.start();
     let app = hub.client().await;
-    let gw = gateway(remote(&format!("nats://127.0.0.1:{}", hub.leaf_port), ""), &[]);
+    let gw = gateway(remote(&format!("nats://127.0.0.1:{}", hub.leaf_port.number()), ""), &[]);
     gw.up().await;
     // A request from here, answered by one of a queue group at the hub.
     let mut service = app.queue_subscribe("p.gw1.svc", "workers".into()).await.expect("subscribed");
@@ -310,7 +308,7 @@ async fn an_uplink_gets_its_publish_acks_and_may_ask_for_the_last_message() {
         ..Default::default()
     };
     js.create_stream(config).await.expect("a stream");
-    let gw = gateway(remote(&format!("nats://127.0.0.1:{}", hub.leaf_port), ""), &["p.gw1.tele.>"]);
+    let gw = gateway(remote(&format!("nats://127.0.0.1:{}", hub.leaf_port.number()), ""), &["p.gw1.tele.>"]);
     let mut acks = gw.client.subscribe("_INBOX.up.*", 64);
     gw.up().await;
     for n in 0..10 {
@@ -341,7 +339,7 @@ async fn a_hub_that_restarts_is_found_again_and_its_new_permissions_are_kept() {
     let Some(binary) = binary() else { return };
     let mut hub = Hub::new(binary, false);
     hub.start();
-    let gw = gateway(remote(&format!("nats://127.0.0.1:{}", hub.leaf_port), ""), &[]);
+    let gw = gateway(remote(&format!("nats://127.0.0.1:{}", hub.leaf_port.number()), ""), &[]);
     let mut commands = gw.client.subscribe("p.gw1.cmd.>", 1024);
     gw.up().await;
     hub.stop();
@@ -370,7 +368,7 @@ async fn bursts_and_large_messages_arrive_whole_and_in_order() {
     hub.start();
     let app = hub.client().await;
     let ca = format!("tls = {{ ca_file = {:?} }}", hub.dir.path().join("cert.pem"));
-    let gw = gateway(remote(&format!("tls://localhost:{}", hub.leaf_port), &ca), &[]);
+    let gw = gateway(remote(&format!("tls://localhost:{}", hub.leaf_port.number()), &ca), &[]);
     let mut commands = gw.client.subscribe("p.gw1.cmd.burst", 20_000);
     let mut probe = gw.client.subscribe("p.gw1.cmd.probe", 64);
     gw.up().await;

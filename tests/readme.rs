@@ -1,7 +1,9 @@
 //! The README's example, run as it stands: its files are written, its commands executed one after the other. Only the
 //! ports are others, so that nothing else on the machine is in the way.
 
-use std::net::TcpListener;
+mod common;
+
+use common::Port;
 use std::path::Path;
 use std::process::Command;
 
@@ -16,11 +18,6 @@ fn blocks(text: &str) -> Vec<(String, String)> {
         }
     }
     found
-}
-
-fn free_port() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").port().to_string()
 }
 
 /// A folder for PATH in which `leafd`, `nats-server` and `python3` are the ones under test.
@@ -46,12 +43,12 @@ fn tools(dir: &Path) -> std::path::PathBuf {
 #[test]
 fn the_example_with_a_real_hub_works_as_written() {
     let readme = include_str!("../README.md");
-    let ports = ["4222", "4333", "7422"].map(|port| (port, free_port()));
+    let ports = ["4222", "4333", "7422"].map(|port| (port, Port::free()));
     let dir = tempfile::tempdir().expect("a folder");
     let bin = tools(dir.path());
     let mut script = String::from("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n");
     for (info, body) in blocks(readme) {
-        let body = ports.iter().fold(body, |text, (port, other)| text.replace(port, other));
+        let body = ports.iter().fold(body, |text, (port, other)| text.replace(port, &other.number().to_string()));
         match info.split_once(' ') {
             Some((_, file)) => std::fs::write(dir.path().join(file), body).expect("writes"),
             None if info == "sh" => script += &body,

@@ -1,10 +1,10 @@
 //! A hub of several nodes: nats-servers in one cluster with JetStream on disk, joined to other clusters by gateways if wished.
 //! Each keeps its ports and its files when it is killed and started again.
 
-use super::{LIMIT, hub, wait_for};
+use super::{LIMIT, Port, hub, wait_for};
 use rustix::process::Signal;
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -23,19 +23,19 @@ pub struct Node {
     pub clients: SocketAddr,
     /// Where leaf nodes connect.
     pub leafs: SocketAddr,
-}
-
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+    _ports: Vec<Port>,
 }
 
 impl Cluster {
     /// Clusters of these names and numbers of nodes, with gateways between them if there are several, and a JetStream meta leader.
     pub async fn start(clusters: &[(&str, usize)]) -> Cluster {
-        let ports = || -> Vec<Vec<SocketAddr>> {
-            clusters.iter().map(|(_, size)| (0..*size).map(|_| free()).collect()).collect()
+        // Of each node of each cluster: for routes, gateways, clients and leafs.
+        let ports: Vec<Vec<[Port; 4]>> =
+            clusters.iter().map(|(_, size)| (0..*size).map(|_| [(); 4].map(|()| Port::free())).collect()).collect();
+        let of_kind = |kind: usize| -> Vec<Vec<SocketAddr>> {
+            ports.iter().map(|nodes| nodes.iter().map(|ports| ports[kind].at).collect()).collect()
         };
-        let (routes, gateways) = (ports(), ports());
+        let (routes, gateways) = (of_kind(0), of_kind(1));
         let list = |scheme: &str, all: &[SocketAddr]| {
             all.iter().map(|at| format!("\"{scheme}://{at}\"")).collect::<Vec<_>>().join(", ")
         };
@@ -45,11 +45,11 @@ impl Cluster {
             .map(|((name, _), all)| format!("{{ name: {name}, urls: [{}] }}", list("nats", all)))
             .collect();
         let mut nodes = Vec::new();
-        for (c, (cluster, size)) in clusters.iter().enumerate() {
-            for n in 0..*size {
+        for (c, ((cluster, _), ports)) in clusters.iter().zip(ports).enumerate() {
+            for (n, ports) in ports.into_iter().enumerate() {
                 let dir = tempfile::tempdir().expect("a folder");
                 let name = format!("{cluster}-{}", n + 1);
-                let (clients, leafs) = (free(), free());
+                let (clients, leafs) = (ports[2].at, ports[3].at);
                 let gateway = match clusters.len() {
                     1 => String::new(),
                     _ => format!(
@@ -68,7 +68,7 @@ impl Cluster {
                     list("nats-route", &routes[c]),
                 );
                 fs::write(dir.path().join("server.conf"), config).expect("written");
-                nodes.push(Node { dir, child: None, name, clients, leafs });
+                nodes.push(Node { dir, child: None, name, clients, leafs, _ports: ports.into() });
             }
         }
         let mut cluster = Cluster { nodes };

@@ -1,6 +1,6 @@
 //! A real nats-server as the hub: TLS for leaf nodes, JetStream on disk, and a leaf user who may do only what a gateway needs.
 
-use super::{LIMIT, wait_for};
+use super::{LIMIT, Port, wait_for};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -20,6 +20,7 @@ pub struct Hub {
     pub clients: SocketAddr,
     /// For leaf nodes; the same after each restart.
     pub leafs: SocketAddr,
+    _ports: [Port; 2],
 }
 
 /// The binary: `NATS_SERVER`, else the one on PATH.
@@ -40,13 +41,14 @@ impl Hub {
         let certificate = rcgen::generate_simple_self_signed(names).expect("a certificate");
         fs::write(dir.path().join("cert.pem"), certificate.cert.pem()).expect("written");
         fs::write(dir.path().join("key.pem"), certificate.signing_key.serialize_pem()).expect("written");
-        let none = SocketAddr::from(([127, 0, 0, 1], 0));
+        let ports = [(); 2].map(|()| Port::free());
         let mut hub = Hub {
             dir,
             child: None,
             grants: grants.iter().map(|s| format!(", {s:?}")).collect(),
-            clients: none,
-            leafs: none,
+            clients: ports[0].at,
+            leafs: ports[1].at,
+            _ports: ports,
         };
         hub.restart().await;
         hub
@@ -70,8 +72,8 @@ impl Hub {
             .expect("nats-server starts; NATS_SERVER names its binary");
         let ports = self.dir.path().join(format!("nats-server_{}.ports", child.id()));
         self.child = Some(child);
-        self.clients = wait_for("the hub's ports file", LIMIT, || async { read_port(&ports) }).await;
-        self.leafs = wait_for("the hub's leaf port in its log", LIMIT, || async { self.leafs_logged() }).await;
+        // It is written when it listens for all of them.
+        wait_for("the hub's ports file", LIMIT, || async { read_port(&ports) }).await;
     }
 
     /// Ends it, by kill -9 or in order.
@@ -115,13 +117,6 @@ impl Hub {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
-    /// Where leaf nodes connect: the ports file does not tell.
-    fn leafs_logged(&self) -> Option<SocketAddr> {
-        let log = self.log();
-        let (_, address) = log.rsplit_once("Listening for leafnode connections on ")?;
-        address.split_once('\n')?.0.trim().parse().ok()
-    }
-
     /// Its store directory.
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
@@ -132,13 +127,9 @@ impl Hub {
     }
 
     fn config(&self) -> String {
-        let port = |address: SocketAddr| match address.port() {
-            0 => -1,
-            known => i32::from(known),
-        };
         format!(
             r#"server_name: hub
-listen: "127.0.0.1:{clients}"
+listen: "{clients}"
 ports_file_dir: {dir:?}
 jetstream {{ store_dir: {data:?} }}
 accounts {{
@@ -154,13 +145,13 @@ accounts {{
   }}
 }}
 leafnodes {{
-  listen: "127.0.0.1:{leafs}"
+  listen: "{leafs}"
   tls {{ cert_file: {cert:?}, key_file: {key:?} }}
 }}
 "#,
             grants = self.grants.concat(),
-            clients = port(self.clients),
-            leafs = port(self.leafs),
+            clients = self.clients,
+            leafs = self.leafs,
             dir = self.dir.path(),
             data = self.data(),
             cert = self.dir.path().join("cert.pem"),

@@ -17,6 +17,7 @@ pub mod leafd;
 pub mod mosquitto;
 pub mod nats_server;
 pub mod play;
+pub mod port;
 pub mod proxy;
 pub mod pty;
 pub mod slow;
@@ -27,6 +28,7 @@ pub use hub::Hub;
 pub use leafd::Leafd;
 pub use mosquitto::Mosquitto;
 pub use nats_server::NatsServer;
+pub use port::Port;
 pub use proxy::Proxy;
 pub use pty::Pty;
 

@@ -1,7 +1,7 @@
 //! A real mosquitto that keeps sessions and queues without limit.
 
-use super::{LIMIT, wait_blocking};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use super::{LIMIT, Port, wait_blocking};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -12,6 +12,8 @@ pub struct Mosquitto {
     max_inflight: u32,
     /// Where it listens.
     pub port: u16,
+    /// mosquitto cannot let the kernel pick and tell.
+    _kept: Port,
 }
 
 /// The binary: `MOSQUITTO`, else the one on PATH.
@@ -28,15 +30,10 @@ impl Mosquitto {
     /// Starts one that sends so many messages ahead of the receipts; 0: all it has.
     pub fn with_inflight(max_inflight: u32) -> Mosquitto {
         let dir = tempfile::tempdir().expect("a folder");
-        let mut broker = Mosquitto { dir, child: None, max_inflight, port: 0 };
-        loop {
-            // mosquitto cannot let the kernel pick and tell, so the port is picked here; another may be quicker to take it.
-            broker.port =
-                TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a port").port();
-            if broker.try_start() {
-                return broker;
-            }
-        }
+        let kept = Port::free();
+        let mut broker = Mosquitto { dir, child: None, max_inflight, port: kept.number(), _kept: kept };
+        assert!(broker.try_start(), "mosquitto ended at its start");
+        broker
     }
 
     /// Starts it again on the same port, with what it had saved.

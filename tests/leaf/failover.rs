@@ -2,22 +2,22 @@
 
 use crate::common::leafd::Leafd;
 use crate::common::nats_server::NatsServer;
-use crate::common::{LIMIT, wait_for};
+use crate::common::{LIMIT, Port, wait_for};
 use crate::rig;
 use rustix::process::Signal;
 
 /// Three nodes of one cluster.
 async fn cluster() -> Vec<NatsServer> {
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
-    let ports: Vec<u16> = (0..3).map(|_| free()).collect();
-    let routes: Vec<String> = ports.iter().map(|port| format!("\"nats-route://127.0.0.1:{port}\"")).collect();
+    let ports = [(); 3].map(|()| Port::free());
+    let routes = ports.each_ref().map(|port| format!("\"nats-route://{}\"", port.at));
     let mut nodes = Vec::new();
     for (n, port) in ports.iter().enumerate() {
         nodes.push(
             NatsServer::start(&format!(
                 "server_name: n{n}\nlame_duck_duration: \"30s\"\nlame_duck_grace_period: \"1s\"\n\
                  leafnodes {{ listen: \"127.0.0.1:-1\" }}\n\
-                 cluster {{ name: hub, listen: \"127.0.0.1:{port}\", routes: [{}] }}\n",
+                 cluster {{ name: hub, listen: \"{}\", routes: [{}] }}\n",
+                port.at,
                 routes.join(", ")
             ))
             .await,

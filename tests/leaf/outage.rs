@@ -3,7 +3,7 @@
 use crate::common::leafd::Leafd;
 use crate::common::nats_server::NatsServer;
 use crate::common::proxy::{Link, Proxy};
-use crate::common::{LIMIT, http, wait_for};
+use crate::common::{LIMIT, Port, http, wait_for};
 use crate::rig;
 use crate::streams::{api, bodies, external, gateway, numbers, publish};
 use futures_util::StreamExt;
@@ -115,15 +115,15 @@ async fn many_gateways_come_back_to_their_hub_one_after_the_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn mirrors_go_on_when_a_node_of_the_hub_is_killed() {
     let dir = tempfile::tempdir().expect("a folder");
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
-    let ports: Vec<u16> = (0..3).map(|_| free()).collect();
-    let routes: Vec<String> = ports.iter().map(|port| format!("\"nats-route://127.0.0.1:{port}\"")).collect();
+    let ports = [(); 3].map(|()| Port::free());
+    let routes = ports.each_ref().map(|port| format!("\"nats-route://{}\"", port.at));
     let mut nodes = Vec::new();
     for (n, port) in ports.iter().enumerate() {
         let config = format!(
             "server_name: n{n}\njetstream {{ store_dir: {:?}, domain: hub }}\nleafnodes {{ listen: \"127.0.0.1:-1\" }}\n\
-             cluster {{ name: hub, listen: \"127.0.0.1:{port}\", routes: [{}] }}\n",
+             cluster {{ name: hub, listen: \"{}\", routes: [{}] }}\n",
             dir.path().join(format!("n{n}")),
+            port.at,
             routes.join(", ")
         );
         nodes.push(NatsServer::start(&config).await);
