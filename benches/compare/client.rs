@@ -16,7 +16,7 @@ impl Client {
         let socket = TcpStream::connect(address).expect("connects");
         socket.set_nodelay(true).expect("sets");
         let mut client = Client { socket, buffer: Vec::new(), at: 0 };
-        client.write(b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n");
+        client.write(b"CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true}\r\n");
         client.flush();
         client
     }

@@ -3,6 +3,7 @@
 use super::router::Routes;
 use foldhash::fast::RandomState;
 use std::hash::BuildHasher;
+use std::ops::Deref;
 use std::sync::Arc;
 
 const FIRST_SLOTS: usize = 16;
@@ -42,20 +43,43 @@ impl<V> Default for Slot<V> {
     }
 }
 
+/// A value that is kept, or that is not yet worth it.
+pub(super) enum Found<'a, V> {
+    Kept(&'a V),
+    Passing(V),
+}
+
+impl<V> Deref for Found<'_, V> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        match self {
+            Found::Kept(value) => value,
+            Found::Passing(value) => value,
+        }
+    }
+}
+
+impl<V> Slot<V> {
+    fn holds(&self, subject: &str, generation: u64) -> bool {
+        self.generation == generation && self.entry.as_ref().is_some_and(|(cached, _)| **cached == *subject)
+    }
+}
+
 impl<V: Clone> SubjectCache<V> {
     /// The value of `subject` at `generation`; `compute` is asked on a miss.
-    pub(super) fn get(&mut self, subject: &str, generation: u64, compute: impl FnOnce() -> V) -> V {
+    pub(super) fn get(&mut self, subject: &str, generation: u64, compute: impl FnOnce() -> V) -> Found<'_, V> {
         if self.slots.is_empty() {
             self.slots.resize_with(FIRST_SLOTS, Slot::default);
         }
         let hash = self.hasher.hash_one(subject);
         let mask = self.slots.len() - 1;
-        let slot = &mut self.slots[hash as usize & mask];
-        match &slot.entry {
-            Some((cached, value)) if slot.generation == generation && **cached == *subject => return value.clone(),
-            _ => {}
+        let at = hash as usize & mask;
+        if self.slots[at].holds(subject, generation) {
+            return Found::Kept(self.slots[at].entry.as_ref().map(|(_, value)| value).expect("it holds it"));
         }
         let value = compute();
+        let slot = &mut self.slots[at];
         if slot.seen != hash {
             slot.seen = hash;
         } else {
@@ -69,7 +93,7 @@ impl<V: Clone> SubjectCache<V> {
                 self.grow();
             }
         }
-        value
+        Found::Passing(value)
     }
 
     fn grow(&mut self) {

@@ -200,10 +200,10 @@ impl Account {
             return Mapped::Same;
         }
         let set = || self.mappings.set.read().unwrap_or_else(PoisonError::into_inner);
-        match cache.mapped.get(subject, generation, || set().mappings.lasting(subject)) {
+        match &*cache.mapped.get(subject, generation, || set().mappings.lasting(subject)) {
             None => set().mappings.map(subject),
-            Some(to) if *to == *subject => Mapped::Same,
-            Some(to) => Mapped::To(to),
+            Some(to) if **to == *subject => Mapped::Same,
+            Some(to) => Mapped::To(to.clone()),
         }
     }
 }

@@ -87,7 +87,8 @@ impl Parser {
         let Some(end) = memchr::memchr(b'\n', &buffer[from..]).map(|at| from + at) else {
             self.searched = buffer.len();
             // The line end may have come by half.
-            if is_long(buffer.strip_suffix(b"\r").unwrap_or(buffer), limits) {
+            let line = buffer.strip_suffix(b"\r").unwrap_or(buffer);
+            if is_long(line, split_name(line).1, limits) {
                 return Err(ProtocolError::ControlLine);
             }
             // Garbage is told from an operation by its first bytes, before it can fill the buffer.
@@ -95,11 +96,11 @@ impl Parser {
         };
         let line = &buffer[..end];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if is_long(line, limits) {
+        let (name, args) = split_name(line);
+        if is_long(line, args, limits) {
             return Err(ProtocolError::ControlLine);
         }
         let used = end + 1;
-        let (name, args) = split_name(line);
         // An operation that takes arguments and has not even a blank behind it is none.
         let bare = name.len() == line.len();
         let op = match name.len() {
@@ -167,8 +168,7 @@ impl Parser {
     }
 }
 
-fn is_long(line: &[u8], limits: &Limits) -> bool {
-    let (_, args) = split_name(line);
+fn is_long(line: &[u8], args: &[u8], limits: &Limits) -> bool {
     // In front of them are a name and blanks, of which there is no sense in more.
     args.len() > limits.control_line || line.len() - args.len() > limits.control_line + "CONNECT ".len()
 }

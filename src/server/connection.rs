@@ -193,7 +193,9 @@ pub(super) struct Connection {
     /// The INFO that the client has got, until its first PING is answered.
     pub info: Option<Box<Info>>,
     /// Whether the buffer had a message or a change of subscriptions.
-    pub active: bool,
+    active: bool,
+    /// Messages of the buffer and their bytes: counted together at its end, as in nats-server.
+    received: (u64, u64),
 }
 
 impl Connection {
@@ -212,6 +214,7 @@ impl Connection {
             max_subscriptions: limits.max_subscriptions,
             info: Some(Box::new(info)),
             active: false,
+            received: (0, 0),
         }
     }
 
@@ -226,9 +229,7 @@ impl Connection {
             loop {
                 let mut batch = Batch::by(self.client.id);
                 let result = self.handle(&mut parser, &buffer, &mut batch);
-                if std::mem::take(&mut self.active) {
-                    self.client.about.touch();
-                }
+                self.note_received();
                 let congested: Vec<_> = batch.touched().iter().filter_map(|t| t.congestion()).collect();
                 batch.flush();
                 match result {
@@ -280,6 +281,18 @@ impl Connection {
                 Ok(()) = self.login.rules.changed() => self.renew().await?,
                 () = expired => return Err(self.overdue()),
             }
+        }
+    }
+
+    /// Counts what one buffer brought.
+    fn note_received(&mut self) {
+        let (messages, bytes) = std::mem::take(&mut self.received);
+        if messages > 0 {
+            self.client.in_msgs.fetch_add(messages, Ordering::Relaxed);
+            self.client.in_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        if std::mem::take(&mut self.active) {
+            self.client.about.touch();
         }
     }
 
@@ -392,9 +405,8 @@ impl Connection {
     }
 
     fn publish(&mut self, message: Message<'_>, batch: &mut Batch) {
-        let client = &self.client;
-        client.in_msgs.fetch_add(1, Ordering::Relaxed);
-        client.in_bytes.fetch_add(message.size() as u64, Ordering::Relaxed);
+        self.received.0 += 1;
+        self.received.1 += message.size() as u64;
         if self.connect.pedantic && !subject::is_valid_literal(message.subject) {
             self.refuse("Invalid Publish Subject");
         }

@@ -7,7 +7,7 @@
 
 use super::pending::{Pending, Writing};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -24,8 +24,6 @@ pub struct Outbound {
     queue: Mutex<Queue>,
     max_pending: usize,
     write_deadline: Duration,
-    /// Set while some batch is bound to flush this connection.
-    touched: AtomicBool,
     /// Told when the writer task has something to do.
     work: Notify,
     /// Told when what waited is below the stall mark again.
@@ -50,6 +48,8 @@ struct Queue {
     /// Bytes handed to the writing side and not yet written.
     in_flight: usize,
     closed: Option<CloseReason>,
+    /// Whether somebody is to call [`Outbound::flush`].
+    touched: bool,
     /// Messages appended, and their bytes of headers and payload.
     messages: (u64, u64),
     /// How many of them the last flush found, and when: one look at the clock for a batch, as in nats-server.
@@ -107,7 +107,6 @@ impl Outbound {
             queue: Mutex::new(Queue { socket: socket.map(Arc::new), pending: Pending::new(slice), ..Queue::default() }),
             max_pending,
             write_deadline,
-            touched: AtomicBool::new(false),
             work: Notify::new(),
             relieved: Arc::default(),
             closing: Notify::new(),
@@ -144,8 +143,7 @@ impl Outbound {
             self.close(CloseReason::SlowConsumerPending);
             return false;
         }
-        drop(queue);
-        !self.touched.swap(true, Ordering::AcqRel)
+        !std::mem::replace(&mut queue.touched, true)
     }
 
     /// Appends and flushes at once: for what a connection answers by itself, outside a batch.
@@ -171,8 +169,8 @@ impl Outbound {
 
     /// Writes what has gathered, as far as that is possible without blocking.
     pub fn flush(&self) {
-        self.touched.store(false, Ordering::Release);
         let mut queue = self.queue();
+        queue.touched = false;
         queue.note_messages();
         if queue.busy || queue.pending.len() == 0 {
             return;
