@@ -16,13 +16,16 @@ use crate::monitor::ProcessStatus;
 use crate::store::StoreError;
 use crate::system::control::{self, Asked, Request};
 use crate::system::signals::{Event, Signals};
-use crate::system::{logging, notify};
+use crate::system::{logging, notify, pages};
 use files::PortsFiles;
 use parts::Parts;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+
+/// After the start: what is done once has been done, and what has not run by then seldom runs.
+const SETTLED: Duration = Duration::from_secs(5);
 
 /// Reads the configuration again.
 pub type Reload<'a> = &'a dyn Fn() -> Result<Config, String>;
@@ -89,6 +92,10 @@ pub async fn run(config: Config, reload: Reload<'_>) -> Result<(), StartError> {
     let watchdog = tokio::spawn(watchdog::watch(async move || store.barrier().await));
     notify::ready("serving");
     tracing::info!("Server is ready");
+    tokio::spawn(async {
+        tokio::time::sleep(SETTLED).await;
+        pages::let_go_of_code();
+    });
     let mut lame_duck = false;
     loop {
         let sharing_until = daemon.parts.sharing_until;

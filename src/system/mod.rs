@@ -6,6 +6,7 @@ pub mod listen;
 pub mod logging;
 pub mod meter;
 pub mod notify;
+pub mod pages;
 pub mod signals;
 pub mod tls;
 
