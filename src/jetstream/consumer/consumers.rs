@@ -14,7 +14,6 @@ use crate::jetstream::{Domain, tiers};
 use crate::store::{Change, Commit, Log};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
@@ -63,7 +62,7 @@ impl Consumers {
             scheduler: engine.scheduler(),
             acks: engine.acks().clone(),
             rules: RwLock::new(Arc::new(rules)),
-            members: RwLock::new(BTreeMap::new()),
+            members: RwLock::default(),
             before_removals: OnceLock::new(),
             ended: AtomicBool::new(false),
             line: Mutex::default(),
@@ -110,12 +109,11 @@ impl Consumers {
         if action == Action::Update {
             return Err(refuse(400, 10149, "consumer does not exist"));
         }
-        let others = self.context.others("");
         if rules.max_consumers > 0 && !config.direct && self.count() as i64 >= rules.max_consumers {
             return Err(refuse(400, 10026, "maximum consumers limit reached"));
         }
         if rules.retention == Retention::WorkQueue && !config.direct {
-            validate::check_work_queue(&config, &filters(&others))?;
+            validate::check_work_queue(&config, &filters(&self.context.others("")))?;
         }
         let name = match name.as_str() {
             "" => self.new_name(),
@@ -167,8 +165,7 @@ impl Consumers {
 
     /// How many there are, those by which other streams follow this one left out.
     pub fn count(&self) -> usize {
-        let members = self.context.members.read().unwrap_or_else(PoisonError::into_inner);
-        members.values().filter(|consumer| !consumer.config().direct).count()
+        self.context.members().count()
     }
 
     /// Tells the stream from an earlier one of its name.
@@ -242,7 +239,8 @@ impl Consumers {
 
     /// Whether some consumer will want a message on `subject` (retention by interest).
     pub fn want(&self, subject: &str) -> bool {
-        self.context.others("").iter().any(|consumer| locked(&consumer.live, |live| live.filter.matches(subject)))
+        let concerned = self.context.members().concerned(subject);
+        concerned.iter().any(|consumer| consumer.filter().matches(subject))
     }
 
     /// Ends the pull requests that wait, as the server ends.
@@ -263,8 +261,8 @@ impl Consumers {
                 self.context.remove(&name);
             }
         }
-        let members = std::mem::take(&mut *self.context.members.write().unwrap_or_else(PoisonError::into_inner));
-        for consumer in members.values() {
+        let members = std::mem::take(&mut *self.context.members_mut());
+        for consumer in members.all() {
             self.engine.acks().flush(consumer);
             consumer.close(false);
         }
@@ -298,7 +296,10 @@ impl Consumers {
             self.engine.interest().follow(&config.deliver_subject, &existing);
         }
         let sourcing = config.sourcing;
+        let (filter, wanted) = (existing.filter(), Filter::new(&config.filters()));
+        self.context.members_mut().want(&existing, &wanted);
         existing.update(config);
+        self.context.members_mut().forget(&existing, &filter);
         let reset = sourcing.then(|| existing.reset(0).ok()).flatten();
         Ok(Created { commit: reset.and_then(|reset| reset.commit).or(commit), consumer: existing })
     }
@@ -336,9 +337,7 @@ impl Consumers {
         if config.is_push() {
             self.engine.interest().follow(&config.deliver_subject, &consumer);
         }
-        let mut members = self.context.members.write().unwrap_or_else(PoisonError::into_inner);
-        members.insert(name.into(), consumer.clone());
-        drop(members);
+        self.context.members_mut().insert(&consumer);
         // The first run finds out whether somebody listens, and sets its timers. Where it starts is worth keeping too.
         consumer.touched();
         self.context.scheduler.schedule(&consumer);

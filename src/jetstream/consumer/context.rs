@@ -3,14 +3,14 @@
 use super::advisory::{self, Action, Advisory};
 use super::deliver::Scheduler;
 use super::live::Consumer;
+use super::members::Members;
 use super::validate::{Retention, StreamRules};
 use super::writer::AckWriter;
 use crate::account::{Account, Batch, Message, Origin, RouteCache};
 use crate::jetstream::Domain;
 use crate::store::{Change, Commit, Log, Store};
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// What a stream gives its consumers.
 pub struct StreamContext {
@@ -34,8 +34,8 @@ pub struct StreamContext {
     pub acks: AckWriter,
     /// The stream's configuration, as far as consumers obey it; replaced when it is updated.
     pub rules: RwLock<Arc<StreamRules>>,
-    /// The consumers by name. Bounded by the stream's `max_consumers`.
-    pub members: RwLock<BTreeMap<Box<str>, Arc<Consumer>>>,
+    /// The consumers.
+    pub members: RwLock<Members>,
     /// Gives what is to be on disk before acknowledged messages are removed.
     pub before_removals: OnceLock<Box<dyn Fn() -> Vec<Change> + Send + Sync>>,
     /// The consumers are ending, and `members` no longer tells who needs a message.
@@ -71,13 +71,22 @@ impl StreamContext {
 
     /// The consumer of that name.
     pub fn member(&self, name: &str) -> Option<Arc<Consumer>> {
-        self.members.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.members().get(name).cloned()
     }
 
     /// All consumers but the one called `except`.
     pub fn others(&self, except: &str) -> Vec<Arc<Consumer>> {
-        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
-        members.values().filter(|consumer| consumer.name() != except).cloned().collect()
+        self.members().all().filter(|consumer| consumer.name() != except).cloned().collect()
+    }
+
+    /// The consumers as they are now. No consumer's lock is taken meanwhile.
+    pub fn members(&self) -> RwLockReadGuard<'_, Members> {
+        self.members.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, to be changed. A consumer's lock may be taken meanwhile: nobody takes this one while he holds one of those.
+    pub fn members_mut(&self) -> RwLockWriteGuard<'_, Members> {
+        self.members.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes `consumer` with the next commit.
@@ -99,7 +108,7 @@ impl StreamContext {
     /// Ends a consumer and removes what is stored of it. `None` if there is no such consumer; it is gone for good when
     /// the commit resolves.
     pub fn remove(self: &Arc<Self>, name: &str) -> Option<Commit> {
-        let consumer = self.members.write().unwrap_or_else(PoisonError::into_inner).remove(name)?;
+        let consumer = self.members_mut().remove(name)?;
         consumer.close(true);
         let commit = self.acks.write(vec![Change::Delete(self.config_key(name)), Change::Delete(self.acks_key(name))]);
         advisory::publish(self, name, &Advisory::Action { action: Action::Delete });

@@ -16,7 +16,7 @@ use super::status::Status;
 use super::validate::Retention;
 use crate::jetstream::level::requires_too_much;
 use crate::protocol::headers;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Statuses that wait to be sent at most; more pull requests are refused without an answer.
@@ -27,6 +27,8 @@ const MAX_CONFIRM: usize = 1 << 16;
 
 /// A consumer.
 pub struct Consumer {
+    /// Unique within the process.
+    pub(super) key: u64,
     pub(super) name: Box<str>,
     pub(super) created: Timestamp,
     pub(super) context: Arc<StreamContext>,
@@ -103,7 +105,9 @@ impl Consumer {
             closed: false,
             config: Arc::new(config),
         };
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         Arc::new(Consumer {
+            key: NEXT.fetch_add(1, Ordering::Relaxed),
             name: name.into(),
             created,
             context,
@@ -118,6 +122,11 @@ impl Consumer {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What it gets.
+    pub(super) fn filter(&self) -> Arc<Filter> {
+        locked(&self.live, |live| live.filter.clone())
     }
 
     /// Its configuration.

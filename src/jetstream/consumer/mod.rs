@@ -22,6 +22,7 @@ pub mod info;
 mod inlet;
 mod interest;
 pub mod live;
+mod members;
 mod pace;
 pub mod persist;
 mod position;

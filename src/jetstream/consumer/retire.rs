@@ -29,11 +29,7 @@ pub(super) fn settled(consumer: &Arc<Consumer>, seqs: &[u64]) {
 /// have been stored without the removals that follow them, and after a consumer has gone.
 pub(super) fn sweep(context: &StreamContext) {
     let retention = context.rules().retention;
-    let members = context.others("");
-    if context.ended.load(Ordering::SeqCst) {
-        return;
-    }
-    if retention == Retention::Limits || retention == Retention::WorkQueue && members.is_empty() {
+    if retention == Retention::Limits || retention == Retention::WorkQueue && context.members().is_empty() {
         return;
     }
     let mut reader = context.log.reader();
@@ -41,13 +37,16 @@ pub(super) fn sweep(context: &StreamContext) {
     let removed = loop {
         match reader.next(&|_| true) {
             Ok(Some(message)) => {
-                let mut concerned = members.iter().filter(|consumer| consumer.wants(&message.subject)).peekable();
+                let concerned = context.members().concerned(&message.subject);
+                let mut concerned = concerned.iter().filter(|consumer| consumer.wants(&message.subject)).peekable();
                 // A work queue keeps what no consumer was made for yet.
                 let kept = retention == Retention::WorkQueue && concerned.peek().is_none();
                 if !kept && !concerned.any(|consumer| consumer.needs(message.seq, &message.subject)) {
                     unneeded.push(message.seq);
                 }
             }
+            // After it the members are not known any more; the next start looks again.
+            Ok(None) if context.ended.load(Ordering::SeqCst) => return,
             Ok(None) => break context.log.remove(&unneeded).map(|_| ()),
             Err(error) => break Err(error),
         }
@@ -59,19 +58,22 @@ pub(super) fn sweep(context: &StreamContext) {
 
 fn remove_unneeded(consumer: &Arc<Consumer>, seqs: &[u64]) -> Result<(), StoreError> {
     let context = &consumer.context;
-    let others = context.others(consumer.name());
-    if context.ended.load(Ordering::SeqCst) {
-        // The next start looks for what is left over.
-        return Ok(());
-    }
+    let alone = context.members().all().all(|other| other.name() == consumer.name());
     let mut unneeded = Vec::with_capacity(seqs.len());
     for seq in seqs {
         // Where nobody else is, nothing has to be read.
-        let message = if others.is_empty() { None } else { context.log.read_sound(*seq)? };
-        let needed = |message: Stored| others.iter().any(|other| other.needs(*seq, &message.subject));
+        let message = if alone { None } else { context.log.read_sound(*seq)? };
+        let needed = |message: Stored| {
+            let concerned = context.members().concerned(&message.subject);
+            concerned.iter().any(|other| other.name() != consumer.name() && other.needs(*seq, &message.subject))
+        };
         if !message.is_some_and(needed) {
             unneeded.push(*seq);
         }
+    }
+    if context.ended.load(Ordering::SeqCst) {
+        // Who needs them is not known any more: the next start looks for what is left over.
+        return Ok(());
     }
     context.log.remove(&unneeded).map(|_| ())
 }

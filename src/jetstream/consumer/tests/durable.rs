@@ -82,6 +82,30 @@ async fn an_interest_stream_keeps_what_somebody_still_needs() {
     wait_for(|| bench.log.state().msgs == 0).await;
 }
 
+#[tokio::test]
+async fn interest_follows_the_filters_of_consumers() {
+    let bench = Bench::with(rules(Retention::Interest));
+    let config = |subjects: &[&str]| ConsumerConfig {
+        filter_subjects: subjects.iter().map(|subject| (*subject).to_owned()).collect(),
+        ..pulled("c")
+    };
+    let want = || ["a.a", "a.b.1", "a.b.2"].map(|subject| bench.consumers.want(subject));
+    assert_eq!(want(), [false; 3]);
+    bench.create(config(&["a.a", "a.b.1"]));
+    assert_eq!(want(), [true, true, false]);
+    bench.create(config(&["a.b.*", "a.c"]));
+    assert_eq!(want(), [false, true, true]);
+    assert_eq!(bench.consumers.count(), 1);
+    bench.create(pulled("d"));
+    assert_eq!((want(), bench.consumers.count()), ([true; 3], 2));
+    let bench = bench.restart();
+    bench.consumers.delete("d").expect("it is there");
+    let want = || ["a.a", "a.b.1", "a.b.2"].map(|subject| bench.consumers.want(subject));
+    assert_eq!((want(), bench.consumers.count()), ([false, true, true], 1));
+    bench.consumers.delete("c").expect("it is there");
+    assert_eq!((want(), bench.consumers.count()), ([false; 3], 0));
+}
+
 async fn wait_for(done: impl Fn() -> bool) {
     let deadline = std::time::Instant::now() + Duration::from_secs(5);
     while !done() {
