@@ -21,7 +21,9 @@ pub struct RouteCache {
 /// eviction order; a subject enters when it is seen a second time, so that one-off subjects (inboxes) do not push out
 /// lasting ones. A change of the generation number makes every entry stale.
 pub(super) struct SubjectCache<V> {
+    /// None before the second question, as many a publisher has only one.
     slots: Vec<Slot<V>>,
+    asked: bool,
     hasher: RandomState,
 }
 
@@ -33,7 +35,7 @@ struct Slot<V> {
 
 impl<V> Default for SubjectCache<V> {
     fn default() -> Self {
-        SubjectCache { slots: Vec::new(), hasher: RandomState::default() }
+        SubjectCache { slots: Vec::new(), asked: false, hasher: RandomState::default() }
     }
 }
 
@@ -70,6 +72,9 @@ impl<V: Clone> SubjectCache<V> {
     /// The value of `subject` at `generation`; `compute` is asked on a miss.
     pub(super) fn get(&mut self, subject: &str, generation: u64, compute: impl FnOnce() -> V) -> Found<'_, V> {
         if self.slots.is_empty() {
+            if !std::mem::replace(&mut self.asked, true) {
+                return Found::Passing(compute());
+            }
             self.slots.resize_with(FIRST_SLOTS, Slot::default);
         }
         let hash = self.hasher.hash_one(subject);

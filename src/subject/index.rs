@@ -220,7 +220,7 @@ impl<T> Index<T> {
     /// Passes every entry whose subject selects the literal `subject` to `found`. A subject with an empty token is
     /// selected by none, not even by wildcards (nats-server `sublist.go`, `match`).
     pub fn lookup(&self, subject: &str, found: &mut impl Matches<T>) {
-        if subject.split('.').any(str::is_empty) {
+        if super::has_empty_token(subject) {
             return;
         }
         Self::walk(&self.root, &self.hasher, Some(subject), found);

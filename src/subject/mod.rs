@@ -14,17 +14,25 @@ pub use transform::{Transform, TransformError, placeholders, wildcards};
 
 /// Whether `subject` may be subscribed to: no empty token, no white space, `>` only at the end.
 pub fn is_valid(subject: &str) -> bool {
-    if subject.is_empty() {
-        return false;
-    }
-    let mut full = false;
-    for token in subject.split('.') {
-        if full || token.is_empty() || token.bytes().any(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n' | 0x0c)) {
-            return false;
+    // Byte by byte, as every new subject of a publisher comes through here.
+    let bytes = subject.as_bytes();
+    let mut token = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'.' if at == token || bytes[token..at] == *b">" => return false,
+            b'.' => token = at + 1,
+            b' ' | b'\t' | b'\r' | b'\n' | 0x0c => return false,
+            _ => {}
         }
-        full = token == ">";
     }
-    true
+    token < bytes.len()
+}
+
+/// Whether some token of `subject` is empty, or there is none.
+fn has_empty_token(subject: &str) -> bool {
+    let bytes = subject.as_bytes();
+    let at_end = |end: Option<&u8>| end.is_none_or(|byte| *byte == b'.');
+    at_end(bytes.first()) || at_end(bytes.last()) || bytes.windows(2).any(|pair| pair == b"..")
 }
 
 /// Whether `subject` has no wildcard token (it need not be valid otherwise).
@@ -84,6 +92,7 @@ pub fn overlap(a: &str, b: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn validity_follows_nats_server() {
@@ -96,6 +105,17 @@ mod tests {
         assert!(is_literal("a*.b>"));
         assert!(!is_literal("a.*"));
         assert!(!is_valid_literal("a.>"));
+    }
+
+    proptest! {
+        #[test]
+        fn validity_is_that_of_the_tokens(subject in "[a.> \\n*]{0,8}") {
+            let tokens: Vec<&str> = subject.split('.').collect();
+            let whole = |token: &&str| !token.is_empty() && !token.contains([' ', '\n']);
+            let valid = tokens.iter().all(whole) && tokens.iter().rev().skip(1).all(|token| *token != ">");
+            prop_assert_eq!(is_valid(&subject), valid);
+            prop_assert_eq!(has_empty_token(&subject), tokens.contains(&""));
+        }
     }
 
     #[test]
