@@ -2,6 +2,8 @@
 //!
 //! Names are case-sensitive, as in nats-server's `getHeader`; values have the blanks around them removed.
 
+use super::number;
+
 /// What a header block begins with.
 pub const VERSION: &str = "NATS/1.0";
 
@@ -54,11 +56,29 @@ impl HeadersBuilder {
         HeadersBuilder { block: format!("NATS/1.0 {code}{blank}{description}\r\n").into_bytes() }
     }
 
+    /// Makes room for so many bytes more.
+    pub fn reserve(mut self, bytes: usize) -> Self {
+        self.block.reserve(bytes);
+        self
+    }
+
     /// Appends a header. Line ends within the value would forge further headers, so they become blanks.
     pub fn add(mut self, name: &str, value: &str) -> Self {
         self.block.extend_from_slice(name.as_bytes());
         self.block.extend_from_slice(b": ");
-        self.block.extend(value.bytes().map(|b| if b == b'\r' || b == b'\n' { b' ' } else { b }));
+        match memchr::memchr2(b'\r', b'\n', value.as_bytes()) {
+            None => self.block.extend_from_slice(value.as_bytes()),
+            Some(_) => self.block.extend(value.bytes().map(|b| if b == b'\r' || b == b'\n' { b' ' } else { b })),
+        }
+        self.block.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// Appends a header whose value is a number.
+    pub fn add_number(mut self, name: &str, value: u64) -> Self {
+        self.block.extend_from_slice(name.as_bytes());
+        self.block.extend_from_slice(b": ");
+        number::push(&mut self.block, value);
         self.block.extend_from_slice(b"\r\n");
         self
     }
@@ -84,11 +104,13 @@ mod tests {
 
     #[test]
     fn reads_what_it_builds() {
-        let block = HeadersBuilder::new().add("Nats-Msg-Id", "a:1").add("K", "v\r\nForged: x").build();
+        let block =
+            HeadersBuilder::new().add("Nats-Msg-Id", "a:1").add("K", "v\r\nForged: x").add_number("N", 7).build();
         assert_eq!(get(&block, "Nats-Msg-Id"), Some("a:1"));
         assert_eq!(get(&block, "nats-msg-id"), None);
         assert_eq!(get(&block, "Forged"), None);
-        assert_eq!(iter(&block).count(), 2);
+        assert_eq!(get(&block, "N"), Some("7"));
+        assert_eq!(iter(&block).count(), 3);
         assert_eq!(status(&block), None);
     }
 

@@ -48,6 +48,12 @@ pub(super) fn parse(bytes: &[u8], salt: u32) -> Parsed<'_> {
     }
 }
 
+/// The body of the frame that seems to begin at `bytes` and end there too; its checksum is not looked at.
+pub(super) fn peek(bytes: &[u8]) -> Option<&[u8]> {
+    let len = u32_at(bytes, 0).filter(|len| *len > 0)? as usize;
+    bytes.get(PREFIX..PREFIX + len)
+}
+
 fn checksum(body: &[u8], salt: u32) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(salt);
     hasher.update(body);

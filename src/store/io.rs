@@ -1,10 +1,12 @@
 //! The disk under the store, as far as the store uses it: passed in, so that tests can cut its power.
 
 use super::vault::Vault;
+use rustix::io::{Errno, ReadWriteFlags};
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// A file system.
@@ -33,6 +35,8 @@ pub trait Disk: Send + Sync {
 pub trait DiskFile: Send + Sync {
     /// Reads up to `buffer.len()` bytes at `offset`; 0 at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Fills `buffer` from `offset` on if that takes no waiting for the disk; `false` if it does, or cannot be known, or fails.
+    fn read_at_hand(&self, buffer: &mut [u8], offset: u64) -> bool;
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Makes content and length durable.
@@ -74,7 +78,7 @@ pub struct RealDisk;
 impl Disk for RealDisk {
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
         let mut options = fs::OpenOptions::new();
-        Ok(Arc::new(RealFile(options.read(true).write(true).create(create).truncate(false).open(path)?)))
+        Ok(RealFile::of(options.read(true).write(true).create(create).truncate(false).open(path)?))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -126,7 +130,7 @@ pub(super) struct ReadOnlyDisk;
 
 impl Disk for ReadOnlyDisk {
     fn open(&self, path: &Path, _: bool) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(RealFile(fs::File::open(path)?)))
+        Ok(RealFile::of(fs::File::open(path)?))
     }
 
     fn create_dir(&self, _: &Path) -> io::Result<()> {
@@ -162,27 +166,53 @@ impl Disk for ReadOnlyDisk {
     }
 }
 
-struct RealFile(fs::File);
+struct RealFile {
+    file: fs::File,
+    /// Its file system, or the kernel, cannot tell whether a read has to wait.
+    waits: AtomicBool,
+}
+
+impl RealFile {
+    fn of(file: fs::File) -> Arc<dyn DiskFile> {
+        Arc::new(RealFile { file, waits: AtomicBool::new(false) })
+    }
+}
 
 impl DiskFile for RealFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        FileExt::read_at(&self.0, buffer, offset)
+        FileExt::read_at(&self.file, buffer, offset)
+    }
+
+    fn read_at_hand(&self, buffer: &mut [u8], offset: u64) -> bool {
+        if self.waits.load(Ordering::Relaxed) {
+            return false;
+        }
+        let wanted = buffer.len();
+        match rustix::io::preadv2(&self.file, &mut [io::IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) => read == wanted,
+            Err(error) => {
+                if matches!(error, Errno::OPNOTSUPP | Errno::NOSYS) {
+                    self.waits.store(true, Ordering::Relaxed);
+                }
+                false
+            }
+        }
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        self.file.write_all_at(bytes, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
 
     fn size(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 }
 
@@ -238,6 +268,10 @@ impl DiskFile for MemoryFile {
         let n = rest.len().min(buffer.len());
         buffer[..n].copy_from_slice(&rest[..n]);
         Ok(n)
+    }
+
+    fn read_at_hand(&self, buffer: &mut [u8], offset: u64) -> bool {
+        self.read_at(buffer, offset).is_ok_and(|read| read == buffer.len())
     }
 
     fn write_at(&self, new: &[u8], offset: u64) -> io::Result<()> {

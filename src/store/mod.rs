@@ -57,7 +57,7 @@ pub use error::StoreError;
 pub use fsck::{Damage, LogReport, Report, examine};
 pub use handle::{Store, StoreOptions};
 pub use io::{Disk, DiskFile, RealDisk};
-pub use log::{CommitObserver, Limits, Log, LogOptions, LogState, Purge, Storage, Sync};
+pub use log::{CommitObserver, Later, Limits, Log, LogOptions, LogState, Purge, Storage, Sync};
 pub use reader::Reader;
 pub use record::{Record, Stored};
 pub use salvage::salvage;

@@ -103,6 +103,30 @@ impl Scanner {
         self
     }
 
+    /// Has all of it in memory, if that takes no waiting for the disk, and no more than `most` bytes, also once unpacked. It begins at the record that is
+    /// [wanted](Scanner::seek), as far as those before it say where that is: whoever does not find it then must look anew, from the
+    /// first one on.
+    pub fn load_at_hand(&mut self, most: usize) -> bool {
+        let length = self.end - self.offset;
+        if length > most as u64 {
+            return false;
+        }
+        self.buffer.resize(length as usize, 0);
+        if !self.file.read_at_hand(&mut self.buffer, self.offset) {
+            return false;
+        }
+        while let Some(body) = frame::peek(&self.buffer[self.at..]) {
+            let head = unit::head(body);
+            let last = record::seq_of(body).or(head.map(|head| head.last));
+            if last.is_some_and(|last| last >= self.wanted) {
+                // Little may become much.
+                return head.is_none_or(|head| head.unpacked() <= most);
+            }
+            self.at += frame::PREFIX + body.len();
+        }
+        true
+    }
+
     /// The records may now be read up to `end`.
     pub fn extend(&mut self, end: u64) {
         self.end = end;

@@ -16,6 +16,7 @@ use super::scanner::{Extent, Item, Scanner};
 use super::table::Table;
 use super::tombstones::{self, Tomb};
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -274,10 +275,14 @@ impl Segment {
 
     /// Offset from which a search for `seq` begins.
     pub fn offset_of(&self, seq: u64) -> u64 {
-        match self.points.partition_point(|(s, _)| *s <= seq) {
-            0 => self.start,
-            n => self.points[n - 1].1,
-        }
+        self.span_of(seq).start
+    }
+
+    /// Where the frame with `seq` is, if it is there: between two search points.
+    fn span_of(&self, seq: u64) -> Range<u64> {
+        let behind = self.points.partition_point(|(s, _)| *s <= seq);
+        let start = behind.checked_sub(1).map_or(self.start, |n| self.points[n].1);
+        start..self.points.get(behind).map_or(self.len, |point| point.1)
     }
 
     /// A sequence from which a search for the first record at or after `time` may begin.
@@ -340,6 +345,13 @@ impl Segment {
     /// A scan of the committed records from `seq` on, and some before it.
     pub fn scan(&self, seq: u64, chunk: usize) -> Scanner {
         self.scan_from(self.offset_of(seq), chunk).seek(seq)
+    }
+
+    /// A scan for the committed record `seq` and no other, which is read in one piece.
+    pub fn scan_for(&self, seq: u64) -> Scanner {
+        let span = self.span_of(seq);
+        let chunk = (span.end - span.start) as usize;
+        Scanner::new(self.file.clone(), self.coding.clone(), span, self.base - 1, chunk).seek(seq)
     }
 }
 

@@ -20,6 +20,8 @@ struct State {
     failure: Option<(io::ErrorKind, u32)>,
     /// Bytes that fit on it, if that is limited.
     capacity: Option<usize>,
+    /// Whatever is read has to be waited for.
+    slow: bool,
 }
 
 type Content = Arc<Mutex<FileState>>;
@@ -112,6 +114,7 @@ impl SimDisk {
             dirs: state.dirs.clone(),
             failure: None,
             capacity: state.capacity,
+            slow: state.slow,
         };
         SimDisk(Arc::new(Mutex::new(next)))
     }
@@ -124,6 +127,11 @@ impl SimDisk {
     /// From now on so many bytes fit on it.
     pub fn resize(&self, capacity: Option<usize>) {
         lock(&self.0).capacity = capacity;
+    }
+
+    /// From now on whatever is read has to be waited for, or not.
+    pub fn slow(&self, slow: bool) {
+        lock(&self.0).slow = slow;
     }
 
     /// Whether a file of length `from` may grow to `to`.
@@ -254,6 +262,11 @@ impl DiskFile for SimFile {
         let n = rest.len().min(buffer.len());
         buffer[..n].copy_from_slice(&rest[..n]);
         Ok(n)
+    }
+
+    fn read_at_hand(&self, buffer: &mut [u8], offset: u64) -> bool {
+        let slow = lock(&self.1.0).slow;
+        !slow && self.read_at(buffer, offset).is_ok_and(|read| read == buffer.len())
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

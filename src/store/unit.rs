@@ -46,6 +46,11 @@ impl Head {
     pub fn is_compressed(&self) -> bool {
         self.flags & COMPRESSED > 0
     }
+
+    /// Length of its records once unpacked.
+    pub fn unpacked(&self) -> usize {
+        self.length
+    }
 }
 
 /// The head of the unit in the body of a frame; `None` if that is something else.

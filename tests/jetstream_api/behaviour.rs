@@ -210,6 +210,49 @@ pub async fn own_doings(peers: &mut Peers) {
     }
 }
 
+/// Direct gets that must be read from disk for long do not fall behind those that can be answered at once.
+pub async fn direct_gets_in_order(peers: &mut Peers) {
+    let client = peers.clients[0].clone();
+    let config = json!({ "name": "O", "subjects": ["o.*"], "allow_direct": true });
+    assert!(ask(&client, "STREAM.CREATE.O", config).await["error"].is_null());
+    for n in 0..50 {
+        assert!(publish(&client, "o.many", &[], &"x".repeat(n)).await["error"].is_null());
+    }
+    assert!(publish(&client, "o.large", &[], &"x".repeat(100_000)).await["error"].is_null());
+    assert!(publish(&client, "o.small", &[], "x").await["error"].is_null());
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(format!("{inbox}.*")).await.expect("subscribed");
+    for round in 0..20 {
+        for (n, request) in [
+            json!({ "seq": 1, "batch": 50 }),
+            json!({ "last_by_subj": "o.small" }),
+            json!({ "last_by_subj": "o.large" }),
+            json!({ "seq": 7 }),
+            json!({ "last_by_subj": "o.none" }),
+            json!({ "multi_last": ["o.*"] }),
+            json!({ "last_by_subj": "o.*" }),
+            json!({ "last_by_subj": "o.small" }),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let request = request.to_string().into();
+            client.publish_with_reply("$JS.API.DIRECT.GET.O", format!("{inbox}.{n}"), request).await.expect("sent");
+        }
+        let mut order = Vec::new();
+        // A batch has an end beside its messages.
+        for _ in 0..51 + 3 + 1 + 4 + 2 {
+            let answer = tokio::time::timeout(Duration::from_secs(5), answers.next()).await;
+            let subject = answer.expect("an answer").expect("open").subject.to_string();
+            order.push(subject[inbox.len() + 1..].parse::<usize>().expect("a number"));
+        }
+        let counts: Vec<usize> = (0..8).map(|n| order.iter().filter(|o| **o == n).count()).collect();
+        assert_eq!(counts, [51, 1, 1, 1, 1, 4, 1, 1], "round {round}");
+        assert!(order.is_sorted(), "round {round}: {order:?}");
+    }
+    ask(&client, "STREAM.DELETE.O", Value::Null).await;
+}
+
 /// A stream's limits for consumers cannot become narrower than a consumer's own.
 pub async fn consumer_limits(peers: &mut Peers) {
     let limits = |threshold: u64, pending: u64| json!({"name": "L", "subjects": ["l"], "consumer_limits": {"inactive_threshold": threshold, "max_ack_pending": pending}});

@@ -126,6 +126,7 @@ async fn streams_do_by_themselves_what_those_of_nats_server_do() {
     behaviour::pauses(&mut peers).await;
     behaviour::ages(&mut peers).await;
     behaviour::own_doings(&mut peers).await;
+    behaviour::direct_gets_in_order(&mut peers).await;
     rare::sums_of_sums(&mut peers).await;
     rare::start_points(&mut peers).await;
     room::made_by_acks(&mut peers).await;

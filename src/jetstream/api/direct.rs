@@ -1,6 +1,8 @@
 //! `$JS.API.DIRECT.GET.<stream>[.<subject>]`: single messages as they are stored, for streams that allow it; key-value
-//! clients read this way. A mirror may answer for its origin as well (`mirror_direct`). A thread of its own answers, because
-//! it reads from disk.
+//! clients read this way. A mirror may answer for its origin as well (`mirror_direct`).
+//!
+//! A single message that is in memory, or in the page cache, is sent at once, in the asker's own task. What may have to wait for the
+//! disk is left to a thread; until that has answered all there is, other requests wait behind it, so that answers keep their order.
 
 use super::read;
 use crate::account::{Account, Batch, Message, Origin, RouteCache, Subscription, Target, TargetId, TargetKind};
@@ -9,6 +11,7 @@ use crate::jetstream::stream::Stream;
 use crate::protocol::headers::HeadersBuilder;
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -25,20 +28,47 @@ struct Request {
     payload: Bytes,
 }
 
+/// The way to the thread.
+#[derive(Clone)]
+struct Queue {
+    sender: SyncSender<Request>,
+    /// Requests that the thread has not answered yet.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether there was room for it.
+    fn put(&self, request: Request) -> bool {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        let taken = self.sender.try_send(request).is_ok();
+        if !taken {
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
+        }
+        taken
+    }
+}
+
 /// Serves direct gets; the thread ends when the last stream's subscription is gone and this is dropped.
 pub(super) struct Server {
     account: Arc<Account>,
     origin: Origin,
-    sender: SyncSender<Request>,
+    queue: Queue,
     subs: Mutex<HashMap<String, Vec<Arc<Subscription>>>>,
 }
 
 impl Server {
     pub fn start(account: Arc<Account>, origin: Origin) -> std::io::Result<Self> {
         let (sender, requests) = sync_channel(QUEUE);
-        let router = account.clone();
-        std::thread::Builder::new().name("leafd-direct".into()).spawn(move || run(&router, origin, &requests))?;
-        Ok(Server { account, origin, sender, subs: Mutex::default() })
+        let queue = Queue { sender, waiting: Arc::default() };
+        let (router, waiting) = (account.clone(), queue.waiting.clone());
+        std::thread::Builder::new()
+            .name("leafd-direct".into())
+            .spawn(move || run(&router, origin, &requests, &waiting))?;
+        Ok(Server { account, origin, queue, subs: Mutex::default() })
     }
 
     /// Listens for what `stream` answers now: under its own name, its origin's, both or none.
@@ -71,7 +101,7 @@ impl Server {
                     id: TargetId::next(),
                     origin: self.origin,
                     stream: Arc::downgrade(stream),
-                    sender: self.sender.clone(),
+                    queue: self.queue.clone(),
                 });
                 let sub = Arc::new(Subscription::new(&subject, Some(GROUP), "", inlet));
                 sub.set_filtered(when_caught_up);
@@ -99,7 +129,7 @@ struct Inlet {
     id: TargetId,
     origin: Origin,
     stream: Weak<Stream>,
-    sender: SyncSender<Request>,
+    queue: Queue,
 }
 
 impl Target for Inlet {
@@ -121,26 +151,36 @@ impl Target for Inlet {
         // What the subscription's `>` stands for is the subject that is asked for.
         let subject = sub.subject().strip_suffix('>').and_then(|prefix| message.subject.strip_prefix(prefix));
         let account = stream.account().clone();
+        let from_connection = batch.publisher().is_some();
+        let mut send = |headers: &[u8], payload: &[u8]| {
+            let answer = Message { subject: message.reply, reply: "", headers, payload };
+            account.route(self.origin, &answer, &mut RouteCache::default(), batch);
+        };
+        let refusal = |code, text| HeadersBuilder::with_status(code, text).build();
+        if requires_too_much(message.headers) {
+            return send(&refusal(412, "Required Api Level"), &[]);
+        }
+        // Who is no connection may hold locks that whoever gets the answer needs.
+        if from_connection
+            && self.queue.is_empty()
+            && read::answer_at_hand(&stream, subject, message.payload, &mut send)
+        {
+            return;
+        }
         let request = Request {
             stream,
             reply: message.reply.into(),
             subject: subject.map(Into::into),
             payload: Bytes::copy_from_slice(message.payload),
         };
-        let refused = match requires_too_much(message.headers) {
-            true => Some((412, "Required Api Level")),
-            false => self.sender.try_send(request).is_err().then_some((429, "Too Many Requests")),
-        };
-        if let Some((code, text)) = refused {
-            let headers = HeadersBuilder::with_status(code, text).build();
-            let answer = Message { subject: message.reply, reply: "", headers: &headers, payload: &[] };
-            account.route(self.origin, &answer, &mut RouteCache::default(), batch);
+        if !self.queue.put(request) {
+            send(&refusal(429, "Too Many Requests"), &[]);
         }
     }
 }
 
 /// Answers until nobody can ask any more. What waits together is flushed together.
-fn run(account: &Account, origin: Origin, requests: &Receiver<Request>) {
+fn run(account: &Account, origin: Origin, requests: &Receiver<Request>, waiting: &AtomicUsize) {
     let (mut cache, mut batch) = (RouteCache::default(), Batch::default());
     while let Ok(first) = requests.recv() {
         let mut next = Ok(first);
@@ -150,6 +190,7 @@ fn run(account: &Account, origin: Origin, requests: &Receiver<Request>) {
                 account.route(origin, &message, &mut cache, &mut batch);
             };
             read::answer(&request.stream, request.subject.as_deref(), &request.payload, &mut send);
+            waiting.fetch_sub(1, Ordering::AcqRel);
             next = requests.try_recv();
             if matches!(next, Err(TryRecvError::Empty | TryRecvError::Disconnected)) || batch.touched().len() >= 64 {
                 batch.flush();

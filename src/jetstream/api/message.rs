@@ -5,7 +5,7 @@ use crate::jetstream::consumer::config::Timestamp;
 use crate::jetstream::error::ApiError;
 use crate::jetstream::manager::JetStream;
 use crate::jetstream::stream::Stream;
-use crate::store::{Log, StoreError, Stored};
+use crate::store::{Later, Log, StoreError, Stored};
 use crate::subject;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -67,6 +67,19 @@ impl GetRequest {
         }
         // Where the disk takes nothing more, what it has is found.
         let _ = stream.catch_up();
+    }
+
+    /// The message, if there is one, where neither the disk nor acks need to be waited for.
+    pub fn find_at_hand(&self, stream: &Stream) -> Result<Option<Stored>, Later> {
+        let one = self.batch == 0 && self.multi_last.is_empty() && self.next_by_subj.is_empty();
+        if !one || self.start_time.is_some() || stream.consumers().may_let_go() {
+            return Err(Later);
+        }
+        match &*self.last_by_subj {
+            "" => stream.log().read_at_hand(self.seq),
+            subject if subject::is_literal(subject) => stream.log().last_at_hand(subject),
+            _ => Err(Later),
+        }
     }
 
     /// The message, if there is one.

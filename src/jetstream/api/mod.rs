@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! request ─> Inlet (copies, bounded queue) ─> one task, in order ─> stream | message | consumer ─> answer by the router
-//! direct get ─> direct::Desk (bounded queue) ─> a thread of its own, as it reads from disk
+//! direct get ─> direct::Inlet, at once if the disk is not waited for; else bounded queue ─> a thread of its own
 //! ```
 
 mod absent;

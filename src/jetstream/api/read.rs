@@ -6,7 +6,7 @@ use super::message::GetRequest;
 use crate::jetstream::consumer::config::Timestamp;
 use crate::jetstream::stream::Stream;
 use crate::protocol::headers::HeadersBuilder;
-use crate::store::{Log, StoreError, Stored};
+use crate::store::{Later, Log, StoreError, Stored};
 use crate::subject;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -16,8 +16,14 @@ const MAX_BYTES: usize = 64 << 20;
 /// Subjects in one answer.
 const MAX_SUBJECTS: usize = 1024;
 
+/// Requests up to this length are looked at by those who must not take long.
+const SMALL: usize = 1024;
+
 /// Sends a header block and a body to who asked.
 pub(super) type Send<'a> = &'a mut dyn FnMut(&[u8], &[u8]);
+
+/// Bytes of the headers that are added to a message, without the names in them.
+const DESCRIPTION: usize = 160;
 
 /// A status that ends the request.
 type Refusal = (u16, &'static str);
@@ -37,11 +43,36 @@ pub(super) fn answer(stream: &Stream, subject: Option<&str>, payload: &[u8], sen
     }
 }
 
+/// The same for those who must not wait for the disk: `false` if it might have to be waited for, and nothing was sent.
+pub(super) fn answer_at_hand(stream: &Stream, subject: Option<&str>, payload: &[u8], send: Send<'_>) -> bool {
+    if payload.len() > SMALL {
+        return false;
+    }
+    let outcome = parse(subject, payload).and_then(|request| match request.find_at_hand(stream) {
+        Ok(stored) => Ok(Some((stored.ok_or(NOT_FOUND)?, request.no_hdr))),
+        Err(Later) => Ok(None),
+    });
+    match outcome {
+        Ok(None) => return false,
+        Ok(Some((stored, no_hdr))) => send_one(stream, &stored, no_hdr, send),
+        Err((code, text)) => send(&HeadersBuilder::with_status(code, text).build(), &[]),
+    }
+    true
+}
+
+fn send_one(stream: &Stream, stored: &Stored, no_hdr: bool, send: Send<'_>) {
+    let headers = if no_hdr { Vec::new() } else { describe(stream, stored).build() };
+    send(&headers, &stored.payload);
+}
+
 fn parse(subject: Option<&str>, payload: &[u8]) -> Result<GetRequest, Refusal> {
     if subject.is_none() && payload.is_empty() {
         return Err((408, "Empty Request"));
     }
-    let mut request: GetRequest = json::optional(payload).map_err(|_| (408, "Malformed Request"))?;
+    let mut request = match payload {
+        [] => GetRequest::default(),
+        _ => json::optional(payload).map_err(|_| (408, "Malformed Request"))?,
+    };
     let several = !request.multi_last.is_empty();
     let bounded = request.up_to_seq > 0 || request.up_to_time.is_some();
     if let Some(subject) = subject {
@@ -88,8 +119,7 @@ fn messages(stream: &Stream, request: &GetRequest, send: Send<'_>) -> Result<(),
     request.catch_up(stream);
     if request.batch == 0 {
         let stored = request.find(log).map_err(unreadable)?.ok_or(NOT_FOUND)?;
-        let headers = if request.no_hdr { Vec::new() } else { describe(stream, &stored).build() };
-        send(&headers, &stored.payload);
+        send_one(stream, &stored, request.no_hdr, send);
         return Ok(());
     }
     let filter = if request.next_by_subj.is_empty() { ">" } else { &request.next_by_subj };
@@ -151,7 +181,7 @@ fn last_of_several(stream: &Stream, request: &GetRequest, send: Send<'_>) -> Res
         }
     }
     let end = in_batch(HeadersBuilder::with_status(204, "EOB"), pending, last);
-    send(&end.add("Nats-UpTo-Sequence", &upto.to_string()).build(), &[]);
+    send(&end.add_number("Nats-UpTo-Sequence", upto).build(), &[]);
     Ok(())
 }
 
@@ -190,17 +220,17 @@ fn select(log: &Log, request: &GetRequest, upto: u64) -> Result<Vec<u64>, StoreE
 }
 
 fn describe(stream: &Stream, stored: &Stored) -> HeadersBuilder {
-    let time = serde_json::to_value(Timestamp(stored.time)).unwrap_or_default();
     HeadersBuilder::new()
+        .reserve(stored.headers.len() + stream.name().len() + stored.subject.len() + DESCRIPTION)
         .copy(&stored.headers, |_| true)
         .add("Nats-Stream", stream.name())
         .add("Nats-Subject", &stored.subject)
-        .add("Nats-Sequence", &stored.seq.to_string())
-        .add("Nats-Time-Stamp", time.as_str().unwrap_or_default())
+        .add_number("Nats-Sequence", stored.seq)
+        .add("Nats-Time-Stamp", &Timestamp(stored.time).text())
 }
 
 fn in_batch(headers: HeadersBuilder, pending: u64, last: u64) -> HeadersBuilder {
-    headers.add("Nats-Num-Pending", &pending.to_string()).add("Nats-Last-Sequence", &last.to_string())
+    headers.add_number("Nats-Num-Pending", pending).add_number("Nats-Last-Sequence", last)
 }
 
 fn report(stream: &Stream, error: &StoreError) -> Refusal {

@@ -2,6 +2,7 @@
 //! nats-server 2.15, with its JSON names, units and omissions (`server/consumer.go`, `ConsumerConfig`).
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -241,15 +242,18 @@ impl Timestamp {
         let nanos = OffsetDateTime::now_utc().unix_timestamp_nanos();
         Timestamp(nanos.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
     }
+
+    /// As on the wire.
+    pub fn text(self) -> Cow<'static, str> {
+        let time = OffsetDateTime::from_unix_timestamp_nanos(self.0.into()).ok().filter(|_| self != Timestamp::ZERO);
+        // Any time but the one that was never set is within the years that can be written.
+        time.and_then(|time| time.format(&Rfc3339).ok()).map_or(GO_ZERO.into(), Cow::Owned)
+    }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if *self == Timestamp::ZERO {
-            return serializer.serialize_str(GO_ZERO);
-        }
-        let time = OffsetDateTime::from_unix_timestamp_nanos(self.0.into()).map_err(serde::ser::Error::custom)?;
-        serializer.serialize_str(&time.format(&Rfc3339).map_err(serde::ser::Error::custom)?)
+        serializer.serialize_str(&self.text())
     }
 }
 

@@ -178,9 +178,14 @@ impl Consumers {
         self.context.store.barrier()
     }
 
+    /// Whether acks remove messages, so that [`Consumers::catch_up`] may have something to wait for.
+    pub fn may_let_go(&self) -> bool {
+        self.context.rules().retention != Retention::Limits
+    }
+
     /// Waits until the acks that have come let go what they let go, on a thread that may block.
     pub fn catch_up(&self) {
-        if self.context.rules().retention != Retention::Limits
+        if self.may_let_go()
             && let Some(ended) = self.letting_go()
         {
             // An error is that the thread has ended, which did all there was.

@@ -1,7 +1,7 @@
 //! Questions about a log: its numbers, single records, subjects, counts and times.
 
-use super::Log;
 use super::options::LogState;
+use super::{Log, State};
 use crate::store::scanner::{Item, Scanner};
 use crate::store::{StoreError, Stored, SubjectInfo};
 use crate::subject;
@@ -9,6 +9,28 @@ use std::ops::{ControlFlow, Range};
 
 /// Subjects that lose their last record while the last of all is looked for, at most.
 const MENDS: usize = 8;
+
+/// A record that was looked for.
+pub(super) enum Found {
+    /// It is in memory, or nowhere.
+    Known(Option<Stored>),
+    /// It is among these.
+    InFile(Scanner),
+}
+
+impl State {
+    /// Where the record `seq` is, committed or staged.
+    pub(super) fn find(&self, seq: u64) -> Found {
+        if seq > self.committed {
+            let writing = self.writing.as_ref().and_then(|writing| writing.find(seq));
+            return Found::Known(writing.or_else(|| self.staged.find(seq)));
+        }
+        match self.segment_of(seq) {
+            Some(segment) if self.is_live(seq) => Found::InFile(segment.scan_for(seq)),
+            _ => Found::Known(None),
+        }
+    }
+}
 
 impl Log {
     /// Numbers of now.
@@ -68,18 +90,11 @@ impl Log {
     /// # Errors
     /// The disk cannot be read, or the record is damaged.
     pub fn read(&self, seq: u64) -> Result<Option<Stored>, StoreError> {
-        let mut scanner = {
-            let state = self.0.state();
-            if seq > state.committed {
-                let staged = state.writing.as_ref().and_then(|w| w.find(seq)).or_else(|| state.staged.find(seq));
-                return Ok(staged);
-            }
-            match state.segment_of(seq) {
-                Some(segment) if state.is_live(seq) && seq <= segment.last => segment.scan(seq, 16 * 1024),
-                _ => return Ok(None),
-            }
-        };
-        self.scan_to(&mut scanner, seq)
+        let found = self.0.state().find(seq);
+        match found {
+            Found::Known(stored) => Ok(stored),
+            Found::InFile(mut scanner) => self.scan_to(&mut scanner, seq),
+        }
     }
 
     /// The same for whom a damaged record is one that is no more: it is declared, and must not be in the way of those behind it.

@@ -1,5 +1,6 @@
 //! A log: what is staged, what is committed, and the answers to questions about both.
 
+mod at_hand;
 mod contents;
 mod front;
 mod index_mend;
@@ -11,6 +12,7 @@ mod staging;
 mod state;
 mod subject_ends;
 
+pub use at_hand::Later;
 pub use options::{CommitObserver, Limits, LogOptions, LogState, Purge, Storage, Sync};
 pub(super) use staging::{Entry, Staged};
 pub(super) use state::State;

@@ -254,6 +254,11 @@ impl Subjects {
         self.hot.find(subject.as_bytes()).is_some()
     }
 
+    /// Whether [`Subjects::get`] says what is known of the subject without a look at the disk.
+    pub fn is_at_hand(&self, subject: &str) -> bool {
+        self.cold.is_none() || self.is_hot(subject)
+    }
+
     /// Bytes of memory it takes, about.
     pub fn memory(&self) -> usize {
         let cold = self.cold.as_ref().map_or(0, |cold| cold.memory());

@@ -1,5 +1,6 @@
 //! The store as its users see it: on a simulated disk with power cuts, and on the real one.
 
+mod at_hand;
 mod batches;
 mod compaction;
 mod compression;
