@@ -1,12 +1,13 @@
 //! leafd beside nats-server, in turn on the same machine: `cargo bench --bench compare`.
 //!
-//! `core`, `stream`, `leaf`, `scale` or `churn` behind `--` measures that part alone; all but `churn` are measured without one.
+//! `core`, `stream`, `get`, `leaf`, `scale` or `churn` behind `--` measures that part alone; all but `churn` are measured without one.
 //! `catch-up` is the part of `leaf` about a backlog.
 //! Each figure is the median of several rounds, in each of which all rivals run one after the other; ratios are of medians.
 //! `LEAFD_BIN` and `NATS_SERVER` name other binaries; `ROUNDS` another number of rounds than three.
 
 mod client;
 mod core;
+mod get;
 mod leaf;
 mod scale;
 mod server;
@@ -120,6 +121,20 @@ fn measure_stream(table: &mut Table, rival: Rival) {
     table.add("bytes written in an idle hour", rival, stream::idle(&server), "");
 }
 
+fn measure_get(table: &mut Table, rival: Rival) {
+    let server = Server::start(rival);
+    let keys = 10_000;
+    get::fill(&server, keys, 128);
+    for (window, count) in [(1, 20_000), (64, 200_000)] {
+        let got = get::gets(&server, keys, count, window);
+        table.add(&format!("key-value gets/s, {window} in flight"), rival, got.rate, ">= 2");
+        table.add(&format!("CPU us/get, {window} in flight"), rival, got.cpu, "<= 0.5");
+        if window == 1 {
+            table.add("key-value get p50, us", rival, got.p50, "<= 0.8");
+        }
+    }
+}
+
 fn measure_leaf(table: &mut Table, rival: Rival) {
     let hub = leaf::hub();
     let port = hub.leaf_port();
@@ -206,6 +221,9 @@ fn main() {
         for rival in [Rival::Leafd, Rival::Nats] {
             if wanted("core") {
                 measure_core(&mut table, rival);
+            }
+            if wanted("get") {
+                measure_get(&mut table, rival);
             }
             if wanted("leaf") {
                 measure_leaf(&mut table, rival);

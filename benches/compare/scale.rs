@@ -1,6 +1,7 @@
 //! Many of everything: connections, subscriptions, streams, consumers, keys; and clients that behave badly.
 
 use super::client::Client;
+use super::get;
 use super::server::Server;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -226,33 +227,8 @@ pub struct Keys {
 
 /// A key-value bucket with `count` keys of 16 bytes.
 pub fn keys(server: &Server, count: usize) -> Keys {
-    let config = r#"{"name":"KV_b","subjects":["$KV.b.>"],"storage":"file","max_msgs_per_subject":1,"allow_direct":true,"allow_rollup_hdrs":true,"discard":"new"}"#;
-    let mut client = Client::connect(server.address);
-    client.request("$JS.API.STREAM.CREATE.KV_b", config);
     let before = server.rss();
-    client.write(b"SUB _INBOX.k 1\r\n");
-    client.flush();
-    let began = Instant::now();
-    let (mut sent, mut acked) = (0, 0);
-    while acked < count {
-        if sent < count && sent - acked <= 128 {
-            let until = (sent + 128).min(count);
-            let lines: String = (sent..until)
-                .map(|n| format!("PUB $KV.b.k{}.{n} _INBOX.k 16\r\n0123456789abcdef\r\n", n % 97))
-                .collect();
-            client.write(lines.as_bytes());
-            sent = until;
-        }
-        client.message();
-        acked += 1;
-    }
-    let puts = count as f64 / began.elapsed().as_secs_f64();
+    let puts = get::fill(server, count, 16);
     let rss = server.rss() as f64 - before as f64;
-    let (gets, began) = (20_000, Instant::now());
-    for n in 0..gets {
-        let n = n * 7919 % count;
-        client.write(format!("PUB $JS.API.DIRECT.GET.KV_b.$KV.b.k{}.{n} _INBOX.k 0\r\n\r\n", n % 97).as_bytes());
-        client.message();
-    }
-    Keys { puts, rss, gets: gets as f64 / began.elapsed().as_secs_f64() }
+    Keys { puts, rss, gets: get::gets(server, count, 20_000, 1).rate }
 }
