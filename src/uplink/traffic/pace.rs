@@ -2,14 +2,16 @@
 //!
 //! What an uplink hands to the link waits in buffers that nobody here can look into (the kernel's, the modem's). A slow link
 //! would be filled up with minutes of bulk, and an alarm would wait behind it. So the window is measured, in the manner of
-//! BBR: the rate at which the hub's answers say that bytes arrive, times the shortest round trip (without the time that the
-//! link takes for the message itself), plus a short queue. In one round trip of eight it is larger, to see whether the link
-//! takes more. A new link begins with a small window that doubles each round trip until a queue is seen.
+//! BBR: the rate at which the hub's answers say that bytes arrive, but never more than that at which they were sent, times the
+//! shortest round trip (without the time that the link takes for the message itself), plus a short queue. In one round trip of
+//! eight it is larger, to see whether the link takes more. A new link begins with a small window that doubles each round trip
+//! until a queue is seen.
 //!
-//! An answer comes when a message has arrived as a whole, with those that went into the same block of compression. While
-//! the oldest ones on their way are still being drained, none of them has left the account, so as much as their size is
-//! allowed on top, up to a quarter of the window unless one alone is larger than all of it; not where they alone keep the
-//! link busy for so long that the round trip is nothing beside it.
+//! An answer comes when a message has arrived as a whole, with those that went into the same block of compression. So no more
+//! than a quarter of the window goes at once, and what follows waits for about as long as the link takes for that
+//! ([`Pace::spread`]). While the oldest ones on their way are still being drained, none of them has left the account, so as much
+//! as their size is allowed on top, up to a quarter of the window unless one alone is larger than all of it; not where they
+//! alone keep the link busy for so long that the round trip is nothing beside it.
 
 use std::time::Duration;
 
@@ -26,9 +28,11 @@ const ALARM: u64 = 2;
 /// How long a rate counts; the highest one does.
 const RATE_AGE: Duration = Duration::from_secs(10);
 /// How old the shortest round trip may be before it is measured anew with half a window.
-const TRIP_AGE: Duration = Duration::from_secs(30);
+const TRIP_AGE: Duration = Duration::from_secs(60);
 /// The least part of what a message took that is put down to the round trip and not to the link's rate.
 const TRIP_PART: u32 = 16;
+/// The part of the window that may go at once.
+const PARTS: u64 = 4;
 /// How much larger the window is in one round trip of [`CYCLE`].
 const GAIN: f64 = 1.25;
 /// See [`GAIN`].
@@ -42,6 +46,8 @@ pub struct Flight {
     delivered: u64,
     /// When the last of `delivered` had arrived.
     delivered_at: Duration,
+    /// When that one had gone.
+    delivered_sent: Duration,
     /// There was too little to send to tell what the link takes.
     idle: bool,
 }
@@ -76,6 +82,9 @@ pub struct Pace {
     in_flight: u64,
     delivered: u64,
     delivered_at: Duration,
+    delivered_sent: Duration,
+    /// Bytes that went at once, and since when.
+    burst: (u64, Duration),
     /// Highest rates, bytes a second: of the present period and of the one before.
     rates: [f64; 2],
     period: Duration,
@@ -95,6 +104,8 @@ impl Default for Pace {
             in_flight: 0,
             delivered: 0,
             delivered_at: Duration::ZERO,
+            delivered_sent: Duration::ZERO,
+            burst: (0, Duration::ZERO),
             rates: [0.0; 2],
             period: Duration::ZERO,
             trip: None,
@@ -114,7 +125,11 @@ impl Pace {
 
     /// The shortest round trip, without what the link takes for the message; `None` while nothing was measured.
     pub fn trip(&self) -> Option<Duration> {
-        let (took, bytes) = self.trip?;
+        self.way(self.trip?)
+    }
+
+    /// The same of one message.
+    fn way(&self, (took, bytes): Trip) -> Option<Duration> {
         let drained = Duration::from_secs_f64(bytes as f64 / self.rate()?);
         Some(took.saturating_sub(drained).max(took / TRIP_PART))
     }
@@ -142,22 +157,50 @@ impl Pace {
             alone if alone > window * ALONE && !alarm => 0,
             large if large > window => large,
             // What is answered together goes together again: without a bound the block would grow for ever.
-            _ => oldest.max(together).min(window / 4),
+            _ => oldest.max(together).min(window / PARTS),
         };
         self.in_flight < (window + oldest) * if alarm { ALARM } else { 1 }
+    }
+
+    /// How long the next message has to wait behind those that went at once. The room that a lump of answers makes would be filled by
+    /// one block, which comes back as one lump: the link would have nothing to do from when it has drained that to when the answers are here.
+    pub fn spread(&self, now: Duration) -> Duration {
+        let part = self.window() / PARTS;
+        // A link that is faster than it was has hardly anything on its way, and shows it by the answers.
+        if self.burst.0 < part || self.in_flight < part { Duration::ZERO } else { self.drained().saturating_sub(now) }
+    }
+
+    /// When the link has drained what went at once, and a little sooner, as it may be faster than it is known to be.
+    fn drained(&self) -> Duration {
+        let (bytes, begun) = self.burst;
+        match self.rate() {
+            Some(rate) if self.start.is_none() => begun + Duration::from_secs_f64(bytes as f64 / rate / GAIN),
+            _ => begun,
+        }
     }
 
     /// A message of `bytes` goes now.
     pub fn sent(&mut self, now: Duration, bytes: u64) -> Flight {
         if self.in_flight == 0 {
-            self.delivered_at = now;
+            (self.delivered_at, self.delivered_sent) = (now, now);
             if self.trip.is_none() {
                 self.trip_measured = now;
             }
         }
+        if self.in_flight == 0 || self.drained() <= now {
+            self.burst = (0, now);
+        }
+        self.burst.0 += bytes;
         self.in_flight += bytes;
         let idle = self.in_flight * 4 < self.window() * 3;
-        Flight { bytes, at: now, delivered: self.delivered, delivered_at: self.delivered_at, idle }
+        Flight {
+            bytes,
+            at: now,
+            delivered: self.delivered,
+            delivered_at: self.delivered_at,
+            delivered_sent: self.delivered_sent,
+            idle,
+        }
     }
 
     /// These have arrived, in their order.
@@ -168,13 +211,15 @@ impl Pace {
             self.delivered += flight.bytes;
             last = Some(flight);
         }
-        let Some(Flight { bytes, at, delivered, delivered_at, idle }) = last else { return };
-        self.delivered_at = now;
+        let Some(Flight { bytes, at, delivered, delivered_at, delivered_sent, idle }) = last else { return };
+        (self.delivered_at, self.delivered_sent) = (now, at);
         let took = now.saturating_sub(at).max(Duration::from_micros(10));
         if now >= self.turn.0 {
             self.turn = (now + took, (self.turn.1 + 1) % CYCLE);
         }
-        let rate = (self.delivered - delivered) as f64 / now.saturating_sub(delivered_at).max(took).as_secs_f64();
+        // Answers come in lumps: what the last lump brought may have arrived long before, but it was not sent faster than it was sent.
+        let over = now.saturating_sub(delivered_at).max(at.saturating_sub(delivered_sent)).max(took);
+        let rate = (self.delivered - delivered) as f64 / over.as_secs_f64();
         // A rate below what the link could do says nothing; one above does.
         if !idle && self.probe.is_none() && now.saturating_sub(self.period) > RATE_AGE.max(took * 4) {
             self.rates = [0.0, self.rates[0]];
@@ -195,19 +240,22 @@ impl Pace {
 
     /// What went at `at` has taken `trip`.
     fn round_trip(&mut self, now: Duration, at: Duration, trip: Trip) {
-        if self.trip.is_none_or(|shortest| trip <= shortest) {
+        // A small message that has waited in the queue may have taken less than a large one that has not.
+        if self.trip.is_none_or(|known| trip <= known && self.way(trip) <= self.way(known)) {
             (self.trip, self.trip_measured, self.probe) = (Some(trip), now, None);
             return;
         }
-        match &mut self.probe {
+        match &self.probe {
             None if now.saturating_sub(self.trip_measured) > TRIP_AGE => {
                 self.probe = Some(Probe { begun: now, found: None });
             }
-            Some(probe) if at >= probe.begun => {
-                let (best, until) = probe.found.map_or((trip, now + QUEUE.0 * 2), |(best, at)| (best.min(trip), at));
-                probe.found = Some((best, until));
+            Some(Probe { begun, found }) if at >= *begun => {
+                let (known, until) = found.unwrap_or((trip, now + QUEUE.0 * 2));
+                let best = if self.way(trip) < self.way(known) { trip } else { known };
                 if now >= until {
                     (self.trip, self.trip_measured, self.probe) = (Some(best), now, None);
+                } else {
+                    self.probe = Some(Probe { begun: *begun, found: Some((best, until)) });
                 }
             }
             _ => {}
@@ -236,19 +284,22 @@ mod tests {
         let (mut now, mut busy_until) = (Duration::ZERO, Duration::ZERO);
         let (mut sent, mut longest) = (0, Duration::ZERO);
         while now < time {
-            while pace.has_room(on_way.front().map_or((0, 0), |(_, flight)| (flight.bytes, 0)), false) {
-                let size = sizes[rng.usize(..sizes.len())];
-                busy_until = busy_until.max(now) + Duration::from_secs_f64(size as f64 / rate);
-                answered = answered.max(busy_until + trip + Duration::from_millis(rng.u64(0..=jitter)));
-                on_way.push_back((answered, pace.sent(now, size)));
-                if now > time / 2 {
-                    longest = longest.max(busy_until - now);
-                    sent += size;
-                }
+            let room = pace.has_room(on_way.front().map_or((0, 0), |(_, flight)| (flight.bytes, 0)), false);
+            let next = if room { now + pace.spread(now) } else { time };
+            if let Some((at, flight)) = on_way.pop_front_if(|(at, _)| *at <= next) {
+                now = at;
+                pace.arrived(now, std::iter::once(flight));
+                continue;
             }
-            let (at, flight) = on_way.pop_front().expect("something is on its way");
-            now = at;
-            pace.arrived(now, std::iter::once(flight));
+            now = next;
+            let size = sizes[rng.usize(..sizes.len())];
+            busy_until = busy_until.max(now) + Duration::from_secs_f64(size as f64 / rate);
+            answered = answered.max(busy_until + trip + Duration::from_millis(rng.u64(0..=jitter)));
+            on_way.push_back((answered, pace.sent(now, size)));
+            if now > time / 2 {
+                longest = longest.max(busy_until - now);
+                sent += size;
+            }
         }
         (sent as f64 / rate / (time / 2).as_secs_f64(), longest)
     }
@@ -288,6 +339,23 @@ mod tests {
         pace.sent(Duration::ZERO, 60_000);
         assert!(!pace.has_room((60_000, 60_000), false));
         assert!(pace.has_room((60_000, 60_000), true));
+    }
+
+    #[test]
+    fn a_quarter_of_the_window_goes_at_once_and_the_next_when_the_link_has_drained_it_or_answered() {
+        let trip = Some((Duration::from_secs(1), 0));
+        let mut pace = Pace { start: None, rates: [1000.0, 0.0], trip, ..Pace::default() };
+        let (now, mut flights) = (Duration::from_secs(9), Vec::new());
+        while pace.spread(now).is_zero() {
+            flights.push(pace.sent(now, 10));
+        }
+        assert!(pace.in_flight.abs_diff(pace.window() / 4) <= 10, "{pace:?}");
+        let wait = pace.spread(now);
+        assert!(wait > Duration::from_millis(200) && wait < Duration::from_millis(500), "{wait:?}");
+        assert!(pace.spread(now + wait).is_zero());
+        // A link that has become much faster than it was is not waited for.
+        pace.arrived(now, flights.into_iter());
+        assert!(pace.spread(now).is_zero());
     }
 
     #[test]

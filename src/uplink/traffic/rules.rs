@@ -31,8 +31,8 @@ pub enum Held {
     Schedule,
     /// A more urgent uplink waits for the link.
     Priority,
-    /// As much is on its way as the link drains.
-    Link,
+    /// As much is on its way as the link drains; for so long, unless something arrives before.
+    Link(Duration),
 }
 
 impl Held {
@@ -44,7 +44,7 @@ impl Held {
             Held::Monthly => "held back: the bytes of the month are used up",
             Held::Schedule => "held back outside of its schedule",
             Held::Priority => "more urgent uplinks go first",
-            Held::Link => "sending as fast as the link drains",
+            Held::Link(_) => "sending as fast as the link drains",
         }
     }
 
@@ -52,8 +52,9 @@ impl Held {
     pub fn again(self) -> Duration {
         match self {
             Held::Rate(wait) => wait.min(LOOK_AGAIN),
+            Held::Link(wait) => wait,
             Held::Daily | Held::Monthly | Held::Schedule => LOOK_AGAIN,
-            Held::Priority | Held::Link => LOOK_AROUND,
+            Held::Priority => LOOK_AROUND,
         }
     }
 }
@@ -173,8 +174,13 @@ impl Rules {
             self.parties[party].waiting = matches!(held, Held::Rate(_));
             return Err(held);
         }
-        if !self.links[link].pace.has_room(self.oldest(link), alarm) {
-            return Err(Held::Link);
+        let pace = &self.links[link].pace;
+        if !pace.has_room(self.oldest(link), alarm) {
+            return Err(Held::Link(LOOK_AROUND));
+        }
+        let wait = pace.spread(now.mono);
+        if !alarm && !wait.is_zero() {
+            return Err(Held::Link(wait));
         }
         self.parties[party].waiting = false;
         Ok(())
@@ -291,14 +297,14 @@ mod tests {
             seq += 1;
             rules.sent(&at(1), bulk, seq, 1000);
         }
-        assert_eq!(rules.admit(&at(1), bulk), Err(Held::Link));
+        assert_eq!(rules.admit(&at(1), bulk), Err(Held::Link(LOOK_AROUND)));
         let mut alarms = 0;
         while rules.admit(&at(1), alarm).is_ok() {
             alarms += 1;
             rules.sent(&at(1), alarm, alarms, 1000);
         }
         assert!(alarms > 0, "they do not wait for room behind what they overtake");
-        assert_eq!(rules.admit(&at(1), alarm), Err(Held::Link));
+        assert_eq!(rules.admit(&at(1), alarm), Err(Held::Link(LOOK_AROUND)));
         assert!(rules.answered(&at(2), bulk, seq));
         assert_eq!(rules.admit(&at(2), bulk), Err(Held::Priority));
         assert_eq!(rules.admit(&at(2), other), Ok(()), "another link is another matter");
