@@ -4,6 +4,7 @@
 mod common;
 
 mod accounts;
+mod backlogs;
 mod beside;
 mod chain;
 mod check;

@@ -39,19 +39,7 @@ async fn many_gateways_come_back_to_their_hub_one_after_the_other() {
     let mut proxy = Some(Proxy::start(target).await);
     let address = proxy.as_ref().expect("just started").address;
     let dir = tempfile::tempdir().expect("a folder");
-    let mut gateways: Vec<Leafd> = (0..many)
-        .map(|n| {
-            let dir = dir.path().join(n.to_string());
-            std::fs::create_dir_all(&dir).expect("a folder");
-            let leafd = Leafd::new(&dir, "");
-            leafd.configure_raw(&format!(
-                "server_name = \"gw{n}\"\ndata_dir = {:?}\n[listen]\nport = 0\n[[leaf.remote]]\nname = \"hub\"\n\
-                 urls = [\"nats://{address}\"]\nexport = [\"here.>\"]\nimport = [\"all.>\"]\n",
-                leafd.data()
-            ));
-            leafd
-        })
-        .collect();
+    let mut gateways = rig::gateways(dir.path(), many, address, |_| String::new());
     gateways.iter_mut().for_each(Leafd::start);
     let monitoring = hub.port("monitoring");
     let connected = || async {

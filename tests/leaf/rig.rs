@@ -5,6 +5,8 @@ use crate::common::nats_server::NatsServer;
 use crate::common::{LIMIT, http, wait_for};
 use futures_util::StreamExt;
 use serde_json::Value;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// A nats-server that leaf nodes connect to; `leafnodes` is what stands in that block beside the address.
@@ -69,10 +71,27 @@ pub async fn joined(hub: &async_nats::Client, leaf: &async_nats::Client) {
 }
 
 /// A leafd in `dir` that has started.
-pub fn leafd(dir: &std::path::Path, config: &str) -> Leafd {
+pub fn leafd(dir: &Path, config: &str) -> Leafd {
     let mut leafd = Leafd::new(dir, config);
     leafd.start();
     leafd
+}
+
+/// So many gateways whose hub is at `address`, none of them started; `tables` is what else the configuration of the n-th says.
+pub fn gateways(dir: &Path, many: usize, address: SocketAddr, tables: impl Fn(usize) -> String) -> Vec<Leafd> {
+    let gateway = |n: usize| {
+        let dir = dir.join(n.to_string());
+        std::fs::create_dir_all(&dir).expect("a folder");
+        let leafd = Leafd::new(&dir, "");
+        leafd.configure_raw(&format!(
+            "server_name = \"gw{n}\"\ndata_dir = {:?}\n[listen]\nport = 0\n[[leaf.remote]]\nname = \"hub\"\n\
+             urls = [\"nats://{address}\"]\nexport = [\"here.>\", \"plant.gw{n}.>\"]\nimport = [\"all.>\"]\n{}",
+            leafd.data(),
+            tables(n)
+        ));
+        leafd
+    };
+    (0..many).map(gateway).collect()
 }
 
 /// The client ports of the two sides are known to the ports files; so is that of monitoring.
