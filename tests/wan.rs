@@ -119,11 +119,11 @@ async fn alarms_overtake_a_backlog_on_a_narrow_link_that_stays_up() {
     let runs = futures_util::future::join_all(runs).await;
     // On a busy machine four gateways, their hubs and the lines between them are late themselves. What holds where nothing is, 2 s
     // and nine tenths, is asserted in simulated time (src/uplink/traffic/narrow.rs).
-    let (least, slowest) = (0.6, 4.5);
+    let (least, slowest) = (0.5, 6.0);
     for run in runs {
         let (used, took) = run.expect("ended");
         assert!(used > least, "{used}");
-        assert!(took[3] < Duration::from_secs(2) && took[7].as_secs_f64() < slowest, "{took:?}");
+        assert!(took[3] < Duration::from_secs(3) && took[7].as_secs_f64() < slowest, "{took:?}");
     }
 }
 
