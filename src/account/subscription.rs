@@ -68,6 +68,11 @@ pub trait Target: Send + Sync {
         None
     }
 
+    /// Whether so much waits to be sent that those who deliver what is stored should wait. Publishers need not.
+    fn is_full(&self) -> bool {
+        self.congestion().is_some()
+    }
+
     /// How traces name it; `None` where they do not.
     fn party(&self) -> Option<Party> {
         None

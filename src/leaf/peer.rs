@@ -395,6 +395,11 @@ impl Target for Peer {
         }
     }
 
+    /// Well before anything is dropped.
+    fn is_full(&self) -> bool {
+        self.out.closed().is_none() && self.out.waiting() > self.max_live / 2
+    }
+
     fn flush(&self) {
         self.out.flush();
     }

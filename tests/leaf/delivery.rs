@@ -1,9 +1,12 @@
 //! Deliveries of consumers across a leaf connection: the subscriber sees the message's own subject, not that of the delivery.
 
-use crate::common::{LIMIT, nats_server::NatsServer};
+use crate::common::proxy::{Link, Proxy};
+use crate::common::{LIMIT, nats_server::NatsServer, wait_for};
 use crate::rig;
 use async_nats::jetstream::{self, consumer, stream};
 use futures_util::StreamExt;
+use std::future::IntoFuture;
+use std::net::SocketAddr;
 
 const JETSTREAM: &str = "jetstream { domain: hub, store_dir: STORE }\n";
 
@@ -54,4 +57,47 @@ async fn a_leafds_consumer_delivers_to_a_nats_servers_client() {
     let (app, local) = (leafd.client().await, leaf.client().await);
     rig::joined(&app, &local).await;
     pushed(&local, "gw").await;
+}
+
+/// What is stored has time: where live traffic would be dropped, a consumer waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_waits_for_a_link_that_takes_no_more() {
+    const MANY: usize = 20_000;
+    let hub = rig::nats_hub("", "").await;
+    let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], rig::leaf_port(&hub).await))).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let remote = rig::remote(&format!("\"nats://{}\"", proxy.address), "max_pending = \"4MB\"");
+    let leafd = rig::leafd(dir.path(), &format!("{remote}[jetstream]\ndomain = \"gw\"\n"));
+    let (app, local) = (hub.client().await, leafd.client().await);
+    rig::joined(&app, &local).await;
+    let context = jetstream::new(local.clone());
+    let config = stream::Config { name: "ALL".into(), subjects: vec!["all".into()], ..Default::default() };
+    context.create_stream(config).await.expect("a stream");
+    for from in (0..MANY).step_by(500) {
+        let mut acks = Vec::new();
+        for n in from..from + 500 {
+            acks.push(context.publish("all", format!("{n:01024}").into()).await.expect("sent").into_future());
+        }
+        futures_util::future::try_join_all(acks).await.expect("stored");
+    }
+
+    let mut heard = app.subscribe("there").await.expect("subscribed");
+    wait_for("a consumer", LIMIT, || async {
+        let config = r#"{"stream_name":"ALL","config":{"name":"c","deliver_subject":"there","ack_policy":"none"}}"#;
+        app.request("$JS.gw.API.CONSUMER.CREATE.ALL.c", config.into()).await.ok()
+    })
+    .await;
+    let mut next =
+        async || tokio::time::timeout(LIMIT, heard.next()).await.expect("in time").expect("one more").payload;
+    assert_eq!(next().await, format!("{:01024}", 0));
+    proxy.set(Link::Stalled);
+    wait_for("a full link", LIMIT, || async {
+        let status = leafd.status()?;
+        (status["links"][0]["waiting_bytes"].as_u64()? > 2 << 20).then_some(())
+    })
+    .await;
+    proxy.set(Link::Open);
+    for n in 1..MANY {
+        assert_eq!(next().await, format!("{n:01024}"));
+    }
 }

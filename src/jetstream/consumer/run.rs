@@ -26,6 +26,8 @@ const MAX_MESSAGES: usize = 256;
 pub(super) const MAX_BYTES: usize = 1 << 20;
 /// Rest of a consumer whose receiver cannot keep up.
 const SLOW_REST: Ticks = 2_000_000;
+/// Rest while a receiver still cannot keep up.
+const FULL_REST: Ticks = 20_000_000;
 /// Rest after the store could not be read.
 const ERROR_REST: Ticks = 1_000_000_000;
 
@@ -131,8 +133,9 @@ impl Consumer {
             if let Mode::Pull(waiting) = &mut live.mode {
                 waiting.expire_pin(now);
             }
+            live.full.retain(|target| target.is_full());
             if now >= live.slow_until {
-                live.slow_until = 0;
+                live.slow_until = if live.full.is_empty() { 0 } else { now + FULL_REST };
             }
             if live.paused_until > 0 && now >= live.paused_until {
                 live.paused_until = paused_until(&live.config, now);
@@ -334,9 +337,10 @@ impl Consumer {
             }
         }
         items.clear();
-        let touched = batch.touched().to_vec();
+        let mut full = batch.touched().to_vec();
         batch.flush();
-        let congested = touched.iter().any(|target| target.congestion().is_some());
+        full.retain(|target| target.is_full());
+        let congested = !full.is_empty();
         if congested || !missed.is_empty() {
             locked(&self.live, |live| {
                 for (seq, to) in missed.iter().rev() {
@@ -350,6 +354,10 @@ impl Consumer {
                 }
                 if congested {
                     live.slow_until = now + SLOW_REST;
+                    // One receiver of several does not hold up the others.
+                    if self.push && live.config.deliver_group.is_empty() {
+                        live.full = full;
+                    }
                 }
                 verdict.again = !congested && live.wanted() > 0;
                 verdict.at = live.due();
