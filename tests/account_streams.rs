@@ -3,7 +3,7 @@
 mod common;
 
 use async_nats::jetstream;
-use common::Leafd;
+use common::{Leafd, within};
 use futures_util::StreamExt;
 
 const CONFIG: &str = r#"
@@ -144,7 +144,7 @@ imports = [
     let consumer: jetstream::consumer::PullConsumer = c.get_consumer_from_stream("d", "S").await.expect("the consumer");
     let mut messages = consumer.fetch().max_messages(2).messages().await.expect("asked");
     for subject in ["s.1", "s.2"] {
-        let message = messages.next().await.expect("a message").expect("no error");
+        let message = within(subject, messages.next()).await.expect("a message").expect("no error");
         assert_eq!(&*message.subject, subject);
         message.double_ack().await.expect("acknowledged");
     }

@@ -4,7 +4,7 @@
 mod common;
 
 use async_nats::jetstream;
-use common::Leafd;
+use common::{Leafd, within};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -76,7 +76,7 @@ async fn read_all(leafd: &Leafd) -> HashMap<u64, String> {
     let config = jetstream::consumer::pull::OrderedConfig::default();
     let mut messages = stream.create_consumer(config).await.expect("a consumer").messages().await.expect("messages");
     loop {
-        let message = messages.next().await.expect("more").expect("a message");
+        let message = within("all of the stream", messages.next()).await.expect("more").expect("a message");
         let info = message.info().expect("a reply subject");
         stored.insert(info.stream_sequence, String::from_utf8_lossy(&message.payload).into_owned());
         if info.pending == 0 {

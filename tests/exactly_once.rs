@@ -6,7 +6,7 @@ mod common;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, Context, consumer::pull};
-use common::Leafd;
+use common::{Leafd, within};
 use fastrand::Rng;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -150,7 +150,7 @@ async fn stored_ids(context: &Context) -> HashMap<String, u64> {
     let mut messages = stream.create_consumer(config).await.expect("a consumer").messages().await.expect("messages");
     let mut ids = HashMap::new();
     loop {
-        let message = messages.next().await.expect("more").expect("a message");
+        let message = within("all of the stream", messages.next()).await.expect("more").expect("a message");
         let id = message.headers.as_ref().and_then(|headers| headers.get("Nats-Msg-Id")).expect("an id");
         *ids.entry(id.to_string()).or_default() += 1;
         if message.info().expect("a reply subject").pending == 0 {

@@ -5,7 +5,7 @@ mod common;
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::{self, Context, stream};
 use common::play::Both;
-use common::{LIMIT, wait_for};
+use common::{LIMIT, wait_for, within};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -50,7 +50,7 @@ async fn state(context: &Context, name: &str) -> Value {
 async fn pulled(context: &Context) -> (String, u64) {
     let consumer: PullConsumer = context.get_consumer_from_stream("C", "F").await.expect("the consumer is there");
     let mut batch = consumer.fetch().max_messages(1).messages().await.expect("asked");
-    let message = batch.next().await.expect("one").expect("a message");
+    let message = within("a message", batch.next()).await.expect("one").expect("a message");
     message.double_ack().await.expect("acknowledged");
     let of = message.info().expect("of JetStream");
     (String::from_utf8_lossy(&message.payload).into_owned(), of.delivered as u64)

@@ -4,7 +4,7 @@
 mod common;
 
 use async_nats::jetstream::{self, kv, stream};
-use common::Leafd;
+use common::{Leafd, within};
 use futures_util::{StreamExt, TryStreamExt};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,7 +27,7 @@ async fn put(bucket: &kv::Store, keys: impl Iterator<Item = usize>, value: &str)
 async fn values(bucket: &kv::Store, filter: &str) -> BTreeMap<String, String> {
     let mut watch = bucket.watch_with_history(filter).await.expect("watched");
     let mut found = BTreeMap::new();
-    while let Some(entry) = watch.next().await {
+    while let Some(entry) = within("the next key", watch.next()).await {
         let entry = entry.expect("an entry");
         let text = String::from_utf8_lossy(&entry.value).into_owned();
         let before = found.insert(entry.key, text);

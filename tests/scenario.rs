@@ -9,7 +9,7 @@
 mod common;
 
 use common::proxy::Link;
-use common::{Gateway, Hub, Leafd, Mosquitto, Proxy, Pty, wait_for};
+use common::{Gateway, Hub, Leafd, Mosquitto, Proxy, Pty, wait_for, within};
 use futures_util::StreamExt;
 use std::io::Write;
 use std::sync::Arc;
@@ -240,7 +240,7 @@ async fn check(
     let (mut ids, mut prefixes) = (Vec::new(), std::collections::BTreeSet::new());
     let (mut serial, mut mqtt, mut fragments) = (Vec::new(), Vec::new(), 0);
     loop {
-        let message = messages.next().await.expect("more").expect("a message");
+        let message = within("all of the stream", messages.next()).await.expect("more").expect("a message");
         let id = message.headers.as_ref().and_then(|h| h.get("Nats-Msg-Id")).expect("an id").as_str();
         let (prefix, seq) = id.rsplit_once(':').expect("gateway:stream:epoch:seq");
         prefixes.insert(prefix.to_owned());

@@ -4,7 +4,7 @@ mod common;
 
 use async_nats::jetstream;
 use common::hub::STREAM;
-use common::{Gateway, Hub, LIMIT, Leafd, have, hub, wait_for};
+use common::{Gateway, Hub, LIMIT, Leafd, have, hub, wait_for, within};
 use futures_util::StreamExt;
 use serde_json::Value;
 
@@ -112,7 +112,7 @@ async fn what_the_hub_refuses_for_good_is_kept_here_with_the_reason_and_the_rest
     let ordered = jetstream::consumer::pull::OrderedConfig::default();
     let mut letters = dead.create_consumer(ordered).await.expect("a consumer").messages().await.expect("messages");
     for _ in 0..3 {
-        let letter = letters.next().await.expect("a letter").expect("a message");
+        let letter = within("a letter", letters.next()).await.expect("a letter").expect("a message");
         let headers = letter.headers.as_ref().expect("headers");
         assert_eq!(headers.get("Leafd-Dead-Subject").map(|subject| subject.as_str()), Some("plant1.gw1.telemetry.t"));
         let reason = headers.get("Leafd-Dead-Reason").expect("a reason").as_str();

@@ -5,7 +5,7 @@ mod common;
 use async_nats::jetstream;
 use common::hub::STREAM;
 use common::proxy::Link;
-use common::{Gateway, Hub, LIMIT, Leafd, Proxy, have, hub, wait_for};
+use common::{Gateway, Hub, LIMIT, Leafd, Proxy, have, hub, wait_for, within};
 use futures_util::StreamExt;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -35,7 +35,7 @@ async fn at_hub(hub: &Hub) -> Vec<u64> {
     let mut messages = stream.create_consumer(config).await.expect("a consumer").messages().await.expect("messages");
     let mut numbers = Vec::new();
     loop {
-        let message = messages.next().await.expect("more").expect("a message");
+        let message = within("all of the stream", messages.next()).await.expect("more").expect("a message");
         numbers.push(std::str::from_utf8(&message.payload).expect("text").parse().expect("a number"));
         if message.info().expect("a reply subject").pending == 0 {
             return numbers;

@@ -1,7 +1,7 @@
 //! Limits of connections that are lowered while clients are connected, and JetStream that an account's JWT takes and gives
 //! again: leafd beside nats-server.
 
-use super::common::LIMIT;
+use super::common::{LIMIT, within};
 use super::play::{Both, Raw, connect, login};
 use super::resolver::World;
 use futures_util::StreamExt;
@@ -28,7 +28,7 @@ async fn last_words(raws: &mut [Raw], gone: usize) -> Vec<String> {
     let ends = raws.iter_mut().enumerate().map(|(at, raw)| async move { (at, raw.rest().await) });
     let mut ends: FuturesUnordered<_> = ends.collect();
     for _ in 0..gone {
-        let (at, words) = ends.next().await.expect("one that is closed");
+        let (at, words) = within("one is closed", ends.next()).await.expect("one that is closed");
         heard[at] = Some(words);
     }
     drop(ends);

@@ -69,6 +69,11 @@ pub fn wait_blocking<T>(what: &str, limit: Duration, mut condition: impl FnMut()
     }
 }
 
+/// Waits for `event`; panics with `what` when it does not come in time.
+pub async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, event).await.unwrap_or_else(|_| panic!("after {LIMIT:?} still not: {what}"))
+}
+
 /// Sends a signal by number's name (`TERM`, `HUP`, `KILL`) to a process of ours.
 pub fn signal(pid: u32, signal: rustix::process::Signal) {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");

@@ -1,6 +1,7 @@
 //! Errors that no table of fields comes upon: of names, origins, consumers that are there already, and full streams.
 
 use super::peers::Peers;
+use crate::common::within;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
@@ -213,7 +214,7 @@ pub async fn consumers(peers: &mut Peers) {
         }
         for mut messages in heard {
             messages.unsubscribe().await.expect("unsubscribed");
-            while messages.next().await.is_some() {}
+            while within("the end of what was heard", messages.next()).await.is_some() {}
         }
     }
     let pull = json!({ "durable_name": "d", "ack_policy": "explicit" });

@@ -1,6 +1,6 @@
 //! Events of connections that come, go and are turned away, and of the server itself.
 
-use super::common::have;
+use super::common::{have, within};
 use super::pair::{Pair, Server, connect, next};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -68,7 +68,10 @@ async fn send_away(server: &Server) -> (Vec<Option<Value>>, Value) {
     let order = format!("{{\"cid\":{}}}", app.server_info().client_id);
     let mut answers = Vec::new();
     answers.push(server.ask("$SYS.REQ.SERVER.ID.LDM", &order).await);
-    while !matches!(events.recv().await.expect("an event"), async_nats::Event::LameDuckMode) {}
+    while !matches!(
+        within("the lame duck is told", events.recv()).await.expect("an event"),
+        async_nats::Event::LameDuckMode
+    ) {}
     answers.push(server.ask("$SYS.REQ.SERVER.ID.KICK", &order).await);
     let end = server.comparable(next(server, &mut ends).await.1);
     (answers.into_iter().map(|answer| answer.map(|answer| server.comparable(answer))).collect(), end)

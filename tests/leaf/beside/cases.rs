@@ -126,6 +126,21 @@ pub async fn domains(place: &Place) -> Vec<String> {
     seen
 }
 
+/// Asks for messages until `count` have come: a request that comes before the leader of a new consumer is known everywhere is
+/// answered by nobody.
+async fn fetched(consumer: &consumer::PullConsumer, count: usize) -> Vec<jetstream::Message> {
+    let mut messages = Vec::new();
+    let all = async {
+        while messages.len() < count {
+            let fetch = consumer.fetch().max_messages(count - messages.len()).expires(Duration::from_secs(1));
+            let batch = fetch.messages().await.expect("asked");
+            messages.extend(batch.map(|message| message.expect("a message")).collect::<Vec<_>>().await);
+        }
+    };
+    tokio::time::timeout(2 * LIMIT, all).await.expect("all are fetched");
+    messages
+}
+
 /// A stream of each side, read from the other through a pull and a push consumer, with acknowledgements that come back.
 pub async fn consumers(place: &Place) -> Vec<String> {
     let mut seen = Vec::new();
@@ -148,9 +163,7 @@ pub async fn consumers(place: &Place) -> Vec<String> {
         let stream = context.get_stream("ORDERS").await.expect("the stream");
         let pull = consumer::pull::Config { durable_name: Some("pull".into()), ..Default::default() };
         let pull = stream.create_consumer(pull).await.expect("a consumer");
-        let mut batch = pull.fetch().max_messages(10).messages().await.expect("a batch");
-        while let Some(message) = batch.next().await {
-            let message = message.expect("a message");
+        for message in fetched(&pull, 10).await {
             message.double_ack().await.expect("acknowledged");
             let info = message.info().expect("a reply subject");
             let reply =
