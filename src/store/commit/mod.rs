@@ -1,8 +1,10 @@
 //! The commit thread: writes what all logs have staged, syncs, and releases whoever waits.
 //!
 //! One round takes everything that is there: a write per log, a sync per log, one for the state log. While it syncs, the
-//! next round's records gather, so batches grow with the load, and with no load nothing waits for anything but the disk.
+//! next round's records gather, so batches grow with the load. Those who were acknowledged together are given a moment to come
+//! together again (`gather`); who is alone waits for nothing but the disk.
 
+mod gather;
 mod interval;
 mod queue;
 mod relief;
@@ -19,7 +21,9 @@ pub use ticket::{Commit, Told};
 pub(super) use ticket::{Ticket, ticket};
 pub(super) use write::{BLOCK, PREPARED};
 
+use self::gather::Gathering;
 use super::StateLog;
+
 use super::log::Log;
 use super::unit::Packer;
 use std::sync::Weak;
@@ -29,17 +33,14 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_secs(1);
 
 pub(super) fn run(shared: &Shared, state: &StateLog) {
-    let (mut ticked, mut packer) = (Instant::now(), Packer::default());
+    let (mut ticked, mut packer, mut gathering) = (Instant::now(), Packer::default(), Gathering::new());
+    // Whether a tick would find something to do; it looks itself, and whatever was committed since may be such a thing.
+    let mut ticking = true;
     loop {
-        let logs: Vec<Log> = shared.logs().values().filter_map(Weak::upgrade).map(Log).collect();
-        let ticking = logs.iter().any(|log| {
-            let state = log.0.state();
-            state.unsynced || state.limits.max_age.is_some() && state.msgs > 0
-        });
-        drop(logs);
-        let work = shared.next(ticking);
-        if let Some(mut work) = work {
+        if let Some(mut work) = shared.next(ticking, &mut gathering) {
+            let began = Instant::now();
             let result = round::commit(shared, state, std::mem::take(&mut work.logs), &mut packer);
+            gathering.ended(began);
             if let Err(error) = &result {
                 shared.failed(error);
             }
@@ -54,14 +55,17 @@ pub(super) fn run(shared: &Shared, state: &StateLog) {
                 shared.finish();
                 return;
             }
+            ticking = true;
         }
         if ticking && ticked.elapsed() >= TICK {
             ticked = Instant::now();
             interval::sync(shared, TICK);
             let logs: Vec<Log> = shared.logs().values().filter_map(Weak::upgrade).map(Log).collect();
-            for log in logs {
-                log.expire();
-            }
+            logs.iter().for_each(Log::expire);
+            ticking = logs.iter().any(|log| {
+                let state = log.0.state();
+                state.unsynced || state.limits.max_age.is_some() && state.msgs > 0
+            });
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What logs and the commit thread share: the queue of what is to be committed, and the counters.
 
 use super::TICK;
+use super::gather::{Gathering, Missing};
 use super::ticket::{Commit, Ticket, ticket};
 use crate::store::clock::{Clock, Reading};
 use crate::store::compaction::Compactor;
@@ -50,7 +51,8 @@ pub(in crate::store) struct Shared {
     pub reserve: Reserve,
     clock: Clock,
     queue: Mutex<Queue>,
-    wake: Condvar,
+    pub(super) wake: Condvar,
+    pub(super) missing: Missing,
     closed: AtomicBool,
     logs: Mutex<HashMap<String, Weak<Inner>>>,
     tables: Mutex<Tables>,
@@ -91,6 +93,7 @@ impl Shared {
             clock,
             queue: Mutex::default(),
             wake: Condvar::new(),
+            missing: Missing::default(),
             closed: AtomicBool::new(false),
             logs: Mutex::default(),
             tables: Mutex::default(),
@@ -227,12 +230,13 @@ impl Shared {
     }
 
     /// Waits for work; `None` when a tick is due without any.
-    pub(super) fn next(&self, ticking: bool) -> Option<Queue> {
+    pub(super) fn next(&self, ticking: bool, gathering: &mut Gathering) -> Option<Queue> {
         let mut queue = self.queue();
         let mut due = false;
         loop {
             let again = !queue.retry.is_empty() || queue.retry_state;
             if !queue.logs.is_empty() || queue.state || !queue.tickets.is_empty() || queue.stop || due && again {
+                queue = gathering.wait(self, queue);
                 let stop = queue.stop;
                 let mut taken = std::mem::take(&mut *queue);
                 queue.stop = stop;
@@ -302,7 +306,7 @@ mod tests {
             shared.retry(log.clone());
         }
         shared.enqueue(both.clone());
-        let logs = shared.next(false).expect("there is work").logs;
+        let logs = shared.next(false, &mut Gathering::new()).expect("there is work").logs;
         assert_eq!(logs.iter().filter(|log| Arc::ptr_eq(log, &both)).count(), 1);
         assert_eq!(logs.iter().filter(|log| Arc::ptr_eq(log, &failed)).count(), 1);
     }
@@ -314,7 +318,7 @@ mod tests {
         let during = shared.barrier();
         shared.failed(&StoreError::Missing("space".into()));
         let after = shared.barrier();
-        for (ticket, outcome) in shared.next(false).expect("there is work").tickets {
+        for (ticket, outcome) in shared.next(false, &mut Gathering::new()).expect("there is work").tickets {
             ticket.resolve(outcome);
         }
         assert!(matches!(during.wait(), Err(StoreError::Missing(_))));

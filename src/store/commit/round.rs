@@ -39,6 +39,7 @@ pub(super) fn commit(
         outcome = result.and(outcome);
     }
     let results = sync_all(shared, &rounds);
+    shared.expect(rounds.iter().map(|round| round.staged.entries.len()).sum());
     for (round, result) in rounds.into_iter().zip(results) {
         match result {
             Ok(()) => finish(shared, round),

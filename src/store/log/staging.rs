@@ -164,6 +164,7 @@ impl Log {
             state.stage(self.0.storage, state.next, time, record, part)?;
         }
         self.queue(state);
+        self.0.shared.staged(records.len());
         Ok(first)
     }
 
@@ -182,6 +183,7 @@ impl Log {
         // Also if it was not: the commit thread makes the index anew where that could not be read.
         self.queue(state);
         staged?;
+        self.0.shared.staged(1);
         Ok(seq)
     }
 
