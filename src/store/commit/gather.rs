@@ -10,7 +10,7 @@ use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The part of a round's time that the next one may wait.
-const PART: u32 = 4;
+const PART: u32 = 2;
 
 /// Shorter waits are not worth to be woken from: the kernel makes them longer.
 const SHORTEST: Duration = Duration::from_micros(10);
