@@ -34,6 +34,10 @@ pub struct LeafConnect {
     pub domain: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
+    /// What the dialling side is part of; its name where it is alone. Members of a queue group at a hub's other nodes come
+    /// before those of a leaf only if it has one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cluster: String,
     /// The dialling side takes the part of the hub.
     #[serde(rename = "is_hub", skip_serializing_if = "std::ops::Not::not")]
     pub hub: bool,

@@ -17,10 +17,15 @@ pub struct NatsServer {
 impl NatsServer {
     /// Starts one with `config`, which must not set where it listens.
     pub async fn start(config: &str) -> NatsServer {
+        Self::start_binary(hub::binary(), config).await
+    }
+
+    /// The same with another binary than that of hubs.
+    pub async fn start_binary(binary: String, config: &str) -> NatsServer {
         let dir = tempfile::tempdir().expect("a folder");
         let file = write(dir.path(), config);
         let log = File::create(dir.path().join("server.log")).expect("a log");
-        let mut command = Command::new(hub::binary());
+        let mut command = Command::new(binary);
         command.arg("-c").arg(file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().expect("nats-server starts; NATS_SERVER names its binary");
         let ports = dir.path().join(format!("nats-server_{}.ports", child.id()));

@@ -165,6 +165,7 @@ pub async fn dial(url: &Url, config: &RemoteConfig, identity: &Identity, account
         server_id: identity.server_id.clone(),
         domain: identity.domain.clone().unwrap_or_default(),
         name: identity.server_name.clone(),
+        cluster: identity.server_name.clone(),
         headers: true,
         jetstream: identity.jetstream,
         compress_mode: agreed.name().into(),

@@ -1,5 +1,6 @@
 //! A nats-server and leafd as the leaf of the same hub, one after the other: whatever clients on both sides observe must be the
-//! same. Each case gives lines of what it saw; each topology runs the cases with both leafs, and compares.
+//! same. Each case gives lines of what it saw; each topology runs the cases with both leafs, and compares. With an older hub in
+//! `NATS_SERVER`, `NATS_SERVER_LEAF` names the nats-server whose behaviour leafd has.
 
 mod cases;
 mod nodes;
@@ -8,7 +9,7 @@ mod streams;
 
 use crate::common::leafd::Leafd;
 use crate::common::nats_server::NatsServer;
-use crate::common::{Cluster, LIMIT, wait_for};
+use crate::common::{Cluster, LIMIT, hub, wait_for};
 use crate::{credentials, rig};
 use async_nats::Client;
 use futures_util::future::BoxFuture;
@@ -49,7 +50,8 @@ impl Leaf {
                  remotes: [ {{ urls: [{urls}], deny_exports: [{no}], deny_imports: [{nor}]{creds} }} ] }}\n",
                 dir.join("nats")
             );
-            return Leaf::Nats(NatsServer::start(&config).await);
+            let binary = std::env::var("NATS_SERVER_LEAF").unwrap_or_else(|_| hub::binary());
+            return Leaf::Nats(NatsServer::start_binary(binary, &config).await);
         }
         let creds = remote.creds.as_ref().map(|file| format!("creds = {file:?}\n")).unwrap_or_default();
         let more = format!("discover = true\ndeny_export = [{no}]\ndeny_import = [{nor}]\n{creds}");
