@@ -9,12 +9,13 @@ mod streams;
 
 use crate::common::leafd::Leafd;
 use crate::common::nats_server::NatsServer;
-use crate::common::{Cluster, LIMIT, hub, wait_for};
+use crate::common::{Cluster, LIMIT, hub, wait_for, within};
 use crate::{credentials, rig};
 use async_nats::Client;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -169,6 +170,37 @@ async fn a_hub_of_an_operator() {
     let app = credentials::connect(&account.user(dir.path(), "app", json!({})), &hub).await;
     let urls = vec![format!("nats://127.0.0.1:{}", rig::leaf_port(&hub).await)];
     compare(app, Remote { urls, creds: Some(creds), ..Remote::default() }, json!({"num_replicas": 1})).await;
+}
+
+/// What the leaf says of itself decides how a hub treats it: its name as its cluster, whether members of a queue group at other
+/// nodes come before those behind the link.
+#[tokio::test]
+async fn both_say_the_same_of_themselves() {
+    let mut said = Vec::new();
+    for kind in [Kind::Nats, Kind::Leafd] {
+        let hub = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let url = format!("nats://{}", hub.local_addr().expect("bound"));
+        let dir = tempfile::tempdir().expect("a folder");
+        let deny_imports = "\"a.>\", \"b\"";
+        let remote = Remote { urls: vec![url], deny_imports, ..Remote::default() };
+        let _leaf = Leaf::start(kind, dir.path(), &remote).await;
+        let (mut socket, _) = within("the leaf comes", hub.accept()).await.expect("accepted");
+        let info = json!({"server_id": "HUB", "server_name": "hub", "version": "2.15.1", "proto": 1, "client_id": 7, "headers": true,
+            "max_payload": 1 << 20, "leafnode_urls": [], "domain": "hub", "jetstream": true});
+        socket.write_all(format!("INFO {info}\r\n").as_bytes()).await.expect("written");
+        let mut lines = BufReader::new(socket).lines();
+        let connect = loop {
+            let line = within("CONNECT", lines.next_line()).await.expect("read").expect("a line");
+            if let Some(connect) = line.strip_prefix("CONNECT ") {
+                break serde_json::from_str::<Value>(connect).expect("JSON");
+            }
+        };
+        let fields = connect.as_object().expect("an object").iter();
+        // Which server it is and how far it traces are its own.
+        let own = ["server_id", "version", "protocol"];
+        said.push(fields.filter(|(key, _)| !own.contains(&key.as_str())).map(|f| format!("{f:?}")).collect::<Vec<_>>());
+    }
+    same("CONNECT", &said[1], &said[0]);
 }
 
 /// Waits for the answer of the JetStream API.
