@@ -83,6 +83,10 @@ pub trait Target: Send + Sync {
         None
     }
 
+    /// Gives what `publisher` has delivered its place before whatever anybody delivers from now on. Called for all targets
+    /// of a batch before the first of them is flushed: who answers what it got is not ahead of that elsewhere.
+    fn settle(&self, _publisher: TargetId) {}
+
     /// Sends what [`Target::deliver`] has gathered. Called once at the end of each batch that touched the target.
     fn flush(&self) {}
 }
@@ -222,6 +226,8 @@ impl Subscription {
 #[derive(Default)]
 pub struct Batch {
     touched: Vec<Arc<dyn Target>>,
+    /// So many of them are settled.
+    settled: usize,
     pub(super) trace: Option<Box<Trace>>,
     /// Why what is delivered now is not kept, where a trace asks.
     refusal: Option<Box<str>>,
@@ -276,8 +282,18 @@ impl Batch {
         &self.touched
     }
 
+    /// Gives what has been delivered its place, see [`Target::settle`].
+    pub fn settle(&mut self) {
+        if let Some(publisher) = self.by {
+            self.touched[self.settled..].iter().for_each(|target| target.settle(publisher));
+        }
+        self.settled = self.touched.len();
+    }
+
     /// Flushes every touched target; the batch can be used again.
     pub fn flush(&mut self) {
+        self.settle();
+        self.settled = 0;
         for target in self.touched.drain(..) {
             target.flush();
         }

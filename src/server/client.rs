@@ -208,6 +208,8 @@ impl Client {
     fn forget(&self, sub: &Arc<Subscription>) {
         self.subs().remove(sub.sid());
         self.session().account.unsubscribe(sub);
+        // What it got goes out before the answer to a PING that follows: who drains a subscription awaits no more then.
+        self.out.settle_all();
         self.trace_end(sub);
     }
 
@@ -219,6 +221,7 @@ impl Client {
             account.unsubscribe(sub);
             self.trace_end(sub);
         }
+        self.out.settle_all();
     }
 
     fn trace_end(&self, sub: &Subscription) {
@@ -263,7 +266,8 @@ impl Target for Client {
         if self.answers.load(Ordering::Acquire) && !message.reply.is_empty() {
             self.asked(message.reply);
         }
-        let touch = self.out.append_message(headers.len() + message.payload.len(), |out| {
+        let size = headers.len() + message.payload.len();
+        let write = |out: &mut Vec<u8>| {
             let start = out.len();
             out.reserve(message.size() + message.subject.len() + message.reply.len() + sub.sid().len() + 40);
             out.extend_from_slice(if headers.is_empty() { b"MSG " } else { b"HMSG " });
@@ -279,7 +283,7 @@ impl Target for Client {
                 number::push(out, headers.len() as u64);
                 out.push(b' ');
             }
-            number::push(out, (headers.len() + message.payload.len()) as u64);
+            number::push(out, size as u64);
             out.extend_from_slice(b"\r\n");
             out.extend_from_slice(headers);
             out.extend_from_slice(message.payload);
@@ -287,7 +291,12 @@ impl Target for Client {
             if trace::on() {
                 trace::outbound(self.label(), &out[start..]);
             }
-        });
+        };
+        let touch = match batch.publisher() {
+            Some(publisher) if publisher != self.id => self.out.append_from(publisher, size, write),
+            // What a client sends to itself keeps its place among its other answers.
+            _ => self.out.append_message(size, write),
+        };
         if touch {
             batch.touch(this);
         }
@@ -301,6 +310,10 @@ impl Target for Client {
     fn accepts(&self, sub: &Subscription, subject: &str) -> bool {
         let session = self.session();
         session.permissions.as_ref().is_none_or(|p| p.may_receive(subject, sub.queue()))
+    }
+
+    fn settle(&self, publisher: TargetId) {
+        self.out.settle(publisher);
     }
 
     fn flush(&self) {

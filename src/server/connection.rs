@@ -230,6 +230,7 @@ impl Connection {
                 let mut batch = Batch::by(self.client.id);
                 let result = self.handle(&mut parser, &buffer, &mut batch);
                 self.note_received();
+                batch.settle();
                 let congested: Vec<_> = batch.touched().iter().filter_map(|t| t.congestion()).collect();
                 batch.flush();
                 match result {
@@ -360,6 +361,8 @@ impl Connection {
                 self.ok();
             }
             Op::Ping => {
+                // Who has the answer may rely on it that what came before is ahead of what others send from then on.
+                batch.settle();
                 self.client.pongs.fetch_add(1, Ordering::Relaxed);
                 match self.connect_info() {
                     Some(info) => self.client.tell_at_once(&[b"PONG\r\n", &info.line()]),

@@ -10,6 +10,7 @@ mod events;
 mod greeting;
 mod label;
 mod lame_duck;
+mod lane;
 mod limits;
 mod listener;
 mod login;

@@ -1,14 +1,17 @@
 //! What waits to be written to one connection: a bounded buffer that anybody may append to.
 //!
-//! Publishers append under a short lock and mark the connection as touched; at the end of their batch [`Outbound::flush`]
-//! writes what has gathered straight to the socket, as far as the socket takes it without blocking. Only what would block
-//! is left to the connection's writer task. No lock is held during a write: the writing side takes the whole buffer out.
+//! Publishers append under a short lock, each in a lane of its own, and mark the connection as touched. At the end of their
+//! batch what has gathered in the lane joins the queue ([`Outbound::settle`]), and [`Outbound::flush`] writes that straight to
+//! the socket, as far as the socket takes it without blocking. Only what would block is left to the connection's writer task.
+//! No lock is held during a write: the writing side takes the whole buffer out.
 //! A TLS or WebSocket connection cannot be written to by anybody, so there the writer task does all of it.
 
+use super::lane::{LARGEST, Lane, Lanes};
 use super::pending::{Pending, Writing};
+use crate::account::TargetId;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::tcp::OwnedWriteHalf;
@@ -22,6 +25,8 @@ pub use super::close_reason::CloseReason;
 /// The outbound side of one connection.
 pub struct Outbound {
     queue: Mutex<Queue>,
+    /// Made with the first message. A lane is locked while the queue is, never the other way round.
+    lanes: OnceLock<Box<Lanes>>,
     max_pending: usize,
     write_deadline: Duration,
     /// Told when the writer task has something to do.
@@ -65,9 +70,26 @@ impl Queue {
 
     fn recycle(&mut self, mut buffer: Vec<u8>) {
         buffer.clear();
-        if buffer.capacity() <= KEEP_CAPACITY {
+        if (self.spare.capacity()..=KEEP_CAPACITY).contains(&buffer.capacity()) {
             self.spare = buffer;
         }
+    }
+
+    /// A buffer that is not in use.
+    fn lend(&mut self) -> Vec<u8> {
+        match self.pending.bytes.is_empty() && self.pending.bytes.capacity() > 0 {
+            true => std::mem::take(&mut self.pending.bytes),
+            false => std::mem::take(&mut self.spare),
+        }
+    }
+
+    /// Appends what has gathered elsewhere, without a copy if nothing is pending.
+    fn join(&mut self, mut bytes: Vec<u8>) {
+        match self.pending.bytes.is_empty() {
+            true => std::mem::swap(&mut self.pending.bytes, &mut bytes),
+            false => self.pending.bytes.extend_from_slice(&bytes),
+        }
+        self.recycle(bytes);
     }
 
     fn take(&mut self) -> Option<Writing> {
@@ -105,6 +127,7 @@ impl Outbound {
     fn build(socket: Option<OwnedWriteHalf>, max_pending: usize, write_deadline: Duration, slice: usize) -> Arc<Self> {
         Arc::new(Outbound {
             queue: Mutex::new(Queue { socket: socket.map(Arc::new), pending: Pending::new(slice), ..Queue::default() }),
+            lanes: OnceLock::new(),
             max_pending,
             write_deadline,
             work: Notify::new(),
@@ -137,13 +160,63 @@ impl Outbound {
         queue.messages.0 += counted.0;
         queue.messages.1 += counted.1;
         write(&mut queue.pending.bytes);
+        let clean = !std::mem::replace(&mut queue.touched, true);
+        self.keeps_up(queue) && clean
+    }
+
+    /// Something has been appended: closes the connection if too much waits now.
+    fn keeps_up(&self, mut queue: MutexGuard<'_, Queue>) -> bool {
         queue.pending.mark();
-        if queue.waiting() > self.max_pending {
+        let keeps_up = queue.waiting() <= self.max_pending;
+        if !keeps_up {
             drop(queue);
             self.close(CloseReason::SlowConsumerPending);
-            return false;
         }
-        !std::mem::replace(&mut queue.touched, true)
+        keeps_up
+    }
+
+    /// As [`Outbound::append_message`], but what `publisher` has gathers until [`Outbound::settle`] is called, to which the
+    /// caller has to see too: who delivers to the same connection meanwhile does not wait. Large messages join at once.
+    pub fn append_from(&self, publisher: TargetId, size: usize, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let lane = self.lanes.get_or_init(Box::default).of(publisher);
+        if size > LARGEST {
+            if !lane.is_empty() {
+                self.enqueue(lane);
+            }
+            return self.append_message(size, write);
+        }
+        let spare = || self.queue.try_lock().map(|mut queue| queue.lend()).unwrap_or_default();
+        let (new, full) = lane.append(publisher, size, spare, write);
+        if full {
+            self.enqueue(lane);
+        }
+        new
+    }
+
+    /// Has what `publisher` has gathered join what is to be written.
+    pub fn settle(&self, publisher: TargetId) {
+        if let Some(lanes) = self.lanes.get() {
+            self.enqueue(lanes.of(publisher));
+        }
+    }
+
+    /// As [`Outbound::settle`], for all publishers.
+    pub fn settle_all(&self) {
+        if let Some(lanes) = self.lanes.get() {
+            lanes.iter().filter(|lane| !lane.is_empty()).for_each(|lane| self.enqueue(lane));
+        }
+    }
+
+    fn enqueue(&self, lane: &Lane) {
+        let mut queue = self.queue();
+        let closed = queue.closed.is_some();
+        let gathered = lane.take(closed);
+        if !closed && gathered.messages.0 > 0 {
+            queue.messages.0 += gathered.messages.0;
+            queue.messages.1 += gathered.messages.1;
+            queue.join(gathered.bytes);
+            self.keeps_up(queue);
+        }
     }
 
     /// Appends and flushes at once: for what a connection answers by itself, outside a batch.
@@ -335,6 +408,7 @@ impl Outbound {
     /// Waits, at most `limit`, until everything is written.
     pub async fn drained(&self, limit: Duration) {
         let until = tokio::time::Instant::now() + limit;
+        self.settle_all();
         while self.waiting() > 0 && self.closed().is_none() && tokio::time::Instant::now() < until {
             let _ = tokio::time::timeout(Duration::from_millis(10), self.relieved.notified()).await;
         }
@@ -461,6 +535,96 @@ mod tests {
         }
         assert_eq!(out.wait_closed().await, CloseReason::SlowConsumerPending);
         assert!(out.waiting() <= (1 << 20) + 65536);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn publishers_at_the_same_time_keep_each_its_order() {
+        const EACH: u32 = 20_000;
+        let (socket, mut client) = pair().await;
+        let out = Outbound::direct(socket, 64 << 20, Duration::from_secs(10));
+        tokio::spawn(out.clone().write_socket());
+        // More than there are lanes.
+        for publisher in 0..12u32 {
+            let (out, id) = (out.clone(), TargetId::next());
+            tokio::spawn(async move {
+                for number in 0..EACH {
+                    let message = [publisher.to_le_bytes(), number.to_le_bytes()].concat();
+                    out.append_from(id, 1, |v| v.extend_from_slice(&message));
+                    if number % 97 == 0 || number == EACH - 1 {
+                        out.settle(id);
+                        out.flush();
+                        tokio::task::yield_now().await;
+                    }
+                }
+            });
+        }
+        let mut got = vec![0; 12 * EACH as usize * 8];
+        client.read_exact(&mut got).await.expect("all of it");
+        let mut next = [0; 12];
+        for message in got.chunks(8) {
+            let [publisher, number] =
+                [0, 4].map(|at| u32::from_le_bytes(message[at..at + 4].try_into().expect("four bytes")));
+            assert_eq!(number, next[publisher as usize], "of {publisher}");
+            next[publisher as usize] += 1;
+        }
+        assert_eq!(out.messages(), (12 * u64::from(EACH), 12 * u64::from(EACH)));
+    }
+
+    #[tokio::test]
+    async fn each_publisher_is_told_to_settle_also_where_two_share_a_lane() {
+        let (socket, _client) = pair().await;
+        let out = Outbound::direct(socket, 1 << 20, Duration::from_secs(10));
+        let publishers: Vec<_> = (0..20).map(|_| TargetId::next()).collect();
+        let append = |publisher| out.append_from(publisher, 1, |v| v.push(0));
+        assert!(publishers.iter().all(|publisher| append(*publisher) && !append(*publisher)));
+        out.settle_all();
+        assert_eq!((out.waiting(), append(publishers[0])), (40, true));
+    }
+
+    #[tokio::test]
+    async fn what_has_gathered_goes_out_before_what_is_sent_once_it_is_settled() {
+        let (socket, mut client) = pair().await;
+        let out = Outbound::direct(socket, 1 << 20, Duration::from_secs(10));
+        for text in [b"one ", b"two "] {
+            assert!(out.append_from(TargetId::next(), 4, |v| v.extend_from_slice(text)), "the first of a publisher");
+        }
+        out.settle_all();
+        out.send(b"PONG");
+        let mut got = [0; 12];
+        client.read_exact(&mut got).await.expect("all of it");
+        assert!([b"one two PONG", b"two one PONG"].contains(&&got), "{got:?}");
+    }
+
+    #[tokio::test]
+    async fn a_large_message_keeps_its_place() {
+        let (socket, mut client) = pair().await;
+        let out = Outbound::direct(socket, 1 << 20, Duration::from_secs(10));
+        let publisher = TargetId::next();
+        for (text, size) in [(b"one ", 4), (b"big ", 1 << 20), (b"two ", 4)] {
+            assert!(out.append_from(publisher, size, |v| v.extend_from_slice(text)));
+        }
+        out.settle(publisher);
+        out.flush();
+        let mut got = [0; 12];
+        client.read_exact(&mut got).await.expect("all of it");
+        assert_eq!(&got, b"one big two ");
+    }
+
+    #[tokio::test]
+    async fn what_gathers_is_bounded_and_a_closed_connection_keeps_none_of_it() {
+        let (socket, _client) = pair().await;
+        let out = Outbound::direct(socket, 1 << 20, Duration::from_secs(10));
+        let publisher = TargetId::next();
+        let mut appended = 0;
+        while out.closed().is_none() {
+            out.append_from(publisher, 1024, |v| v.extend_from_slice(&[0; 1024]));
+            appended += 1024;
+            assert!(appended <= 2 << 20, "never cut");
+        }
+        assert_eq!(out.wait_closed().await, CloseReason::SlowConsumerPending);
+        out.append_from(publisher, 4, |v| v.extend_from_slice(b"late"));
+        out.settle(publisher);
+        assert!(!out.append_from(publisher, 4, |_| panic!("nothing is written for a closed connection")));
     }
 
     #[tokio::test]
