@@ -34,12 +34,15 @@ fn plain(mut info: Value) -> (Value, Vec<String>) {
 #[tokio::test]
 async fn services_are_told_who_asks() {
     let (toml, conf) = accounts(&[
-        ("S", "exports = [{ service = \"one\" }, { service = \"two\" }, { service = \"far\" }]"),
+        (
+            "S",
+            "exports = [{ service = \"one\" }, { service = \"two\" }, { service = \"far\" }, { service = \"wide\" }]",
+        ),
         (
             "T",
             r#"exports = [{ service = "step" }, { service = "told" }]
             imports = [{ service = { account = "S", subject = "far" }, to = "step", share = true },
-                { service = { account = "S", subject = "far" }, to = "told" }]"#,
+                { service = { account = "S", subject = "wide" }, to = "told" }]"#,
         ),
         (
             "C",
@@ -50,7 +53,7 @@ async fn services_are_told_who_asks() {
         ),
     ]);
     let Some(both) = Both::start(&toml, &conf).await else { return };
-    for (subscription, subject) in [("one", "one"), ("two", "two"), ("far", "step"), ("far", "told")] {
+    for (subscription, subject) in [("one", "one"), ("two", "two"), ("far", "step"), ("wide", "told")] {
         let mut sides = Vec::new();
         for address in both.addresses() {
             sides.push(plain(told(address, ("s", subscription), &connect(NAME), subject).await));

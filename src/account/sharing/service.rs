@@ -39,6 +39,8 @@ pub(in crate::account) struct ServiceImport {
 #[derive(Clone, Copy)]
 pub(in crate::account) struct Hop<'a> {
     export: &'a str,
+    /// The import tells all of who asks.
+    describes: bool,
     previous: Option<&'a Hop<'a>>,
 }
 
@@ -144,6 +146,12 @@ impl ServiceImport {
         let id = passage.origin.id;
         let told = match passage.via {
             None if self.describes => importer.describe(id),
+            // One that shares behind one that does not adds where the request was made, and no more.
+            Some(hop) if self.describes && !hop.describes => {
+                let mut told = importer.describe(id);
+                told.retain(|key, _| key == "server");
+                told
+            }
             _ if self.shares => Map::from_iter([("id".to_owned(), id.get().into())]),
             // What was said at a first import stays.
             _ => Map::new(),
@@ -159,7 +167,7 @@ impl ServiceImport {
             headers: &headers,
             payload: message.payload,
         };
-        let hop = Hop { export: &self.terms.export, previous: passage.via };
+        let hop = Hop { export: &self.terms.export, describes: self.describes, previous: passage.via };
         let passage = Passage { origin: passage.origin, only: None, via: Some(&hop) };
         // Another request may be under way, on another thread or as the one that led here.
         let reached = match self.cache.try_lock() {
@@ -220,7 +228,8 @@ impl Account {
                 };
                 let subject = if to == message.subject { &reply.to } else { message.subject };
                 let answer = Message { subject, reply: own_reply.as_deref().unwrap_or(message.reply), ..*message };
-                let hop = Hop { export: &terms.export, previous: passage.via };
+                // An answer tells of nobody, and nothing is added where one goes on as a request.
+                let hop = Hop { export: &terms.export, describes: true, previous: passage.via };
                 let passage = Passage { origin: passage.origin, only: None, via: Some(&hop) };
                 let reached = requester.route_on(&passage, &reply.to, &answer, &mut RouteCache::default(), batch);
                 if reached == 0
