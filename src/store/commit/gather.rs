@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The part of a round's time that the next one may wait.
+/// The next round waits for so long as the last one took, divided by this, and for twice as long while records keep coming.
 const PART: u32 = 2;
 
 /// Shorter waits are not worth to be woken from: the kernel makes them longer.
 const SHORTEST: Duration = Duration::from_micros(10);
 
 /// A disk that hangs is no reason to hang as well.
-const LONGEST: Duration = Duration::from_millis(20);
+const LONGEST: Duration = Duration::from_millis(10);
 
 /// After waits in vain so many powers of two of rounds do not wait, at most.
 const MOST: u32 = 6;
@@ -28,7 +28,7 @@ pub(in crate::store) struct Missing(AtomicI64);
 /// What the commit thread knows of the round before.
 pub(super) struct Gathering {
     ended: Instant,
-    /// How long the next one may wait for what is missing.
+    /// How long from then on the next one waits for what is missing.
     patience: Duration,
     /// So many rounds waited in vain, one after the other,
     vain: u32,
@@ -70,21 +70,29 @@ impl Gathering {
 
     /// Waits for those who were just acknowledged; there is work already.
     pub fn wait<'a>(&mut self, shared: &'a Shared, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
-        let missing = || shared.missing.0.load(Ordering::Relaxed) > 0;
-        if !missing() || self.patience < SHORTEST {
+        let left = || shared.missing.0.load(Ordering::Relaxed);
+        let remains = |patience: Duration| patience.saturating_sub(self.ended.elapsed());
+        if left() <= 0 || self.patience < SHORTEST || remains(self.patience).is_zero() {
             return queue;
         }
         if self.rest > 0 {
             self.rest -= 1;
         } else {
-            while missing() && queue.tickets.is_empty() && !queue.stop {
-                let left = self.patience.saturating_sub(self.ended.elapsed());
-                if left.is_zero() {
+            let mut vain = false;
+            for patience in [self.patience, self.patience * 2] {
+                let before = left();
+                let hurried = |queue: &Queue| !queue.tickets.is_empty() || queue.stop;
+                while left() > 0 && !hurried(&queue) && !remains(patience).is_zero() {
+                    queue =
+                        shared.wake.wait_timeout(queue, remains(patience)).unwrap_or_else(PoisonError::into_inner).0;
+                }
+                let ends = left() <= 0 || hurried(&queue);
+                vain = !ends && left() == before;
+                if ends || vain {
                     break;
                 }
-                queue = shared.wake.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
             }
-            self.vain = if missing() { (self.vain + 1).min(MOST) } else { 0 };
+            self.vain = if vain { (self.vain + 1).min(MOST) } else { 0 };
             self.rest = (1 << self.vain) - 1;
         }
         shared.missing.0.store(0, Ordering::Relaxed);
@@ -157,7 +165,8 @@ mod tests {
     fn after_a_wait_in_vain_the_next_rounds_begin_at_once() {
         let shared = shared();
         shared.expect(4);
-        let first = next(&shared, after_a_round(Duration::from_millis(1)));
+        // Long enough for the thread to begin meanwhile.
+        let first = next(&shared, after_a_round(Duration::from_secs(1)));
         let mut gathering = first.recv_timeout(LIMIT).expect("nobody comes");
         assert_eq!(gathering.rest, 1);
         shared.expect(4);
