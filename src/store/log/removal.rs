@@ -27,11 +27,17 @@ impl Log {
         };
         seqs.sort_unstable();
         seqs.dedup();
+        self.remove_found(&seqs)
+    }
+
+    /// Removes those of `seqs` that are there still: ascending, and none of them staged.
+    pub(in crate::store) fn remove_found(&self, seqs: &[u64]) -> Result<u64, StoreError> {
         let (mut mend, mut count, mut failure) = (Vec::new(), 0, None);
-        let mut rest = &seqs[..];
+        let mut rest = seqs;
         while let [first, ..] = *rest {
             // Those of one segment at a time, by its table: no record is read.
-            let end = self.0.state().segment_of(first).map_or(first, |s| s.last);
+            // Where that has gone meanwhile, the one before it ends before them.
+            let end = self.0.state().segment_of(first).map_or(first, |s| s.last.max(first));
             let (here, later) = rest.split_at(rest.partition_point(|seq| *seq <= end));
             rest = later;
             let struck = self.each_table(first..end + 1, |table, mut rows| {

@@ -281,3 +281,24 @@ fn subjects_beyond_the_memory_for_them_are_on_disk_until_not_even_their_blocks_f
     drop((store, log1));
     assert_eq!(files(), 0, "nothing is left behind");
 }
+
+/// Somebody else removed them meanwhile, and their segments went.
+#[test]
+fn what_is_to_be_removed_may_have_gone_with_its_segment() {
+    let store = open(&SimDisk::default());
+    let log = log(&store, Limits::default());
+    for n in 0..2000 {
+        put(&log, "s", &n.to_string());
+        if n % 100 == 0 {
+            store.barrier().wait().expect("commits");
+        }
+    }
+    store.barrier().wait().expect("commits");
+    let between: Vec<u64> = (500..1500).collect();
+    assert_eq!(log.remove(&between).expect("removes"), 1000);
+    store.barrier().wait().expect("commits");
+    let (ended, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || ended.send(log.remove_found(&between)));
+    let removed = heard.recv_timeout(Duration::from_secs(30)).expect("it comes to an end");
+    assert_eq!(removed.expect("nothing fails"), 0);
+}
