@@ -170,7 +170,11 @@ fn a_full_disk_gives_room_of_removed_records_back_and_stores_again() {
     };
     let there: Vec<_> = all(&log1).into_iter().filter(|(seq, _)| *seq <= 600).collect();
     assert_eq!((there, stored), (kept, 601));
-    assert!(store.stats().bytes_freed > 0);
+    // Counted when the file that was written anew has taken the place of the old ones, which were gone before.
+    while store.stats().bytes_freed == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "nothing was compacted");
+        std::thread::yield_now();
+    }
     audit(&log1, "compacted on a full disk");
 }
 
