@@ -3,7 +3,9 @@
 use super::seat::Seats;
 use super::sharing::{Hop, ServiceImport, Sharing};
 use super::trace::{self, Party, Trace};
-use super::{Batch, Describe, InterestWatcher, Message, RouteCache, Subscription, TargetId, TargetKind, mapping};
+use super::{
+    Audience, Batch, Describe, InterestWatcher, Message, RouteCache, Subscription, TargetId, TargetKind, mapping,
+};
 use crate::subject::Index;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
@@ -212,6 +214,24 @@ impl Account {
         }
         // Without the index, as another account's is read for an answer that is owed.
         any || !self.sharing.services(subject).is_empty() || self.owes_answer(subject)
+    }
+
+    /// Who would get what is delivered to the literal `subject`.
+    pub fn audience(&self, subject: &str) -> Audience {
+        let (mut any, mut room) = (false, false);
+        {
+            let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+            index.lookup(subject, &mut |sub: &Arc<Subscription>| {
+                any = true;
+                room = room || !sub.target.is_full();
+            });
+        }
+        match (any, room) {
+            (true, true) => Audience::Ready,
+            (true, false) => Audience::Full,
+            (false, _) if self.has_interest(subject, None) => Audience::Ready,
+            (false, _) => Audience::Nobody,
+        }
     }
 
     /// Whether requests on the literal `subject` are answered by another account, from which it is imported.

@@ -91,6 +91,17 @@ pub trait Target: Send + Sync {
     fn flush(&self) {}
 }
 
+/// Those who would get a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// There are none.
+    Nobody,
+    /// None of them takes more for now ([`Target::is_full`]).
+    Full,
+    /// At least one of them takes it.
+    Ready,
+}
+
 /// One subscription. There may be a million of them: what it is made of is kept together and small.
 pub struct Subscription {
     /// Unique within the process, growing.

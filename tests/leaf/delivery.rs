@@ -1,12 +1,13 @@
 //! Deliveries of consumers across a leaf connection: the subscriber sees the message's own subject, not that of the delivery.
 
 use crate::common::proxy::{Link, Proxy};
-use crate::common::{LIMIT, nats_server::NatsServer, wait_for};
+use crate::common::{LIMIT, leafd::Leafd, nats_server::NatsServer, wait_for};
 use crate::rig;
 use async_nats::jetstream::{self, consumer, stream};
 use futures_util::StreamExt;
 use std::future::IntoFuture;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 const JETSTREAM: &str = "jetstream { domain: hub, store_dir: STORE }\n";
 
@@ -59,45 +60,140 @@ async fn a_leafds_consumer_delivers_to_a_nats_servers_client() {
     pushed(&local, "gw").await;
 }
 
-/// What is stored has time: where live traffic would be dropped, a consumer waits.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_waits_for_a_link_that_takes_no_more() {
-    const MANY: usize = 20_000;
-    let hub = rig::nats_hub("", "").await;
-    let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], rig::leaf_port(&hub).await))).await;
-    let dir = tempfile::tempdir().expect("a folder");
-    let remote = rig::remote(&format!("\"nats://{}\"", proxy.address), "max_pending = \"4MB\"");
-    let leafd = rig::leafd(dir.path(), &format!("{remote}[jetstream]\ndomain = \"gw\"\n"));
-    let (app, local) = (hub.client().await, leafd.client().await);
-    rig::joined(&app, &local).await;
-    let context = jetstream::new(local.clone());
-    let config = stream::Config { name: "ALL".into(), subjects: vec!["all".into()], ..Default::default() };
-    context.create_stream(config).await.expect("a stream");
-    for from in (0..MANY).step_by(500) {
-        let mut acks = Vec::new();
-        for n in from..from + 500 {
-            acks.push(context.publish("all", format!("{n:01024}").into()).await.expect("sent").into_future());
+const MANY: usize = 20_000;
+
+/// A leafd with a stream of many messages behind a proxy to its hub.
+struct Backlog {
+    _hub: NatsServer,
+    proxy: Proxy,
+    leafd: Leafd,
+    /// A client at the hub, and one at the leafd.
+    app: async_nats::Client,
+    local: async_nats::Client,
+    _dir: tempfile::TempDir,
+}
+
+impl Backlog {
+    async fn new() -> Backlog {
+        let hub = rig::nats_hub("", "").await;
+        let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], rig::leaf_port(&hub).await))).await;
+        let dir = tempfile::tempdir().expect("a folder");
+        let remote = rig::remote(&format!("\"nats://{}\"", proxy.address), "max_pending = \"4MB\"");
+        let leafd = rig::leafd(dir.path(), &format!("{remote}[jetstream]\ndomain = \"gw\"\n"));
+        let (app, local) = (hub.client().await, leafd.client().await);
+        rig::joined(&app, &local).await;
+        let context = jetstream::new(local.clone());
+        let config = stream::Config { name: "ALL".into(), subjects: vec!["all".into()], ..Default::default() };
+        context.create_stream(config).await.expect("a stream");
+        for from in (0..MANY).step_by(500) {
+            let mut acks = Vec::new();
+            for n in from..from + 500 {
+                acks.push(context.publish("all", payload(n).into()).await.expect("sent").into_future());
+            }
+            futures_util::future::try_join_all(acks).await.expect("stored");
         }
-        futures_util::future::try_join_all(acks).await.expect("stored");
+        Backlog { _hub: hub, proxy, leafd, app, local, _dir: dir }
     }
 
-    let mut heard = app.subscribe("there").await.expect("subscribed");
-    wait_for("a consumer", LIMIT, || async {
-        let config = r#"{"stream_name":"ALL","config":{"name":"c","deliver_subject":"there","ack_policy":"none"}}"#;
-        app.request("$JS.gw.API.CONSUMER.CREATE.ALL.c", config.into()).await.ok()
-    })
-    .await;
-    let mut next =
-        async || tokio::time::timeout(LIMIT, heard.next()).await.expect("in time").expect("one more").payload;
-    assert_eq!(next().await, format!("{:01024}", 0));
-    proxy.set(Link::Stalled);
-    wait_for("a full link", LIMIT, || async {
-        let status = leafd.status()?;
-        (status["links"][0]["waiting_bytes"].as_u64()? > 2 << 20).then_some(())
-    })
-    .await;
-    proxy.set(Link::Open);
-    for n in 1..MANY {
-        assert_eq!(next().await, format!("{n:01024}"));
+    /// Makes a consumer from afar, so that the interest of those there is known here.
+    async fn consumer(&self, settings: &str) {
+        let config = format!(r#"{{"stream_name":"ALL","config":{{"name":"c",{settings}}}}}"#);
+        wait_for("a consumer", LIMIT, || async {
+            self.app.request("$JS.gw.API.CONSUMER.CREATE.ALL.c", config.clone().into()).await.ok()
+        })
+        .await;
+    }
+
+    async fn full_link(&self) {
+        wait_for("a full link", LIMIT, || async {
+            let status = self.leafd.status()?;
+            (status["links"][0]["waiting_bytes"].as_u64()? > 2 << 20).then_some(())
+        })
+        .await;
+    }
+}
+
+fn payload(n: usize) -> String {
+    format!("{n:01024}")
+}
+
+async fn hears(heard: &mut async_nats::Subscriber, numbers: std::ops::Range<usize>) {
+    for n in numbers {
+        let message = tokio::time::timeout(LIMIT, heard.next()).await.expect("in time").expect("one more");
+        assert_eq!(message.payload, payload(n));
+    }
+}
+
+/// What is stored has time: where live traffic would be dropped, a consumer waits.
+async fn waits_for_the_link(settings: &str, group: Option<&str>) {
+    let backlog = Backlog::new().await;
+    let app = &backlog.app;
+    let mut heard = match group {
+        None => app.subscribe("there").await,
+        Some(group) => app.queue_subscribe("there", group.to_owned()).await,
+    }
+    .expect("subscribed");
+    backlog.consumer(settings).await;
+    if !settings.contains("deliver_subject") {
+        let ask = MANY.to_string().into();
+        app.publish_with_reply("$JS.gw.API.CONSUMER.MSG.NEXT.ALL.c", "there", ask).await.expect("asked");
+    }
+    hears(&mut heard, 0..1).await;
+    backlog.proxy.set(Link::Stalled);
+    backlog.full_link().await;
+    backlog.proxy.set(Link::Open);
+    hears(&mut heard, 1..MANY).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_consumer_waits_for_a_link_that_takes_no_more() {
+    waits_for_the_link(r#""deliver_subject":"there","ack_policy":"none""#, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_consumer_of_a_group_waits_for_a_link_that_takes_no_more() {
+    waits_for_the_link(r#""deliver_subject":"there","deliver_group":"g","ack_policy":"none""#, Some("g")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_consumer_waits_for_a_link_that_takes_no_more() {
+    waits_for_the_link(r#""ack_policy":"none""#, None).await;
+}
+
+/// Local first: who is here gets what is here, whatever becomes of those who listen from afar.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_near_does_not_wait_for_a_link_that_takes_no_more() {
+    let backlog = Backlog::new().await;
+    let mut tap = backlog.app.subscribe("there").await.expect("subscribed");
+    let known = async {
+        while tokio::time::timeout(Duration::from_millis(100), tap.next()).await.is_err() {
+            backlog.local.publish("there", "".into()).await.expect("sent");
+        }
+    };
+    tokio::time::timeout(LIMIT, known).await.expect("the tap is known here");
+    let mut near = backlog.local.subscribe("there").await.expect("subscribed");
+    backlog.local.flush().await.expect("flushed");
+    backlog.proxy.set(Link::Stalled);
+    let config = r#"{"stream_name":"ALL","config":{"name":"c","deliver_subject":"there","ack_policy":"none"}}"#;
+    backlog.local.request("$JS.API.CONSUMER.CREATE.ALL.c", config.into()).await.expect("a consumer");
+    hears(&mut near, 0..MANY).await;
+    backlog.full_link().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_from_near_is_served_while_the_link_takes_no_more() {
+    let backlog = Backlog::new().await;
+    let mut far = backlog.app.subscribe("far").await.expect("subscribed");
+    backlog.consumer(r#""ack_policy":"none""#).await;
+    let next = "$JS.gw.API.CONSUMER.MSG.NEXT.ALL.c";
+    backlog.app.publish_with_reply(next, "far", MANY.to_string().into()).await.expect("asked");
+    hears(&mut far, 0..1).await;
+    backlog.proxy.set(Link::Stalled);
+    backlog.full_link().await;
+    let mut near = backlog.local.subscribe("near").await.expect("subscribed");
+    backlog.local.publish_with_reply(next, "near", "1000".into()).await.expect("asked");
+    for _ in 0..1000 {
+        let message = tokio::time::timeout(LIMIT, near.next()).await.expect("in time").expect("one more");
+        assert_eq!(message.payload.len(), payload(0).len());
     }
 }

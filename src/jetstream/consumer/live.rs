@@ -14,7 +14,6 @@ use super::push::Push;
 use super::state::{Acked, Delivery, Exhausted, Rules, Ticks};
 use super::status::Status;
 use super::validate::Retention;
-use crate::account::Target;
 use crate::jetstream::level::requires_too_much;
 use crate::protocol::headers;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -63,8 +62,6 @@ pub struct Live {
     pub(super) settled: Vec<u64>,
     /// Nothing is delivered before this: a receiver cannot keep up, or the pace does not allow it.
     pub(super) slow_until: Ticks,
-    /// Where messages are pushed to and no more are taken for now.
-    pub(super) full: Vec<Arc<dyn Target>>,
     pub(super) pace: Pace,
     /// Nothing is delivered before this: the consumer is paused; 0 if it is not.
     pub(super) paused_until: Ticks,
@@ -103,7 +100,6 @@ impl Consumer {
             confirm: Vec::new(),
             settled: Vec::new(),
             slow_until: 0,
-            full: Vec::new(),
             pace: Pace::new(&config, context.log.state().last_seq),
             paused_until: paused_until(&config, now),
             closed: false,

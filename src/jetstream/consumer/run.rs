@@ -14,7 +14,7 @@ use super::read::{Found, Item, Plan, with_header};
 use super::state::{Pair, Ticks};
 use super::status::Status;
 use super::validate::Retention;
-use crate::account::{Batch, Message};
+use crate::account::{Audience, Batch, Message};
 use crate::jetstream::info::ApiTime;
 use crate::protocol::number;
 use crate::store::Stored;
@@ -24,10 +24,8 @@ use std::sync::Arc;
 const MAX_MESSAGES: usize = 256;
 /// Bytes of one run at most; one message may exceed it.
 pub(super) const MAX_BYTES: usize = 1 << 20;
-/// Rest of a consumer whose receiver cannot keep up.
-const SLOW_REST: Ticks = 2_000_000;
-/// Rest while a receiver still cannot keep up.
-const FULL_REST: Ticks = 20_000_000;
+/// Rest while those who would get a message take no more.
+const FULL_REST: Ticks = 5_000_000;
 /// Rest after the store could not be read.
 const ERROR_REST: Ticks = 1_000_000_000;
 
@@ -55,6 +53,8 @@ struct Verdict {
     waits: bool,
     /// There are requests and messages, but not enough of these for any of those.
     blocked: bool,
+    /// Some of these requests come from where no more is taken for now.
+    full: bool,
     /// The state has changed since it was stored, and the writer does not know.
     note: bool,
     /// What is to be told of pinned clients.
@@ -102,10 +102,13 @@ impl Consumer {
             return None;
         }
         let config = self.config();
-        let active = self.context.has_interest(&config.deliver_subject);
+        let audience = self.context.audience(&config.deliver_subject);
         locked(&self.live, |live| {
             if let Mode::Push(push) = &mut live.mode {
-                push.set_active(active, now);
+                push.set_active(audience != Audience::Nobody, now);
+            }
+            if audience == Audience::Full {
+                live.slow_until = live.slow_until.max(now + FULL_REST);
             }
         });
         Some(config.deliver_subject.as_str().into())
@@ -133,9 +136,8 @@ impl Consumer {
             if let Mode::Pull(waiting) = &mut live.mode {
                 waiting.expire_pin(now);
             }
-            live.full.retain(|target| target.is_full());
             if now >= live.slow_until {
-                live.slow_until = if live.full.is_empty() { 0 } else { now + FULL_REST };
+                live.slow_until = 0;
             }
             if live.paused_until > 0 && now >= live.paused_until {
                 live.paused_until = paused_until(&live.config, now);
@@ -183,7 +185,7 @@ impl Consumer {
         deliver_to: Option<&Arc<str>>,
         buffers: &mut Buffers,
     ) -> Verdict {
-        let interest = |subject: &str| self.context.has_interest(subject);
+        let audience = |subject: &str| self.context.audience(subject);
         let settles = self.context.rules().retention != Retention::Limits;
         locked(&self.live, |live| {
             let Buffers { items, outs, .. } = buffers;
@@ -223,9 +225,10 @@ impl Consumer {
                 let (to, bytes_left, pin) = match (&mut live.mode, deliver_to) {
                     (Mode::Pull(waiting), _) => {
                         let load = Load { pending: ahead + 1, ack_pending: live.delivery.ack_pending() as u64 };
-                        let taken = waiting.take(size as u64, load, now, &interest, &mut statuses);
+                        let taken = waiting.take(size as u64, load, now, &audience, &mut statuses);
                         put_statuses(outs, &mut statuses);
                         verdict.blocked = taken.is_none() && !waiting.is_empty();
+                        verdict.full = verdict.blocked && waiting.wait_for_room();
                         match taken {
                             Some(taken) => (taken.reply, taken.bytes_left, taken.pin),
                             None => {
@@ -285,14 +288,14 @@ impl Consumer {
             let at_end = end.is_some() && live.delivery.redeliveries() == 0 && !stalled;
             // For those who do not wait, what nobody may take is as good as nothing.
             // Nor does one that has something wait for acks any longer than to the next sign of life, as at nats-server.
-            let nothing_left = at_end || verdict.blocked || stalled && live.due() <= now;
+            let nothing_left = at_end || verdict.blocked && !verdict.full || stalled && live.due() <= now;
             self.tick(live, now, nothing_left, deliver_to, &mut statuses);
             put_statuses(outs, &mut statuses);
             let wanted = !live.rests() && live.wanted() > 0;
             verdict.again =
                 wanted && !verdict.blocked && (live.delivery.redeliveries() > 0 || end.is_none() && !stalled);
             verdict.waits = live.wanted() > 0 && (end.is_some() || verdict.blocked);
-            verdict.at = live.due();
+            verdict.at = if verdict.full { live.due().min(now + FULL_REST) } else { live.due() };
             if let Mode::Pull(waiting) = &mut live.mode {
                 verdict.news = waiting.news();
             }
@@ -337,32 +340,23 @@ impl Consumer {
             }
         }
         items.clear();
-        let mut full = batch.touched().to_vec();
         batch.flush();
-        full.retain(|target| target.is_full());
-        let congested = !full.is_empty();
-        if congested || !missed.is_empty() {
-            locked(&self.live, |live| {
-                for (seq, to) in missed.iter().rev() {
-                    live.delivery.undeliver(*seq);
-                    match &mut live.mode {
-                        Mode::Pull(waiting) => waiting.drop_reply(to),
-                        Mode::Push(push) => {
-                            push.set_active(false, now);
-                        }
-                    }
-                }
-                if congested {
-                    live.slow_until = now + SLOW_REST;
-                    // One receiver of several does not hold up the others.
-                    if self.push && live.config.deliver_group.is_empty() {
-                        live.full = full;
-                    }
-                }
-                verdict.again = !congested && live.wanted() > 0;
-                verdict.at = live.due();
-            });
+        if missed.is_empty() {
+            return;
         }
+        locked(&self.live, |live| {
+            for (seq, to) in missed.iter().rev() {
+                live.delivery.undeliver(*seq);
+                match &mut live.mode {
+                    Mode::Pull(waiting) => waiting.drop_reply(to),
+                    Mode::Push(push) => {
+                        push.set_active(false, now);
+                    }
+                }
+            }
+            verdict.again = live.wanted() > 0;
+            verdict.at = verdict.at.min(live.due());
+        });
     }
 
     /// Ends requests and sends signs of life as they are due.

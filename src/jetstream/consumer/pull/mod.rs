@@ -9,6 +9,7 @@ use super::advisory::Advisory;
 use super::config::{ConsumerConfig, PriorityPolicy};
 use super::state::Ticks;
 use super::status::Status;
+use crate::account::Audience;
 pub use ask::{Ask, Load, Member, Priority};
 use pin::{Admission, Pin};
 use std::collections::VecDeque;
@@ -30,8 +31,10 @@ struct Request {
     beat_at: Ticks,
     priority: Priority,
     member: Option<Member>,
-    /// The round in which the reply subject was last seen to have a subscriber.
-    seen: u64,
+    /// The round in which it was last looked who listens on the reply subject.
+    looked: u64,
+    /// They took no more then.
+    full: bool,
 }
 
 /// The requests that wait, first come first.
@@ -161,7 +164,8 @@ impl Waiting {
             beat_at,
             priority: ask.priority,
             member: ask.member.clone(),
-            seen: 0,
+            looked: 0,
+            full: false,
         });
         None
     }
@@ -173,19 +177,24 @@ impl Waiting {
         self.requests.insert(at, request);
     }
 
-    /// Begins a round of deliveries, within which interest is looked up once per request.
+    /// Whether a request was passed over in this round as those who listen for its messages take no more for now.
+    pub fn wait_for_room(&self) -> bool {
+        self.requests.iter().any(|request| request.full && request.looked == self.round)
+    }
+
+    /// Begins a round of deliveries, within which it is looked once per request who listens.
     pub fn begin_round(&mut self) {
         self.round += 1;
     }
 
     /// The request that takes the next message, of `size` bytes. Requests that it is too large for, that have expired or
-    /// that nobody listens for are removed on the way.
+    /// that nobody listens for are removed on the way; those whose listeners take no more for now are passed over.
     pub fn take(
         &mut self,
         size: u64,
         load: Load,
         now: Ticks,
-        interest: Interest<'_>,
+        audience: &dyn Fn(&str) -> Audience,
         out: &mut Statuses,
     ) -> Option<Taken> {
         let mut passed_over = 0;
@@ -196,14 +205,16 @@ impl Waiting {
                 self.pop();
                 continue;
             }
-            if request.seen != self.round {
-                if !interest(&request.reply) {
+            if request.looked != self.round {
+                let audience = audience(&request.reply);
+                if audience == Audience::Nobody {
                     self.pop();
                     continue;
                 }
-                request.seen = self.round;
+                (request.looked, request.full) = (self.round, audience == Audience::Full);
             }
             let admission = match &mut self.pin {
+                _ if request.full => Admission::Later,
                 Some(pin) => pin.admit(request.member.as_mut(), now),
                 None if request.priority.admits(load) => Admission::Yes,
                 None => Admission::Later,

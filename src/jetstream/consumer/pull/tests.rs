@@ -1,6 +1,10 @@
 use super::*;
 use crate::jetstream::consumer::config::PriorityPolicy;
 
+fn ready(_: &str) -> Audience {
+    Audience::Ready
+}
+
 fn yes(_: &str) -> bool {
     true
 }
@@ -48,7 +52,7 @@ fn requests_are_served_in_turn() {
     assert_eq!(waiting.add(&ask("1"), "b", 0, &yes), None);
     assert_eq!(waiting.add(&ask("1"), "c", 0, &yes), Some(Status::MaxWaiting));
     waiting.begin_round();
-    let mut next = || waiting.take(1, Load::default(), 0, &yes, &mut out).map(|taken| taken.reply.to_string());
+    let mut next = || waiting.take(1, Load::default(), 0, &ready, &mut out).map(|taken| taken.reply.to_string());
     assert_eq!([next(), next(), next(), next()], [Some("a".into()), Some("b".into()), Some("a".into()), None]);
 }
 
@@ -70,7 +74,7 @@ fn priorities_decide_who_is_served() {
         waiting.add(&ask(payload, PriorityPolicy::Prioritized).expect("valid"), reply, 0, &yes);
     }
     waiting.begin_round();
-    let mut served = || waiting.take(1, Load::default(), 0, &yes, &mut out).map(|taken| taken.reply.to_string());
+    let mut served = || waiting.take(1, Load::default(), 0, &ready, &mut out).map(|taken| taken.reply.to_string());
     let order: Vec<String> = std::iter::from_fn(&mut served).collect();
     assert_eq!(order, ["early", "next", "early", "late"]);
 
@@ -78,7 +82,7 @@ fn priorities_decide_who_is_served() {
     let overflow = ask(r#"{"batch":1,"group":"g","min_pending":10}"#, PriorityPolicy::Overflow).expect("valid");
     waiting.add(&overflow, "overflow", 0, &yes);
     waiting.begin_round();
-    let mut taken = |pending| waiting.take(1, Load { pending, ack_pending: 0 }, 0, &yes, &mut out).is_some();
+    let mut taken = |pending| waiting.take(1, Load { pending, ack_pending: 0 }, 0, &ready, &mut out).is_some();
     assert_eq!([taken(9), taken(10)], [false, true]);
 
     let refused = |payload, policy| ask(payload, policy).expect_err("refused");
@@ -98,7 +102,7 @@ fn a_message_too_large_ends_the_request_and_left_bytes_are_told() {
     waiting.add(&ask(r#"{"batch":2,"max_bytes":10}"#), "a", 0, &yes);
     waiting.add(&ask(r#"{"batch":1,"max_bytes":100}"#), "b", 0, &yes);
     waiting.begin_round();
-    let taken = waiting.take(50, Load::default(), 0, &yes, &mut out).expect("b takes it");
+    let taken = waiting.take(50, Load::default(), 0, &ready, &mut out).expect("b takes it");
     assert_eq!((&*taken.reply, taken.bytes_left), ("b", Some(50)));
     assert_eq!(out, [("a".into(), Status::TooLarge { messages: 2, bytes: 10 })]);
 }
@@ -128,7 +132,29 @@ fn a_request_that_nobody_listens_for_is_dropped() {
     waiting.add(&ask("1"), "gone", 0, &yes);
     waiting.add(&ask("1"), "here", 0, &yes);
     waiting.begin_round();
-    let taken = waiting.take(1, Load::default(), 0, &|subject| subject == "here", &mut Statuses::new());
+    let taken = waiting.take(
+        1,
+        Load::default(),
+        0,
+        &|subject| if subject == "here" { Audience::Ready } else { Audience::Nobody },
+        &mut Statuses::new(),
+    );
     assert_eq!(taken.map(|taken| taken.reply.to_string()), Some("here".into()));
     assert!(waiting.is_empty());
+}
+
+#[test]
+fn a_request_from_where_no_more_is_taken_waits_and_the_others_are_served() {
+    let mut waiting = Waiting::new(9, 0);
+    waiting.add(&ask("1"), "far", 0, &yes);
+    waiting.add(&ask("1"), "near", 0, &yes);
+    let far_is_full = |subject: &str| if subject == "far" { Audience::Full } else { Audience::Ready };
+    let mut served = |audience: &dyn Fn(&str) -> Audience| {
+        waiting.begin_round();
+        let taken = waiting.take(1, Load::default(), 0, audience, &mut Statuses::new());
+        (taken.map(|taken| taken.reply.to_string()), waiting.wait_for_room())
+    };
+    assert_eq!(served(&far_is_full), (Some("near".into()), true));
+    assert_eq!(served(&far_is_full), (None, true));
+    assert_eq!(served(&ready), (Some("far".into()), false));
 }
