@@ -149,6 +149,9 @@ fn uplink_lines(out: &mut String, uplink: &Value) {
     if let Some(refusal) = uplink["refusal"].as_str() {
         let _ = writeln!(out, "          the hub refuses: {refusal}");
     }
+    if let Some(advice) = uplink["advice"].as_str() {
+        let _ = writeln!(out, "          {advice}");
+    }
 }
 
 fn list(value: &Value) -> &[Value] {

@@ -79,6 +79,8 @@ pub struct UplinkStatus {
     pub exactly_once: &'static str,
     /// The hub's latest refusal since the last confirmation.
     pub refusal: Option<String>,
+    /// What can be done at the hub to make it faster, if anything is known.
+    pub advice: Option<&'static str>,
 }
 
 impl UplinkStatus {

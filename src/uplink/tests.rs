@@ -17,6 +17,10 @@ fn member() -> Member {
     Traffic::new(Limits::default(), TimeZone::Utc).join("hub", Class::Telemetry, Limits::default(), Spent::default())
 }
 
+/// Of a stream without `allow_atomic`.
+const NO_BATCHES: &str =
+    r#"{"error":{"code":400,"err_code":10174,"description":"atomic publish is disabled"},"stream":"T","seq":0}"#;
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -131,12 +135,15 @@ struct Hub {
     sessions: watch::Sender<Session>,
     state: Mutex<HubState>,
     may_ask: bool,
+    /// It is a cluster of nats-server 2.14 or later, whose stream takes no batches.
+    no_chains: bool,
 }
 
 impl Hub {
     fn new(account: &Arc<Account>, may_ask: bool) -> Arc<Self> {
         let client = LocalClient::new(account.clone());
-        Arc::new(Hub { client, sessions: watch::channel(Session::default()).0, state: Mutex::default(), may_ask })
+        let sessions = watch::channel(Session::default()).0;
+        Arc::new(Hub { client, sessions, state: Mutex::default(), may_ask, no_chains: false })
     }
 
     fn connect(&self) {
@@ -216,7 +223,11 @@ impl HubLink for Hub {
                 state.deaf -= 1;
                 return Ok(());
             }
-            let answer = Hub::store(&mut state, message.to_owned());
+            let answer = if self.no_chains && headers::get(message.headers, "Nats-Batch-Id").is_some() {
+                NO_BATCHES.to_owned()
+            } else {
+                Hub::store(&mut state, message.to_owned())
+            };
             if state.mute > 0 {
                 state.mute -= 1;
                 return Ok(());
@@ -241,6 +252,10 @@ impl HubLink for Hub {
 
     fn permits_publish(&self, subject: &str) -> bool {
         self.may_ask || !subject.starts_with("$JS.")
+    }
+
+    fn takes_chains(&self) -> bool {
+        !self.no_chains
     }
 
     fn redial(&self) {
@@ -336,6 +351,19 @@ async fn a_backlog_drains_when_the_link_comes_up_and_is_dropped_here() {
     assert_eq!((status.last_ack_seq, status.state.as_str()), (3000, "up to date"));
     assert!(status.last_ack_time.is_some());
     bench.until("trimmed", |_| bench.local.extent().messages == 0).await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_takes_neither_chains_nor_batches_is_told_of() {
+    let account = Account::new("A");
+    let mut hub = Hub::new(&account, true);
+    Arc::get_mut(&mut hub).expect("nobody else has it").no_chains = true;
+    let bench = Bench::start(account, hub, Memory::new());
+    bench.numbered(0..100);
+    bench.hub.connect();
+    let status = bench.drained().await;
+    assert_eq!(bench.hub.payloads(), numbers(0..100));
+    assert!(status.advice.is_some_and(|advice| advice.contains("set allow_atomic")), "{status:?}");
 }
 
 #[tokio::test]

@@ -77,6 +77,11 @@ impl Machine {
         })
     }
 
+    /// Whether a message waits for the answer to the one before, as the hub takes neither chains nor batches.
+    pub fn goes_one_by_one(&self) -> bool {
+        !self.chains && self.batches.refused
+    }
+
     /// Whether the hub need not answer to the message of `order`, as it will to a later one that is refused unless this one is
     /// stored: true of a chain over a fast link while nothing goes wrong, where the answers are a large part of the hub's work.
     pub fn may_go_unanswered(&self, order: &Order) -> bool {

@@ -35,6 +35,10 @@ const PACE_INTERVAL: Duration = Duration::from_millis(5);
 const UNSAVED_BYTES: u64 = 64 * 1024;
 /// Acks taken before the loop looks at anything else.
 const ACK_BATCH: usize = 256;
+/// See [`crate::leaf::LeafInfo::takes_chains`].
+const TAKE_BATCHES: &str = "one message crosses per round trip, as the hub is a cluster of nats-server 2.14 or later, whose replicated \
+                            streams do not survive that one of several is refused: set allow_atomic on its stream, then a \
+                            backlog crosses in batches";
 
 /// What a job has done.
 enum Done {
@@ -391,11 +395,18 @@ impl Worker {
         status.gaps_declared = self.gaps_declared;
         status.thinned = self.thinned;
         status.window = machine.burst();
+        let batches = status.batches;
         status.count(machine.counters());
         status.exactly_once = if machine.reconciled() { "yes" } else { "dedup window only" };
         status.hub_stream.clone_from(&self.hub.stream);
         status.hub_domain.clone_from(&self.hub.domain);
         status.refusal.clone_from(&self.refusal);
+        if status.batches > batches {
+            status.advice = None;
+        } else if machine.goes_one_by_one() && status.advice.is_none() {
+            tracing::warn!("uplink {}: {TAKE_BATCHES}", self.options.name);
+            status.advice = Some(TAKE_BATCHES);
+        }
         let last_ack = self.planner.plan().at(self.last_ack).seq;
         if last_ack != status.last_ack_seq {
             status.last_ack_seq = last_ack;
