@@ -9,6 +9,7 @@ use crate::line::{self, Line};
 use crate::readings::{Ledger, Producer};
 use async_nats::jetstream::{self, stream};
 use fastrand::Rng;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -38,18 +39,22 @@ fn blow(random: &mut Rng) -> Blow {
     }
 }
 
-/// The stream with its leader, made if it is not there.
-async fn replicated(client: &async_nats::Client) -> stream::Stream {
+/// The stream with its leader, made if it is not there; then it takes atomic batches or not, which decides how a backlog travels.
+async fn replicated(client: &async_nats::Client, atomic: bool) -> stream::Stream {
     let context = jetstream::new(client.clone());
+    let config = json!({
+        "name": STREAM,
+        "subjects": ["plant1.*.telemetry.>"],
+        "duplicate_window": Duration::from_secs(1).as_nanos() as u64,
+        "num_replicas": 3,
+        "allow_atomic": atomic,
+    });
     wait_for("the hub's stream", LIMIT, || async {
-        let config = stream::Config {
-            name: STREAM.to_owned(),
-            subjects: vec!["plant1.*.telemetry.>".to_owned()],
-            duplicate_window: Duration::from_secs(1),
-            num_replicas: 3,
-            ..Default::default()
-        };
-        context.get_or_create_stream(config).await.ok()
+        if let Ok(stream) = context.get_stream(STREAM).await {
+            return Some(stream);
+        }
+        let _: Value = context.request(format!("STREAM.CREATE.{STREAM}"), &config).await.ok()?;
+        None
     })
     .await
 }
@@ -59,11 +64,12 @@ struct World {
     cluster: Cluster,
     client: async_nats::Client,
     ledger: Ledger,
+    atomic: bool,
 }
 
 impl World {
     async fn leader(&self) -> String {
-        let stream = replicated(&self.client).await;
+        let stream = replicated(&self.client, self.atomic).await;
         wait_for("a leader", LIMIT, || async { stream.get_info().await.ok()?.cluster?.leader }).await
     }
 
@@ -93,12 +99,13 @@ impl World {
             Blow::Recreated => {
                 self.mended().await;
                 self.line.set(Link::Cut);
-                let last = self.ledger.check(&replicated(&self.client).await).await;
+                let last = self.ledger.check(&replicated(&self.client, self.atomic).await).await;
                 wait_for("the stream is deleted", LIMIT, || async {
                     jetstream::new(self.client.clone()).delete_stream(STREAM).await.ok()
                 })
                 .await;
-                replicated(&self.client).await;
+                self.atomic = self.line.random.bool();
+                replicated(&self.client, self.atomic).await;
                 self.ledger.lost.push(1..=last);
                 self.line.set(Link::Open);
             }
@@ -107,7 +114,7 @@ impl World {
 
     /// Waits until the stream has its leader and both followers.
     async fn mended(&self) {
-        let stream = replicated(&self.client).await;
+        let stream = replicated(&self.client, self.atomic).await;
         wait_for("the stream's replicas", MENDING, || async {
             let cluster = stream.get_info().await.ok()?.cluster?;
             let current = cluster.replicas.iter().filter(|replica| replica.current).count();
@@ -122,10 +129,11 @@ async fn a_hub_of_three_nodes_holds_each_reading_once_whichever_of_them_go() {
     if !have(&hub::binary()) {
         return;
     }
-    let random = Rng::with_seed(common::seed());
+    let mut random = Rng::with_seed(common::seed());
+    let atomic = random.bool();
     let cluster = Cluster::start(&[("hub", 3)]).await;
     let client = cluster.client().await;
-    replicated(&client).await;
+    replicated(&client, atomic).await;
     let mut proxies = Vec::new();
     for node in &cluster.nodes {
         proxies.push(Proxy::start(node.leafs).await);
@@ -141,7 +149,7 @@ async fn a_hub_of_three_nodes_holds_each_reading_once_whichever_of_them_go() {
     );
     let line = Line::start(Leafd::new(dir.path(), &config), dir.path(), proxies, random);
     let producer = Producer::start(line.address());
-    let mut world = World { line, cluster, client, ledger: Ledger::default() };
+    let mut world = World { line, cluster, client, ledger: Ledger::default(), atomic };
     let until = Instant::now() + line::length();
     let mut blows = BTreeMap::<Blow, u32>::new();
     while Instant::now() < until {
@@ -156,7 +164,7 @@ async fn a_hub_of_three_nodes_holds_each_reading_once_whichever_of_them_go() {
     let stored = producer.end().await;
     assert!(stored > 0, "nothing was stored");
     let status = world.line.drained().await;
-    let last = world.ledger.check(&replicated(&world.client).await).await;
+    let last = world.ledger.check(&replicated(&world.client, world.atomic).await).await;
     eprintln!("{blows:?}: {stored} readings stored; {:?}; {status}", world.ledger);
     assert!(last >= stored, "all that was acknowledged is there: {last}");
 }
