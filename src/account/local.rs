@@ -1,10 +1,14 @@
 //! In-process clients: how adapters, the uplink and the tests of both speak to the router without a socket.
 
-use super::{Account, Batch, Message, Origin, OwnedMessage, RouteCache, Subscription, Target, TargetId, TargetKind};
+use super::{
+    Account, Batch, InterestWatcher, Message, Origin, OwnedMessage, RouteCache, Subscription, Target, TargetId,
+    TargetKind,
+};
+use crate::subject;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// A client inside the process. Publishing is synchronous: on return every target has the message.
 pub struct LocalClient {
@@ -30,6 +34,34 @@ pub enum RequestError {
     /// No answer in time.
     #[error("no answer on {0} in time")]
     TimedOut(String),
+}
+
+/// Waits for interest in a subject to come; ends the watch when dropped.
+struct Coming<'a> {
+    account: &'a Account,
+    id: TargetId,
+    came: Arc<Came>,
+}
+
+struct Came {
+    subject: Box<str>,
+    notify: Notify,
+}
+
+impl InterestWatcher for Came {
+    fn added(&self, subscription: &Subscription) {
+        if subject::matches(subscription.subject(), &self.subject) {
+            self.notify.notify_one();
+        }
+    }
+
+    fn removed(&self, _: &Subscription) {}
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        self.account.unwatch(self.id);
+    }
 }
 
 struct Queue {
@@ -83,6 +115,14 @@ impl LocalClient {
         let sub = Arc::new(Subscription::new(subject, None, "", queue));
         self.account.subscribe(sub.clone());
         Inbox { account: self.account.clone(), sub, messages, dropped }
+    }
+
+    /// Waits until somebody begins to listen on the literal `subject`, beside those who do: a link, for instance, that is up again.
+    pub async fn heard_anew(&self, subject: &str) {
+        let came = Arc::new(Came { subject: subject.into(), notify: Notify::new() });
+        let coming = Coming { account: &self.account, id: TargetId::next(), came };
+        self.account.watch_changes(coming.id, coming.came.clone());
+        coming.came.notify.notified().await;
     }
 
     /// Publishes with a reply inbox of its own and waits for one answer, at most `timeout`.

@@ -189,6 +189,11 @@ impl Account {
         self.watchers().push((id, watcher));
     }
 
+    /// Registers a watcher of interest under `id` that is told only of what changes from now on.
+    pub fn watch_changes(&self, id: TargetId, watcher: Arc<dyn InterestWatcher>) {
+        self.watchers().push((id, watcher));
+    }
+
     /// Whether a leaf connection belongs to it.
     pub fn has_leafs(&self) -> bool {
         !self.watchers().is_empty()

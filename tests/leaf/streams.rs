@@ -8,7 +8,7 @@ use crate::rig;
 use async_nats::jetstream;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// nats-server looks after a source that has stopped every ten seconds, and waits in between.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -122,6 +122,29 @@ async fn streams_resume_after_every_kind_of_interruption() {
     assert_eq!(bodies(&here, "IN", "down", count).await, numbers(count));
     assert_eq!(bodies(&there, "UP", "up", count).await, numbers(count));
     assert_eq!(bodies(&there, "ALL", "up", count).await, numbers(count));
+}
+
+/// Who has tried in vain for a while tries rarely; a link that is up again is not waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_goes_on_as_soon_as_the_link_is_up_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let hub = hub(dir.path()).await;
+    let leafs = std::net::SocketAddr::from(([127, 0, 0, 1], rig::leaf_port(&hub).await));
+    let proxy = Proxy::start(leafs).await;
+    let there = hub.client().await;
+    api(&there, "STREAM.CREATE.DOWN", json!({"name": "DOWN", "subjects": ["down"]})).await;
+    publish(&there, "down", 1, 10).await;
+    proxy.set(Link::Cut);
+    let mut leafd = gateway(&dir.path().join("gw"), "gw1", &format!("\"nats://{}\"", proxy.address));
+    leafd.start();
+    let here = leafd.client().await;
+    api(&here, "STREAM.CREATE.DOWN", json!({"name": "DOWN", "mirror": external("DOWN", "hub")})).await;
+    // The length of the outage: by then it tries every ten to thirty seconds.
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    proxy.set(Link::Open);
+    let up = Instant::now();
+    assert_eq!(bodies(&here, "DOWN", "down", 10).await, numbers(10));
+    assert!(up.elapsed() < Duration::from_secs(5), "{:?}", up.elapsed());
 }
 
 /// Four gateways, of which one is killed and one loses its link meanwhile.

@@ -192,7 +192,16 @@ async fn follow(stream: Weak<Stream>, origin: Arc<Origin>) {
         }
         origin.tell(&client);
         wait = if began.elapsed() > SILENCE { RETRY.0 } else { (wait * 2).min(RETRY.1) };
-        tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        let origin_api = request::info_subject(&origin.source);
+        let pause = |wait: Duration| tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0));
+        tokio::select! {
+            () = pause(wait) => {}
+            // The link to the origin is up again.
+            () = client.heard_anew(&origin_api) => {
+                wait = RETRY.0;
+                pause(wait).await;
+            }
+        }
     }
 }
 

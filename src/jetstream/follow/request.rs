@@ -136,8 +136,7 @@ pub(super) struct Told {
 
 /// What the origin tells of itself, which it need not.
 pub(super) async fn find_origin(client: &LocalClient, source: &StreamSource) -> Option<Told> {
-    let subject = format!("{}.STREAM.INFO.{}", api(source), source.name);
-    let answer = client.request(&subject, &[], b"", ANSWER).await.ok()?;
+    let answer = client.request(&info_subject(source), &[], b"", ANSWER).await.ok()?;
     let found: Found = serde_json::from_slice(&answer.payload).ok()?;
     Some(Told { identity: hash(&found.created), last: found.state.last_seq })
 }
@@ -167,6 +166,11 @@ pub(super) async fn reset_consumer(
         _ if mirror => Err(ApiError::new(400, 10214, "stream mirror consumer requires flow control ack policy")),
         _ => Err(ApiError::new(400, 10217, "stream source consumer requires flow control ack policy")),
     }
+}
+
+/// What is asked of the origin's stream, and a link to the origin therefore listens on.
+pub(super) fn info_subject(source: &StreamSource) -> String {
+    format!("{}.STREAM.INFO.{}", api(source), source.name)
 }
 
 fn api(source: &StreamSource) -> &str {
