@@ -38,8 +38,9 @@
 //! guard it checks, so nothing else is sent in a session until the hub has answered to the first message of a batch.
 //!
 //! # Streams shared with others
-//! A foreign message between two of ours breaks the chain. Then the burst that may be in flight is halved, down to one
-//! message at a time (each guarded by position), and doubled again after a few full bursts without a break.
+//! A foreign message between two of ours breaks the chain, and what was behind it is sent again. Then the burst that may be in
+//! flight is halved, or more where the chain was short, down to one message at a time (each guarded by position), and doubled again
+//! after a few full bursts without a break.
 
 mod batch;
 mod event;
@@ -61,7 +62,11 @@ const GUARD_TRIES: u32 = 8;
 const UNKNOWN_RATE: f64 = 8192.0;
 /// See [`UNKNOWN_RATE`].
 const LEAST_RATE: f64 = 100.0;
-/// Confirmed bursts after which a halved burst is doubled.
+/// A burst is no more than so many times the chain that broke last.
+const CHAINS: usize = 2;
+/// How many times longer it has to be calm where the last doublings brought breaks, at most.
+const WARIEST: usize = 4;
+/// Confirmed bursts after which a halved burst is doubled, where that went well before.
 const CALM_BURSTS: usize = 8;
 
 /// What the uplink is doing.
@@ -168,6 +173,12 @@ pub struct Machine {
     batches: Batches,
     burst: usize,
     calm: usize,
+    /// Whether the burst was doubled since the last break.
+    doubled: bool,
+    /// So many times longer it has to be calm, as the last doublings brought breaks.
+    wary: usize,
+    /// Messages of this run that were confirmed.
+    unbroken: usize,
     /// Whether the hub told in this run where it stands.
     asked: bool,
     /// Whether a chain to the last confirmed message failed, so that without asking only the window is left.
@@ -213,6 +224,9 @@ impl Machine {
             unsendable: None,
             batches: Batches::default(),
             calm: 0,
+            doubled: false,
+            wary: 1,
+            unbroken: 0,
             asked: false,
             chain_failed: false,
             guard_failures: 0,

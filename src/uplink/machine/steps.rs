@@ -1,6 +1,8 @@
 //! The machine's steps: what each event changes.
 
-use super::{AckResult, Action, CALM_BURSTS, Flight, GUARD_TRIES, Guard, HubAnswer, LastId, Machine, Phase};
+use super::{
+    AckResult, Action, CALM_BURSTS, CHAINS, Flight, GUARD_TRIES, Guard, HubAnswer, LastId, Machine, Phase, WARIEST,
+};
 use std::time::Duration;
 
 /// How often the time doubles after which a hub that answers to no message is dialled anew.
@@ -92,7 +94,10 @@ impl Machine {
             }
             LastId::Foreign => {
                 self.counters.chain_breaks += 1;
-                self.burst = (self.burst / 2).max(1);
+                self.burst = (self.burst / 2).min(CHAINS * self.unbroken).max(1);
+                if std::mem::take(&mut self.doubled) {
+                    self.wary = (self.wary * 2).min(WARIEST);
+                }
                 self.calm = 0;
                 self.chain_failed = true;
             }
@@ -170,6 +175,7 @@ impl Machine {
             self.cursor.confirmed = self.cursor.confirmed.max(front.seq);
             self.in_flight_bytes -= front.bytes;
             self.calm += usize::from(front.missing == 0);
+            self.unbroken += usize::from(front.missing == 0);
             self.counters.gaps += if self.settings.sparse { 0 } else { front.missing };
             missing += front.missing;
             self.in_flight.pop_front();
@@ -188,9 +194,12 @@ impl Machine {
         if self.head_in_flight.is_some_and(|head| head <= seq) {
             self.head_in_flight = None;
         }
-        if self.calm >= self.burst * CALM_BURSTS && self.burst < self.settings.window {
+        if self.calm >= self.burst * CALM_BURSTS * self.wary && self.burst < self.settings.window {
             self.burst = (self.burst * 2).min(self.settings.window);
             self.calm = 0;
+            if std::mem::replace(&mut self.doubled, true) {
+                self.wary = (self.wary / 2).max(1);
+            }
         }
         self.guard_failures = 0;
         self.chain_failed = false;
@@ -221,6 +230,7 @@ impl Machine {
 
     fn end_run(&mut self) {
         self.run += 1;
+        self.unbroken = 0;
         self.forget_flights();
         self.unsendable = None;
         self.next = self.cursor.confirmed + 1;
