@@ -30,5 +30,5 @@ pub use sharing::{
     Access, Import, ImportView, RESPONSE_THRESHOLD, Reason, ResponseType, ServiceExport, ShareError, Shares,
     StreamExport, check, share,
 };
-pub use subscription::{Audience, Batch, Subscription, Target, TargetId, TargetKind};
+pub use subscription::{Batch, Subscription, Target, TargetId, TargetKind};
 pub use trace::{Arrival, DEST, DISABLED, Exported, Party, Sampled, Step, Trace, untraced};

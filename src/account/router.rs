@@ -3,9 +3,7 @@
 use super::seat::Seats;
 use super::sharing::{Hop, ServiceImport, Sharing};
 use super::trace::{self, Party, Trace};
-use super::{
-    Audience, Batch, Describe, InterestWatcher, Message, RouteCache, Subscription, TargetId, TargetKind, mapping,
-};
+use super::{Batch, Describe, InterestWatcher, Message, RouteCache, Subscription, TargetId, TargetKind, mapping};
 use crate::subject::Index;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
@@ -221,22 +219,19 @@ impl Account {
         any || !self.sharing.services(subject).is_empty() || self.owes_answer(subject)
     }
 
-    /// Who would get what is delivered to the literal `subject`.
-    pub fn audience(&self, subject: &str) -> Audience {
-        let (mut any, mut room) = (false, false);
+    /// Bytes that may be delivered now to the literal `subject` of what is stored ([`Target::room`]): as many as the one takes who
+    /// takes most of those who want it. `None` if nobody does.
+    pub fn room(&self, subject: &str) -> Option<usize> {
+        let mut most = None;
         {
             let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
             index.lookup(subject, &mut |sub: &Arc<Subscription>| {
-                any = true;
-                room = room || !sub.target.is_full();
+                if most != Some(usize::MAX) {
+                    most = most.max(Some(sub.target.room()));
+                }
             });
         }
-        match (any, room) {
-            (true, true) => Audience::Ready,
-            (true, false) => Audience::Full,
-            (false, _) if self.has_interest(subject, None) => Audience::Ready,
-            (false, _) => Audience::Nobody,
-        }
+        most.or_else(|| self.has_interest(subject, None).then_some(usize::MAX))
     }
 
     /// Whether requests on the literal `subject` are answered by another account, from which it is imported.

@@ -68,9 +68,9 @@ pub trait Target: Send + Sync {
         None
     }
 
-    /// Whether so much waits to be sent that those who deliver what is stored should wait. Publishers need not.
-    fn is_full(&self) -> bool {
-        self.congestion().is_some()
+    /// Bytes that those who deliver what is stored may add to what waits to be sent, 0 if they should wait. Publishers need not ask.
+    fn room(&self) -> usize {
+        if self.congestion().is_some() { 0 } else { usize::MAX }
     }
 
     /// How traces name it; `None` where they do not.
@@ -89,17 +89,6 @@ pub trait Target: Send + Sync {
 
     /// Sends what [`Target::deliver`] has gathered. Called once at the end of each batch that touched the target.
     fn flush(&self) {}
-}
-
-/// Those who would get a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Audience {
-    /// There are none.
-    Nobody,
-    /// None of them takes more for now ([`Target::is_full`]).
-    Full,
-    /// At least one of them takes it.
-    Ready,
 }
 
 /// One subscription. There may be a million of them: what it is made of is kept together and small.

@@ -22,6 +22,7 @@ mod permissions;
 mod probe;
 mod session;
 mod status;
+mod stored_share;
 mod visitor;
 mod wire;
 

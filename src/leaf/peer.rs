@@ -7,6 +7,7 @@
 use super::interest::{Announced, HUB_SID, Key, LOOP_PREFIX, Watcher};
 use super::permissions::Filter;
 use super::status::LeafConnection;
+use super::stored_share::StoredShare;
 use crate::account::{Account, Batch, Message, Origin, Party, RouteCache, Subscription, Target, TargetId, TargetKind};
 use crate::auth::SubjectPermission;
 use crate::protocol::leaf::push_message;
@@ -89,6 +90,8 @@ pub struct Peer {
     subs: Mutex<Interest>,
     /// Bytes that may wait before live traffic is dropped.
     max_live: usize,
+    /// What may wait of what consumers deliver.
+    stored: Mutex<StoredShare>,
     /// The largest message that the peer takes.
     pub max_payload: AtomicUsize,
     /// The other server's name, and whether it traces messages that it gets from us.
@@ -132,6 +135,8 @@ impl Peer {
             announced: Mutex::default(),
             subs: Mutex::default(),
             max_live,
+            // Well before anything is dropped.
+            stored: Mutex::new(StoredShare::new(max_live / 2)),
             max_payload: AtomicUsize::new(usize::MAX),
             remote: OnceLock::new(),
             counters,
@@ -395,9 +400,14 @@ impl Target for Peer {
         }
     }
 
-    /// Well before anything is dropped.
-    fn is_full(&self) -> bool {
-        self.out.closed().is_none() && self.out.waiting() > self.max_live / 2
+    fn room(&self) -> usize {
+        match self.out.closed() {
+            None => {
+                let mut share = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+                share.left(Instant::now(), self.out.sent_bytes(), self.out.waiting())
+            }
+            Some(_) => usize::MAX,
+        }
     }
 
     fn flush(&self) {

@@ -1,7 +1,12 @@
 //! A link of 50 kbit/s with more to send than it takes: it stays up, and answers and pings get through.
 
-use crate::common::LIMIT;
+use crate::common::{LIMIT, wait_for};
 use crate::rig;
+use crate::streams::{api, external};
+use async_nats::jetstream;
+use futures_util::StreamExt;
+use serde_json::json;
+use std::future::IntoFuture;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -80,4 +85,37 @@ async fn a_link_that_is_slower_than_its_traffic_stays_up() {
         assert!(answer.is_ok());
         drop(heard);
     }
+}
+
+/// A mirror at the hub takes what it is given, for minutes; what is said meanwhile does not come behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_live_does_not_wait_for_a_mirror_that_catches_up() {
+    let store = tempfile::tempdir().expect("a folder");
+    let hub = rig::nats_hub("", &format!("jetstream {{ store_dir: {:?}, domain: hub }}\n", store.path())).await;
+    let (port, connections) = narrow(rig::leaf_port(&hub).await).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let remote = rig::remote(&format!("\"nats://127.0.0.1:{port}\""), "compression = \"off\"");
+    let leafd = rig::leafd(dir.path(), &format!("{remote}[jetstream]\ndomain = \"gw\"\n"));
+    let (app, local) = (hub.client().await, leafd.client().await);
+    rig::joined(&app, &local).await;
+    api(&local, "STREAM.CREATE.ALL", json!({"name": "ALL", "subjects": ["all"]})).await;
+    let context = jetstream::new(local.clone());
+    for _ in 0..10 {
+        let sent = (0..100).map(|_| context.publish("all", vec![b'x'; 1000].into()));
+        let acks = futures_util::future::try_join_all(sent).await.expect("sent");
+        futures_util::future::try_join_all(acks.into_iter().map(IntoFuture::into_future)).await.expect("stored");
+    }
+    let mut alarms = app.subscribe("alarm").await.expect("subscribed");
+    api(&app, "STREAM.CREATE.ALL", json!({"name": "ALL", "mirror": external("ALL", "gw")})).await;
+    let here = async || api(&app, "STREAM.INFO.ALL", json!({})).await["state"]["messages"].as_u64().unwrap_or(0);
+    wait_for("the mirror to be busy", LIMIT, || async { (here().await > 20).then_some(()) }).await;
+    for _ in 0..3 {
+        let said = Instant::now();
+        local.publish("alarm", "fire".into()).await.expect("published");
+        tokio::time::timeout(LIMIT, alarms.next()).await.expect("in time").expect("an alarm");
+        eprintln!("after {:.1?}", said.elapsed());
+        assert!(said.elapsed() < Duration::from_secs(12), "{:?}", said.elapsed());
+    }
+    assert!(here().await < 900, "it was still catching up");
+    assert_eq!(connections.load(std::sync::atomic::Ordering::Relaxed), 1, "it was taken down");
 }

@@ -6,7 +6,7 @@ use super::live::Consumer;
 use super::members::Members;
 use super::validate::{Retention, StreamRules};
 use super::writer::AckWriter;
-use crate::account::{Account, Audience, Batch, Message, Origin, RouteCache};
+use crate::account::{Account, Batch, Message, Origin, RouteCache};
 use crate::jetstream::Domain;
 use crate::store::{Change, Commit, Log, Store};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,9 +63,9 @@ impl StreamContext {
         self.account.has_interest(subject, None)
     }
 
-    /// Who would get what is delivered to `subject`.
-    pub fn audience(&self, subject: &str) -> Audience {
-        self.account.audience(subject)
+    /// Bytes that may be delivered to `subject` now; `None` if nobody subscribes to it.
+    pub fn room(&self, subject: &str) -> Option<usize> {
+        self.account.room(subject)
     }
 
     /// Publishes one message outside of the delivery path.

@@ -14,7 +14,7 @@ use super::read::{Found, Item, Plan, with_header};
 use super::state::{Pair, Ticks};
 use super::status::Status;
 use super::validate::Retention;
-use crate::account::{Audience, Batch, Message};
+use crate::account::{Batch, Message};
 use crate::jetstream::info::ApiTime;
 use crate::protocol::number;
 use crate::store::Stored;
@@ -70,13 +70,13 @@ impl Work for Consumer {
         let Scratch { buffers, positions, .. } = scratch;
         buffers.items.clear();
         buffers.outs.clear();
-        let deliver_to = self.look_for_interest(now);
+        let pushed = self.look_for_interest(now);
         let Some(plan) = self.plan(now, buffers) else {
             return After { again: false, at: Ticks::MAX };
         };
         let committed = self.context.log.committed();
         let found = self.read(&plan, buffers, positions);
-        let mut verdict = self.assign(now, &plan, &found, deliver_to.as_ref(), buffers);
+        let mut verdict = self.assign(now, &plan, &found, pushed.as_ref(), buffers);
         if verdict.note {
             self.context.acks.note(&self, false);
         }
@@ -96,22 +96,22 @@ impl Work for Consumer {
 }
 
 impl Consumer {
-    /// Push: notes whether anybody listens, and says where messages go.
-    fn look_for_interest(&self, now: Ticks) -> Option<Arc<str>> {
+    /// Push: notes whether anybody listens, and says where messages go, and how many bytes of them.
+    fn look_for_interest(&self, now: Ticks) -> Option<(Arc<str>, usize)> {
         if !self.push {
             return None;
         }
         let config = self.config();
-        let audience = self.context.audience(&config.deliver_subject);
+        let room = self.context.room(&config.deliver_subject);
         locked(&self.live, |live| {
             if let Mode::Push(push) = &mut live.mode {
-                push.set_active(audience != Audience::Nobody, now);
+                push.set_active(room.is_some(), now);
             }
-            if audience == Audience::Full {
+            if room == Some(0) {
                 live.slow_until = live.slow_until.max(now + FULL_REST);
             }
         });
-        Some(config.deliver_subject.as_str().into())
+        Some((config.deliver_subject.as_str().into(), room.unwrap_or(0)))
     }
 
     /// The first look: what is wanted. `None` if the consumer is gone, or goes now because nobody has used it for long.
@@ -182,10 +182,11 @@ impl Consumer {
         now: Ticks,
         plan: &Plan,
         found: &Found,
-        deliver_to: Option<&Arc<str>>,
+        pushed: Option<&(Arc<str>, usize)>,
         buffers: &mut Buffers,
     ) -> Verdict {
-        let audience = |subject: &str| self.context.audience(subject);
+        let (deliver_to, mut room) = pushed.map_or((None, 0), |(to, room)| (Some(to), *room));
+        let room_of = |subject: &str| self.context.room(subject);
         let settles = self.context.rules().retention != Retention::Limits;
         locked(&self.live, |live| {
             let Buffers { items, outs, .. } = buffers;
@@ -225,7 +226,7 @@ impl Consumer {
                 let (to, bytes_left, pin) = match (&mut live.mode, deliver_to) {
                     (Mode::Pull(waiting), _) => {
                         let load = Load { pending: ahead + 1, ack_pending: live.delivery.ack_pending() as u64 };
-                        let taken = waiting.take(size as u64, load, now, &audience, &mut statuses);
+                        let taken = waiting.take(size as u64, load, now, &room_of, &mut statuses);
                         put_statuses(outs, &mut statuses);
                         verdict.blocked = taken.is_none() && !waiting.is_empty();
                         verdict.full = verdict.blocked && waiting.wait_for_room();
@@ -237,7 +238,7 @@ impl Consumer {
                             }
                         }
                     }
-                    (Mode::Push(push), Some(to)) if push.is_open() => (to.clone(), None, None),
+                    (Mode::Push(push), Some(to)) if push.is_open() && room > 0 => (to.clone(), None, None),
                     (Mode::Push(_), _) => {
                         handed_out = false;
                         break;
@@ -251,6 +252,7 @@ impl Consumer {
                     false => (live.delivery.deliver(item.seq, now), 1),
                 };
                 live.pace.sent(now, stored.time, size);
+                room = room.saturating_sub(size);
                 pending = ahead;
                 delivered = true;
                 new += u64::from(!item.redelivery);

@@ -9,7 +9,6 @@ use super::advisory::Advisory;
 use super::config::{ConsumerConfig, PriorityPolicy};
 use super::state::Ticks;
 use super::status::Status;
-use crate::account::Audience;
 pub use ask::{Ask, Load, Member, Priority};
 use pin::{Admission, Pin};
 use std::collections::VecDeque;
@@ -33,8 +32,8 @@ struct Request {
     member: Option<Member>,
     /// The round in which it was last looked who listens on the reply subject.
     looked: u64,
-    /// They took no more then.
-    full: bool,
+    /// Bytes that they take in that round.
+    room: usize,
 }
 
 /// The requests that wait, first come first.
@@ -66,6 +65,9 @@ pub struct Taken {
 
 /// Tells whether anybody subscribes to a subject.
 pub type Interest<'a> = &'a dyn Fn(&str) -> bool;
+
+/// Tells how many bytes those who subscribe to a subject take now; `None` if nobody does.
+pub type Room<'a> = &'a dyn Fn(&str) -> Option<usize>;
 
 /// Statuses to be sent, with their subjects.
 pub type Statuses = Vec<(Arc<str>, Status)>;
@@ -165,7 +167,7 @@ impl Waiting {
             priority: ask.priority,
             member: ask.member.clone(),
             looked: 0,
-            full: false,
+            room: 0,
         });
         None
     }
@@ -179,7 +181,7 @@ impl Waiting {
 
     /// Whether a request was passed over in this round as those who listen for its messages take no more for now.
     pub fn wait_for_room(&self) -> bool {
-        self.requests.iter().any(|request| request.full && request.looked == self.round)
+        self.requests.iter().any(|request| request.room == 0 && request.looked == self.round)
     }
 
     /// Begins a round of deliveries, within which it is looked once per request who listens.
@@ -189,14 +191,7 @@ impl Waiting {
 
     /// The request that takes the next message, of `size` bytes. Requests that it is too large for, that have expired or
     /// that nobody listens for are removed on the way; those whose listeners take no more for now are passed over.
-    pub fn take(
-        &mut self,
-        size: u64,
-        load: Load,
-        now: Ticks,
-        audience: &dyn Fn(&str) -> Audience,
-        out: &mut Statuses,
-    ) -> Option<Taken> {
+    pub fn take(&mut self, size: u64, load: Load, now: Ticks, room: Room<'_>, out: &mut Statuses) -> Option<Taken> {
         let mut passed_over = 0;
         while let Some(request) = self.requests.front_mut() {
             if request.expires.is_some_and(|at| now >= at) {
@@ -206,15 +201,14 @@ impl Waiting {
                 continue;
             }
             if request.looked != self.round {
-                let audience = audience(&request.reply);
-                if audience == Audience::Nobody {
+                let Some(room) = room(&request.reply) else {
                     self.pop();
                     continue;
-                }
-                (request.looked, request.full) = (self.round, audience == Audience::Full);
+                };
+                (request.looked, request.room) = (self.round, room);
             }
             let admission = match &mut self.pin {
-                _ if request.full => Admission::Later,
+                _ if request.room == 0 => Admission::Later,
                 Some(pin) => pin.admit(request.member.as_mut(), now),
                 None if request.priority.admits(load) => Admission::Yes,
                 None => Admission::Later,
@@ -250,6 +244,7 @@ impl Waiting {
             }
             request.left -= 1;
             request.delivered += 1;
+            request.room = request.room.saturating_sub(usize::try_from(size).unwrap_or(usize::MAX));
             self.last_used = now;
             if let Some(wait) = request.heartbeat {
                 request.beat_at = now.saturating_add(wait);

@@ -1,8 +1,8 @@
 use super::*;
 use crate::jetstream::consumer::config::PriorityPolicy;
 
-fn ready(_: &str) -> Audience {
-    Audience::Ready
+fn ready(_: &str) -> Option<usize> {
+    Some(usize::MAX)
 }
 
 fn yes(_: &str) -> bool {
@@ -132,13 +132,8 @@ fn a_request_that_nobody_listens_for_is_dropped() {
     waiting.add(&ask("1"), "gone", 0, &yes);
     waiting.add(&ask("1"), "here", 0, &yes);
     waiting.begin_round();
-    let taken = waiting.take(
-        1,
-        Load::default(),
-        0,
-        &|subject| if subject == "here" { Audience::Ready } else { Audience::Nobody },
-        &mut Statuses::new(),
-    );
+    let taken =
+        waiting.take(1, Load::default(), 0, &|subject| (subject == "here").then_some(usize::MAX), &mut Statuses::new());
     assert_eq!(taken.map(|taken| taken.reply.to_string()), Some("here".into()));
     assert!(waiting.is_empty());
 }
@@ -148,10 +143,10 @@ fn a_request_from_where_no_more_is_taken_waits_and_the_others_are_served() {
     let mut waiting = Waiting::new(9, 0);
     waiting.add(&ask("1"), "far", 0, &yes);
     waiting.add(&ask("1"), "near", 0, &yes);
-    let far_is_full = |subject: &str| if subject == "far" { Audience::Full } else { Audience::Ready };
-    let mut served = |audience: &dyn Fn(&str) -> Audience| {
+    let far_is_full = |subject: &str| Some(if subject == "far" { 0 } else { usize::MAX });
+    let mut served = |room: Room<'_>| {
         waiting.begin_round();
-        let taken = waiting.take(1, Load::default(), 0, audience, &mut Statuses::new());
+        let taken = waiting.take(1, Load::default(), 0, room, &mut Statuses::new());
         (taken.map(|taken| taken.reply.to_string()), waiting.wait_for_room())
     };
     assert_eq!(served(&far_is_full), (Some("near".into()), true));
