@@ -25,7 +25,12 @@ impl StoredShare {
 
     /// Bytes that may be added at `now`, where `sent` have gone since the beginning, and `waiting` have not.
     pub fn left(&mut self, now: Instant, sent: u64, waiting: usize) -> usize {
-        let (passed, took) = (sent - self.sent, self.at.map_or(MOMENT, |at| now.saturating_duration_since(at)));
+        let Some(at) = self.at else {
+            // What went before tells nothing, as it is not known in what time.
+            (self.at, self.sent) = (Some(now), sent);
+            return self.bound.saturating_sub(waiting);
+        };
+        let (passed, took) = (sent - self.sent, now.saturating_duration_since(at));
         if waiting == 0 {
             if took < MOMENT && passed >= self.bound as u64 / 2 {
                 self.bound = (self.bound * 2).min(self.most);
@@ -59,6 +64,12 @@ mod tests {
             (sent, waiting, now) = (sent + takes, waiting - takes, now + STEP);
         }
         (sent, most)
+    }
+
+    #[test]
+    fn what_went_before_the_first_look_does_not_make_a_link_fast() {
+        let mut share = StoredShare::new(4 << 20);
+        assert!(share.left(Instant::now(), 1 << 30, 1000) <= LEAST);
     }
 
     #[test]

@@ -186,6 +186,10 @@ impl Waiting {
 
     /// Begins a round of deliveries, within which it is looked once per request who listens.
     pub fn begin_round(&mut self) {
+        if self.wait_for_room() {
+            // Those that were passed over for that stand behind requests which are to be served after them.
+            self.requests.make_contiguous().sort_by_key(|request| request.priority.level);
+        }
         self.round += 1;
     }
 

@@ -139,6 +139,26 @@ fn a_request_that_nobody_listens_for_is_dropped() {
 }
 
 #[test]
+fn who_had_to_wait_for_room_keeps_its_priority() {
+    let config = ConsumerConfig {
+        priority_policy: PriorityPolicy::Prioritized,
+        priority_groups: vec!["g".into()],
+        ..ConsumerConfig::default()
+    };
+    let mut waiting = Waiting::new(9, 0);
+    for (reply, level) in [("far", 0), ("near", 1), ("nearer", 1)] {
+        let payload = format!(r#"{{"batch":2,"group":"g","priority":{level}}}"#);
+        waiting.add(&Ask::parse(payload.as_bytes(), &config).expect("valid"), reply, 0, &yes);
+    }
+    let far_is_full = |subject: &str| Some(if subject == "far" { 0 } else { usize::MAX });
+    let mut served = |room: Room<'_>| {
+        waiting.begin_round();
+        waiting.take(1, Load::default(), 0, room, &mut Statuses::new()).map(|taken| taken.reply.to_string())
+    };
+    assert_eq!([served(&far_is_full), served(&ready)], [Some("near".into()), Some("far".into())]);
+}
+
+#[test]
 fn a_request_from_where_no_more_is_taken_waits_and_the_others_are_served() {
     let mut waiting = Waiting::new(9, 0);
     waiting.add(&ask("1"), "far", 0, &yes);
