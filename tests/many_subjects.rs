@@ -4,7 +4,7 @@
 mod common;
 
 use async_nats::jetstream::{self, kv, stream};
-use common::{Leafd, within};
+use common::{LIMIT, Leafd, wait_for, within};
 use futures_util::{StreamExt, TryStreamExt};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -50,8 +50,13 @@ async fn check_numbers(leafd: &Leafd, subjects: u64) {
     assert!(number("index_bytes") < MAX, "{store}");
     assert!(number("index_cold_subjects") > subjects / 2 && number("index_cold_bytes") > 100_000, "{store}");
     assert_eq!(number("subjects_refused"), 0, "{store}");
-    let page = common::http::get(&format!("{}/metrics", leafd.port("monitoring")), "", None).await.body;
-    assert!(page.contains(&format!("\nleafd_store_index_cold_subjects {}", store["index_cold_subjects"])), "{page}");
+    // Both are asked again, as memory is still given back after the last put was acknowledged.
+    wait_for("/metrics says what the status says", LIMIT, async || {
+        let store = &leafd.status().expect("answers")["store"];
+        let page = common::http::get(&format!("{}/metrics", leafd.port("monitoring")), "", None).await.body;
+        page.contains(&format!("\nleafd_store_index_cold_subjects {}\n", store["index_cold_subjects"])).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
