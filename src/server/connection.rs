@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::greeting::{Door, Greeted};
 use super::lame_duck;
+use super::limits::ClientLimits;
 use super::listener::{Ending, Shared};
 use super::login::Login;
 use super::message_trace;
@@ -19,6 +20,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 const FIRST_READ: usize = 4 * 1024;
 const LARGEST_READ: usize = 64 * 1024;
@@ -190,6 +192,8 @@ pub(super) struct Connection {
     pub limits: Limits,
     /// The server's for subscriptions.
     pub max_subscriptions: usize,
+    /// The server's, as they change.
+    pub server_limits: watch::Receiver<Arc<ClientLimits>>,
     /// The INFO that the client has got, until its first PING is answered.
     pub info: Option<Box<Info>>,
     /// Whether the buffer had a message or a change of subscriptions.
@@ -201,7 +205,8 @@ pub(super) struct Connection {
 impl Connection {
     fn new(shared: Arc<Shared>, client: Arc<Client>, login: Login, info: Info) -> Self {
         let session = login.session.clone();
-        let limits = shared.limits.now();
+        let server_limits = shared.limits.watch();
+        let limits = server_limits.borrow().clone();
         Connection {
             shared,
             client,
@@ -212,6 +217,7 @@ impl Connection {
             cache: RouteCache::default(),
             limits: limits.protocol,
             max_subscriptions: limits.max_subscriptions,
+            server_limits,
             info: Some(Box::new(info)),
             active: false,
             received: (0, 0),
@@ -274,15 +280,16 @@ impl Connection {
             let expired = until(deadline);
             tokio::select! {
                 biased;
-                read = reader.read_buf(buffer) => return match read {
-                    Ok(0) => Err(CloseReason::ClientClosed),
-                    Ok(_) => Ok(()),
-                    Err(_) => Err(CloseReason::ReadError),
+                read = reader.read_buf(buffer) => match read {
+                    Ok(0) => return Err(CloseReason::ClientClosed),
+                    Ok(_) => break,
+                    Err(_) => return Err(CloseReason::ReadError),
                 },
                 Ok(()) = self.login.rules.changed() => self.renew().await?,
                 () = expired => return Err(self.overdue()),
             }
         }
+        self.keep_up().await
     }
 
     /// Counts what one buffer brought.

@@ -3,8 +3,9 @@
 use super::listener::Listening;
 use super::outbound::CloseReason;
 use crate::protocol::Limits;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Bounds of all clients.
 #[derive(Clone, Debug)]
@@ -25,29 +26,34 @@ pub struct ClientLimits {
     pub max_subscriptions: usize,
 }
 
-/// Those in force; read when a client comes, logs in or is judged anew, and when it is pinged.
-pub(super) struct InForce(RwLock<Arc<ClientLimits>>);
+/// Those in force, which connections watch.
+pub(super) struct InForce(watch::Sender<Arc<ClientLimits>>);
 
 impl InForce {
     pub fn new(limits: ClientLimits) -> InForce {
-        InForce(RwLock::new(Arc::new(limits)))
+        InForce(watch::Sender::new(Arc::new(limits)))
     }
 
     pub fn now(&self) -> Arc<ClientLimits> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.borrow().clone()
+    }
+
+    /// Those of now, and what tells of others.
+    pub fn watch(&self) -> watch::Receiver<Arc<ClientLimits>> {
+        self.0.subscribe()
     }
 }
 
 impl Listening {
-    /// Other limits from now on: `max_pending` and `write_deadline` for clients to come, the others for those who are here
-    /// too, when they are next judged by the users' rules. Those above `max_connections` are closed, the last to come first;
+    /// Other limits from now on: `max_pending` and `write_deadline` for clients to come, the others for what comes from those
+    /// who are here too. Those above `max_connections` are closed, the last to come first;
     /// nats-server chooses at random (`reload.go`, `maxConnOption`).
     pub fn set_limits(&self, limits: ClientLimits) {
         let most = limits.max_connections;
         if let Some(websocket) = self.websocket() {
             websocket.set_max_payload(limits.protocol.payload);
         }
-        *self.shared.limits.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(limits);
+        self.shared.limits.0.send_replace(Arc::new(limits));
         let clients = self.shared.registry.clients();
         for client in clients.iter().skip(most) {
             client.tell(b"-ERR 'maximum connections exceeded'\r\n");

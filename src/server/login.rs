@@ -177,9 +177,7 @@ impl Connection {
             // What it remembers is of another account's subscriptions.
             self.cache = RouteCache::default();
         }
-        let limits = self.shared.limits.now();
-        (self.limits, self.max_subscriptions) = (limits.protocol, limits.max_subscriptions);
-        self.limits.payload = self.limits.payload.min(session.limits.payload.unwrap_or(usize::MAX));
+        self.take_limits(&session);
         self.client.become_user(session.clone());
         if !seated {
             self.shared.events.changed(&session.account);
@@ -188,6 +186,27 @@ impl Connection {
         match self.has_room() {
             true => Ok(()),
             false => Err(CloseReason::MaxSubscriptions),
+        }
+    }
+
+    /// The server's limits of now, as far as `session` may use them.
+    fn take_limits(&mut self, session: &Session) {
+        let limits = self.server_limits.borrow_and_update();
+        (self.limits, self.max_subscriptions) = (limits.protocol, limits.max_subscriptions);
+        self.limits.payload = self.limits.payload.min(session.limits.payload.unwrap_or(usize::MAX));
+    }
+
+    /// What has come in is judged by what is in force by now: who never pauses would not hear of it otherwise.
+    pub(super) async fn keep_up(&mut self) -> Result<(), CloseReason> {
+        if self.server_limits.has_changed().unwrap_or(false) {
+            self.take_limits(&self.session.clone());
+        }
+        if self.login.rules.has_changed().unwrap_or(false) {
+            self.renew().await?;
+        }
+        match self.login.deadline {
+            Some(deadline) if deadline <= Instant::now() => Err(self.overdue()),
+            _ => Ok(()),
         }
     }
 

@@ -1,7 +1,9 @@
 //! Users that change while clients are connected. nats-server is told by SIGHUP as leafd is; both must do the same.
 
-use super::common::{LIMIT, Leafd, NatsServer, have, hub, wait_for};
+use super::common::{LIMIT, Leafd, NatsServer, have, hub, wait_for, within};
 use super::play::{Raw, login};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 const BEFORE: [&str; 2] = [
     r#"[authorization]
@@ -94,4 +96,24 @@ async fn those_who_are_here_are_held_to_another_max_payload() {
     }
     assert_eq!(heard[0], heard[1], "first ours, then nats-server's");
     assert!(heard[0].contains("MSG a 1 100") && heard[0].contains("Maximum Payload Violation"), "{heard:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_publishes_without_a_pause_goes_as_well() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), BEFORE[0]);
+    leafd.start();
+    let mut socket = TcpStream::connect(leafd.clients.expect("it listens")).await.expect("a connection");
+    let (begun, begins) = tokio::sync::oneshot::channel();
+    let flood = tokio::spawn(async move {
+        socket.write_all(login("goes", "pw").as_bytes()).await.expect("taken");
+        let publishes = "PUB a 0\r\n\r\n".repeat(20_000);
+        socket.write_all(publishes.as_bytes()).await.expect("taken");
+        begun.send(()).expect("awaited");
+        while socket.write_all(publishes.as_bytes()).await.is_ok() {}
+    });
+    within("it publishes", begins).await.expect("it is let in");
+    leafd.configure(AFTER[0]);
+    leafd.hup();
+    within("its user is gone, and so is it", flood).await.expect("it ran");
 }
