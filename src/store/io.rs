@@ -115,7 +115,8 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        fs::File::open(path)?.sync_all()
+        let folder = fs::File::open(path)?;
+        folder.sync_all().and_then(|()| confirm(&folder))
     }
 
     fn space(&self, path: &Path) -> io::Result<(u64, u64)> {
@@ -166,6 +167,21 @@ impl Disk for ReadOnlyDisk {
     }
 }
 
+/// Whether a sync that went well can be believed. While a file system fails it cannot: ext4 says that all is well of what was on its
+/// way to new blocks when the journal ended (seen with Linux 6.18, in one of ten errors under load), and others say so of every sync
+/// once they are read-only. An attribute that is not there is asked to be removed: it takes a journal that works, and changes
+/// nothing; about 2 us.
+///
+/// # Errors
+/// What was synced may be lost.
+fn confirm(file: &fs::File) -> io::Result<()> {
+    match rustix::fs::fremovexattr(file, "user.leafd.none") {
+        Err(error @ (Errno::ROFS | Errno::IO)) => Err(error.into()),
+        // It is not there, or there are no attributes.
+        _ => Ok(()),
+    }
+}
+
 struct RealFile {
     file: fs::File,
     /// Its file system, or the kernel, cannot tell whether a read has to wait.
@@ -204,7 +220,7 @@ impl DiskFile for RealFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data().and_then(|()| confirm(&self.file))
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
