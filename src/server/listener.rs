@@ -447,6 +447,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn other_limits_hold_for_what_comes_from_those_who_are_here() {
+        let (server, _end) = server(64 << 20).await;
+        let mut client = client(&server).await;
+        say(&mut client, CONNECT).await;
+        let protocol = Limits { payload: 10, ..Limits::default() };
+        server.set_limits(ClientLimits { protocol, ..limits() });
+        client.write_all(b"PUB a 11\r\nhello world\r\nPING\r\n").await.expect("write");
+        let mut got = String::new();
+        client.read_line(&mut got).await.expect("an answer");
+        assert_eq!(got, "-ERR 'Maximum Payload Violation'\r\n");
+    }
+
+    #[tokio::test]
     async fn connections_are_limited() {
         let (server, _end) = server(64 << 20).await;
         let _held = (client(&server).await, client(&server).await, client(&server).await);
