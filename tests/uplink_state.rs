@@ -3,6 +3,7 @@
 mod common;
 
 use async_nats::jetstream::{self, kv};
+use common::leafd::Leafd;
 use common::proxy::Link;
 use common::{Gateway, Hub, LIMIT, Proxy, have, hub, wait_for};
 use futures_util::StreamExt;
@@ -152,4 +153,45 @@ remote = "second"
         (telemetry.get_info().await.ok()?.state.messages == 20).then_some(())
     })
     .await;
+}
+
+/// Neither is there a hub, nor is one needed.
+fn alone(uplinks: &str) -> String {
+    format!("[[leaf.remote]]\nname = \"hub\"\nurls = [\"nats-leaf://127.0.0.1:1\"]\n{uplinks}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_cannot_delete_what_an_uplink_reads() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let table = "[[uplink]]\nname = \"config\"\nkv = \"config\"\n[[uplink]]\nname = \"t\"\nsubjects = [\"t.>\"]\n";
+    let mut leafd = Leafd::new(dir.path(), &alone(table));
+    leafd.start();
+    let context = jetstream::new(leafd.client().await);
+    for stream in ["KV_config", "UPLINK_t", "DEAD_t", "DEAD_config"] {
+        let error = context.delete_stream(stream).await.map(drop).expect_err("held").to_string();
+        assert!(error.contains("[[uplink]]"), "{stream}: {error}");
+    }
+    let ack = context.publish("t.1", "1".into()).await.expect("sent").await.expect("stored");
+    assert_eq!(ack.stream, "UPLINK_t");
+    // No longer in the configuration: what waits is told of, and may be deleted.
+    leafd.terminate();
+    leafd.configure(&alone(""));
+    leafd.start();
+    leafd.wait_log("1 messages wait in stream UPLINK_t, whose uplink is not in the configuration", 0);
+    let context = jetstream::new(leafd.client().await);
+    context.delete_stream("UPLINK_t").await.expect("deleted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_in_an_uplinks_way_is_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), &alone(""));
+    leafd.start();
+    let context = jetstream::new(leafd.client().await);
+    let own = jetstream::stream::Config { name: "OWN".into(), subjects: vec!["t.own".into()], ..Default::default() };
+    context.create_stream(own).await.expect("made");
+    leafd.terminate();
+    leafd.configure(&alone("[[uplink]]\nname = \"t\"\nsubjects = [\"t.>\"]\n"));
+    assert!(leafd.try_start().is_err());
+    leafd.wait_log("the stream OWN stores t.own already", 0);
 }

@@ -22,7 +22,7 @@ use crate::store::{Store, StoreOptions};
 use crate::system::control::Asked;
 use crate::system::tls::TlsError;
 use crate::uplink::traffic::{Limits as TrafficLimits, Traffic};
-use crate::uplink::{Surroundings, Uplink};
+use crate::uplink::{self, Surroundings, Uplink};
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, RwLock};
@@ -133,6 +133,9 @@ impl Parts {
                 traffic: traffic.clone(),
             };
             uplinks.push(Uplink::start(uplink, &around, link.name(), link.clone(), ends.uplinks.subscribe())?);
+        }
+        if let Some(jetstream) = jetstreams.first() {
+            uplink::warn_of_leftovers(jetstream);
         }
         let leafs = match &config.leaf.listen {
             None => None,

@@ -238,13 +238,16 @@ impl JetStream {
     /// Removes a stream with all its messages and consumers, also one that could not be opened.
     ///
     /// # Errors
-    /// There is none of that name, or its files cannot be removed.
+    /// There is none of that name, it is held, or its files cannot be removed.
     pub fn delete_stream(&self, name: &str) -> Result<(), ApiError> {
         let _changing = self.changing();
         if self.delete_offline(name)? {
             return Ok(());
         }
         let stream = self.find(name)?;
+        if let Some(holder) = stream.holder() {
+            return Err(ApiError::new(500, 10050, format!("{holder} of the configuration needs this stream")));
+        }
         self.streams.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         if let Some(api) = &*self.api() {
             api.end_direct(name);

@@ -74,6 +74,8 @@ pub struct Stream {
     ageing: Mutex<Ageing>,
     schedules: Mutex<Schedules>,
     followers: Mutex<Followers>,
+    /// The part of the daemon that cannot do without it, if any.
+    holder: OnceLock<String>,
 }
 
 struct Observer(Weak<Stream>);
@@ -150,6 +152,7 @@ impl Stream {
             ageing: Mutex::default(),
             schedules: Mutex::default(),
             followers: Mutex::default(),
+            holder: OnceLock::new(),
             outgoing: Mutex::default(),
             desk: Mutex::new(desk),
             config: RwLock::new(config.clone()),
@@ -198,6 +201,17 @@ impl Stream {
     /// When it was created.
     pub fn created(&self) -> Timestamp {
         self.entry.created
+    }
+
+    /// Keeps clients from deleting it, in the name of `holder`, who reads it as long as the daemon runs.
+    pub fn hold(&self, holder: String) {
+        // Who was there first stays.
+        let _ = self.holder.set(holder);
+    }
+
+    /// Who keeps it from being deleted.
+    pub fn holder(&self) -> Option<&str> {
+        self.holder.get().map(String::as_str)
     }
 
     /// Follows the last committed sequence.

@@ -27,7 +27,7 @@ pub mod traffic;
 mod worker;
 
 pub use report::Bucket;
-pub use start::{StartError, Surroundings};
+pub use start::{StartError, Surroundings, warn_of_leftovers};
 pub use status::UplinkStatus;
 
 use crate::account::{Account, LocalClient};

@@ -11,6 +11,7 @@ use crate::config::uplink::{OnFull, UplinkConfig};
 use crate::jetstream::config::{Discard, StorageType, StreamConfig};
 use crate::jetstream::{JetStream, Stream};
 use crate::store::Store;
+use crate::subject;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -65,7 +66,7 @@ impl Uplink {
     ) -> Result<Arc<Uplink>, StartError> {
         let Surroundings { gateway, account, jetstream, store, traffic } = around;
         let dead_subject = format!("$LEAFD.DEAD.{}", config.dead_stream());
-        have_stream(
+        let dead = have_stream(
             config,
             jetstream,
             StreamConfig {
@@ -79,6 +80,10 @@ impl Uplink {
         )?;
         let captures = !config.subjects.is_empty();
         let stream = if captures { capture(config, jetstream)? } else { bucket(config, jetstream)? };
+        // A stream made anew under its name would be another one, which nobody forwards.
+        for held in [&dead, &stream] {
+            held.hold(format!("[[uplink]] {:?}", config.name));
+        }
         let local = StoredStream::new(
             &config.name,
             stream.name(),
@@ -122,6 +127,20 @@ impl Uplink {
         };
         let member = traffic.join(remote, config.class, limits, spent);
         Ok(Uplink::run(options, member, link, Arc::new(local), account.clone(), shutdown))
+    }
+}
+
+/// Warns of what waits in streams of uplinks that are not in the configuration (any more): nobody forwards it.
+pub fn warn_of_leftovers(jetstream: &JetStream) {
+    for stream in jetstream.streams() {
+        let messages = stream.log().state().msgs;
+        if stream.name().starts_with("UPLINK_") && stream.holder().is_none() && messages > 0 {
+            tracing::warn!(
+                "{} messages wait in stream {}, whose uplink is not in the configuration: they do not reach the hub",
+                messages,
+                stream.name()
+            );
+        }
     }
 }
 
@@ -172,10 +191,29 @@ fn bucket(config: &UplinkConfig, jetstream: &JetStream) -> Result<Arc<Stream>, S
 
 /// The stream of that configuration: as it is, changed, or new.
 fn have_stream(config: &UplinkConfig, jetstream: &JetStream, wanted: StreamConfig) -> Result<Arc<Stream>, StartError> {
-    let name = wanted.name.clone();
+    let (name, captured) = (wanted.name.clone(), wanted.subjects.clone());
     let stream = match jetstream.stream(&name) {
         Some(_) => jetstream.update_stream(wanted),
         None => jetstream.create_stream(wanted),
     };
-    stream.map_err(|error| StartError::Stream { name: config.name.clone(), stream: name, words: error.to_string() })
+    stream.map_err(|error| {
+        let mut words = error.to_string();
+        if let Some((other, subject)) = in_the_way(&name, &captured, jetstream) {
+            words = format!(
+                "the stream {other} stores {subject} already; delete it while this uplink is not in the configuration, \
+                 or, if it is this uplink's of a former name, keep that name until the hub has what waits"
+            );
+        }
+        StartError::Stream { name: config.name.clone(), stream: name, words }
+    })
+}
+
+/// Another stream than `name` that stores some of `subjects`, and what it stores of them.
+fn in_the_way(name: &str, subjects: &[String], jetstream: &JetStream) -> Option<(String, String)> {
+    jetstream.streams().iter().filter(|stream| stream.name() != name).find_map(|stream| {
+        let stream_config = stream.config();
+        let stored =
+            stream_config.subjects.iter().find(|stored| subjects.iter().any(|s| subject::overlap(s, stored)))?;
+        Some((stream.name().to_owned(), stored.clone()))
+    })
 }
