@@ -112,6 +112,12 @@ impl Report {
                 }
             }
             let Some(mut hub) = hub else { continue };
+            if !hub.domain.is_empty() && identity.domain.as_ref() == Some(&hub.domain) {
+                self.refuse(&format!(
+                    "JetStream domain {}: it is the hub's and ours, so that neither can ask the other; set another [jetstream] domain",
+                    hub.domain
+                ));
+            }
             self.lists(config, remote, &hub);
             for uplink in &config.uplink {
                 if config.remote_of(uplink).is_some_and(|of| of.name == remote.name) {
@@ -163,7 +169,9 @@ impl Report {
         }
         let advice = "no confirmation can come back; add it to the user's subscribe permissions at the hub";
         self.crossing("receive _INBOX.>", hub.receives("_INBOX.>"), advice);
-        let api = uplink.hub_domain.as_ref().map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API"));
+        // As the uplink asks.
+        let domain = uplink.hub_domain.as_ref().unwrap_or(&hub.domain);
+        let api = if domain.is_empty() { "$JS.API".to_owned() } else { format!("$JS.{domain}.API") };
         let stream = match &uplink.hub_stream {
             Some(stream) => Some(stream.clone()),
             None => self.find(&api, &captured, hub).await,
@@ -186,8 +194,9 @@ impl Report {
         let info = format!("{api}.STREAM.INFO.{stream}");
         if exists && hub.sends(&info) == Crossing::Whole {
             let Some(answer) = self.ask(hub, &info, b"").await else { return };
-            if self.stream_is_there(&stream, &answer) {
-                self.takes(&stream, &answer, &captured);
+            match answer["error"].is_null() {
+                true => self.takes(&stream, &answer, &captured),
+                false => self.refuse(&format!("stream {stream}: {}", said(&answer))),
             }
         } else if exists {
             self.note(&format!(
@@ -227,6 +236,9 @@ impl Report {
         let strings = |list: &Value| -> Vec<String> {
             list.as_array().into_iter().flatten().filter_map(|s| s.as_str().map(str::to_owned)).collect()
         };
+        if info["config"]["mirror"].is_object() {
+            return self.refuse(&format!("stream {stream} is a mirror: it takes nothing but what its origin has"));
+        }
         let taken = strings(&info["config"]["subjects"]);
         for subject in captured {
             let whole = taken.iter().any(|t| t == subject || is_subset(subject, t));

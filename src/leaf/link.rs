@@ -422,6 +422,13 @@ impl Link {
         let guard = Established { link: self, peer: peer.clone() };
         let session = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
         tracing::info!("leaf remote {:?}: connected to {} ({} {})", self.name, url, info.server_name, info.version);
+        if !info.domain.is_empty() && self.identity.domain.as_ref() == Some(&info.domain) {
+            tracing::warn!(
+                "leaf remote {:?}: the hub's JetStream domain is {:?}, as ours, so that neither can ask the other; set another [jetstream] domain",
+                self.name,
+                info.domain
+            );
+        }
         let hub_name = info.server_name.clone();
         *self.current() = Current {
             peer: Some(peer.clone()),

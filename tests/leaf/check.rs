@@ -29,7 +29,7 @@ leafnodes {{ listen: "127.0.0.1:-1" }}
 accounts {{ PLANT {{ jetstream: enabled, users: [
   {{ user: app, password: app }}
   {{ user: gw1, password: secret, permissions: {{
-      publish: {{ allow: ["plant1.gw1.>", "$JS.API.STREAM.*.TELEMETRY", "$JS.API.STREAM.MSG.GET.TELEMETRY", "$JS.hub.API.CONSUMER.CREATE.RECIPES.>"], deny: "plant1.gw1.secret" }}
+      publish: {{ allow: ["plant1.gw1.>", "$JS.hub.API.STREAM.*.TELEMETRY", "$JS.hub.API.STREAM.MSG.GET.TELEMETRY", "$JS.hub.API.CONSUMER.CREATE.RECIPES.>"], deny: "plant1.gw1.secret" }}
       subscribe: ["_INBOX.>", "plant1.gw1.cmd.>"] }} }}
 ] }} }}
 "#
@@ -106,13 +106,19 @@ async fn it_says_what_the_hub_accepts_and_what_it_refuses() {
         "REFUSED export plant2.x: the hub's user may not publish it",
         "REFUSED export plant1.gw1.>: in part; plant1.gw1.> without plant1.gw1.secret",
         "REFUSED publish plant2.a: add it to the user's publish permissions",
-        "note publish $JS.API.STREAM.MSG.GET.NONE: not allowed",
+        "note publish $JS.hub.API.STREAM.MSG.GET.NONE: not allowed",
         "REFUSED stream TELEMETRY does not take plant1.gw1.other: its subjects are plant1.*.telemetry.>",
         "note hub_stream is not set, and the hub may not be asked",
         "leafd: ",
     ] {
         has(&text, line);
     }
+
+    // A gateway in the hub's own domain reads nothing from it.
+    leafd.configure(&("[jetstream]\ndomain = \"hub\"\n".to_owned() + &remote("secret", "")));
+    let (status, text) = check(&leafd);
+    assert_eq!(status, Some(1), "{text}");
+    has(&text, "REFUSED JetStream domain hub: it is the hub's and ours");
 
     // Who is not let in, and where nobody is.
     leafd.configure(&remote("wrong", ""));

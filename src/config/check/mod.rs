@@ -162,6 +162,11 @@ mod tests {
             ("[limits]\nmax_payload = \"2MB\"\nmax_pending = \"1MB\"\n".into(), "above limits.max_pending"),
             ("[limits]\nmax_control_line = 0\n".into(), "limits.max_control_line must be at least 1"),
             (format!("{REMOTE}[[uplink]]\nname = \"t\"\nsubjects = [\"a.*\", \"a.b\"]\n"), "\"a.b\" overlaps \"a.*\""),
+            (
+                format!("{REMOTE}[[uplink]]\nname = \"t\"\nsubjects = [\">\"]\n"),
+                "\">\" takes in _INBOX.>, where replies go",
+            ),
+            (format!("{REMOTE}[[uplink]]\nname = \"t\"\nsubjects = [\"$JS.>\"]\n"), "takes in $JS.>, which is"),
             (format!("{REMOTE}[[uplink]]\nname = \"t\"\n"), "needs one of subjects, kv and object"),
             (format!("{REMOTE}[[uplink]]\nname = \"t\"\nkv = \"a.b\"\n"), "a bucket is a name"),
             (format!("{REMOTE}[[uplink]]\nname = \"t\"\nsubjects = [\"a\"]\nbatch = 1001\n"), "batch is at most 1000"),

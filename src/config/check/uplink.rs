@@ -7,6 +7,18 @@ use crate::config::units::{ByteSize, Rate};
 use crate::config::uplink::{DrainOrder, OnFull};
 use crate::subject;
 
+/// What no uplink may take in. Replies are its own acknowledgements too: it would store and forward those for ever.
+const RESERVED: [(&str, &str); 6] = [
+    ("_INBOX.>", "where replies go"),
+    ("_R_.>", "where replies to other accounts go"),
+    ("$JS.>", "which is JetStream's own"),
+    ("$JSC.>", "which is JetStream's own"),
+    ("$NRG.>", "which is JetStream's own"),
+    ("$SYS.>", "which is the system's own"),
+];
+/// What it may take in of that.
+const OPEN: [&str; 2] = ["$JS.EVENT.>", "$SYS.ACCOUNT.>"];
+
 pub(super) fn check(config: &Config, errors: &mut Vec<String>) {
     let wan = &config.wan;
     traffic("[wan]", wan.rate, &[("daily", wan.daily), ("monthly", wan.monthly), ("burst", wan.burst)], errors);
@@ -31,6 +43,14 @@ pub(super) fn check(config: &Config, errors: &mut Vec<String>) {
             errors.push(format!("{what}: on_full = \"thin\" needs order = \"oldest\""));
         }
         super::subjects(&format!("{what} subjects"), &uplink.subjects, errors);
+        for subject in &uplink.subjects {
+            if OPEN.iter().any(|open| subject::is_subset(subject, open)) {
+                continue;
+            }
+            if let Some((own, whose)) = RESERVED.iter().find(|(own, _)| subject::overlap(subject, own)) {
+                errors.push(format!("{what} subjects: {subject:?} takes in {own}, {whose}; name what is to be stored"));
+            }
+        }
         if config.remote_of(uplink).is_none() {
             errors.push(match &uplink.remote {
                 Some(name) => format!("{what}: there is no [[leaf.remote]] named {name:?}"),
