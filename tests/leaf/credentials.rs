@@ -75,6 +75,19 @@ async fn certificates_of_both_sides() {
     let wrong = own(&format!(", pinned_certs = [\"{}\"]", "0".repeat(64)));
     let leafd = rig::leafd(dir.path(), &rig::remote(&url, &wrong));
     rig::link_says(&leafd, "not among tls.pinned_certs").await;
+    // What does not fit is told with what to do.
+    for (hub, tls, says) in [
+        (tls(""), format!("tls = {{ ca_file = {:?} }}", authority.file()), "set tls.cert_file and tls.key_file"),
+        (tls(""), own(", server_name = \"other\""), "or set tls.server_name"),
+        (tls(""), own(", handshake_first = true"), "leave tls.handshake_first out"),
+        (tls("handshake_first: true"), own(""), "set tls.handshake_first"),
+        (String::new(), own(""), "dial nats-leaf://"),
+    ] {
+        let hub = rig::nats_hub(&hub, "").await;
+        let url = format!("\"tls://localhost:{}\"", rig::leaf_port(&hub).await);
+        let dir = tempfile::tempdir().expect("a folder");
+        rig::link_says(&rig::leafd(dir.path(), &rig::remote(&url, &tls)), says).await;
+    }
     // The hub pins ours.
     let pinned = tls(&format!("pinned_certs: [\"{}\"]", self::pin(&client.cert)));
     joins(&rig::nats_hub(&pinned, "").await, options(), "tls", &own("")).await;

@@ -56,11 +56,14 @@ pub enum DialError {
     #[error("{0:?} cannot be checked against a certificate; set tls.server_name")]
     ServerName(String),
     /// TLS handshake.
-    #[error("TLS with the hub failed: {0}; check tls.ca_file, and cert_file and key_file if the hub verifies")]
+    #[error("TLS with the hub failed: {0}; {advice}", advice = tls_advice(.0))]
     Tls(std::io::Error),
+    /// Nothing where its INFO should have come, as from a hub that waits for TLS.
+    #[error("{0} instead of INFO; if the hub has handshake_first, set tls.handshake_first")]
+    Mute(WireError),
     /// A step of the handshake.
     #[error(transparent)]
-    Wire(#[from] WireError),
+    Wire(WireError),
     /// INFO is not what a leafnode port sends.
     #[error("this is not a leafnode port ({0}); the hub's leafnodes port is 7422 unless set otherwise")]
     WrongPort(String),
@@ -90,6 +93,43 @@ pub fn advice(error: &str) -> &'static str {
         "the two servers are connected by another way already"
     } else {
         "see the hub's log"
+    }
+}
+
+/// What an operator should do about an error of TLS.
+fn tls_advice(error: &std::io::Error) -> &'static str {
+    use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error};
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(Error::AlertReceived(Alert::CertificateRequired)) => {
+            "the hub wants to see a certificate: set tls.cert_file and tls.key_file"
+        }
+        Some(Error::AlertReceived(_)) => "the hub does not take tls.cert_file, or asks for another one",
+        Some(Error::InvalidCertificate(Certificate::NotValidForName | Certificate::NotValidForNameContext { .. })) => {
+            "dial a name that is in the hub's certificate, or set tls.server_name to one"
+        }
+        Some(Error::InvalidCertificate(
+            Certificate::Expired
+            | Certificate::ExpiredContext { .. }
+            | Certificate::NotValidYet
+            | Certificate::NotValidYetContext { .. },
+        )) => "the hub needs a new certificate, or the clock here is wrong",
+        Some(Error::InvalidCertificate(_)) => "set tls.ca_file to the authority that has signed the hub's certificate",
+        Some(Error::InvalidMessage(_)) => {
+            "the hub does not begin TLS there: leave tls.handshake_first out, and if it has no TLS dial nats-leaf:// or ws://"
+        }
+        _ => "check tls.ca_file, and cert_file and key_file if the hub verifies",
+    }
+}
+
+impl From<WireError> for DialError {
+    fn from(error: WireError) -> DialError {
+        match error {
+            // The hub's verdict on our certificate comes behind the handshake.
+            WireError::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+                DialError::Tls(error)
+            }
+            error => DialError::Wire(error),
+        }
     }
 }
 
@@ -130,7 +170,10 @@ pub async fn dial(url: &Url, config: &RemoteConfig, identity: &Identity, account
         let info = first_info(&mut socket, &mut buffer, limit).await?;
         (socket, info)
     } else {
-        let info = first_info(&mut socket, &mut buffer, limit).await?;
+        let info = first_info(&mut socket, &mut buffer, limit).await.map_err(|error| match error {
+            DialError::Wire(error @ (WireError::Closed | WireError::TimedOut)) => DialError::Mute(error),
+            error => error,
+        })?;
         if url.tls || info.tls_required {
             if !buffer.is_empty() {
                 return Err(DialError::WrongPort("it sent more than its INFO before TLS".into()));
