@@ -450,6 +450,25 @@ async fn how_a_mirror_stands_is_told_here_and_that_its_origin_is_gone_is_an_even
         assert!(page["server_id"].is_string(), "{page}");
     }
 
+    // What was not asked for is no gap.
+    for (name, more) in [
+        ("LATER", json!({"opt_start_seq": 6})),
+        ("FEW", json!({"subject_transforms": [{"src": "recipes.b", "dest": "b"}]})),
+    ] {
+        let mut mirror = mirror.clone();
+        mirror.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        api(&here, &format!("STREAM.CREATE.{name}"), json!({"name": name, "mirror": mirror})).await;
+    }
+    publish(&there, "recipes.b", 11, 12).await;
+    for (name, received) in [("LATER", 7), ("FEW", 2)] {
+        wait_for("what was asked for, and no gap", LIMIT, || async {
+            let status = leafd.status()?;
+            let status = status["origins"].as_array()?.iter().find(|status| status["stream"] == name)?;
+            (status["received"] == received && status["gaps"] == 0).then_some(())
+        })
+        .await;
+    }
+
     drop(hub);
     let gone = async {
         loop {

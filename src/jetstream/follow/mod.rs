@@ -395,13 +395,21 @@ async fn read(
                 }
             }
         }
+        let whole = is_whole(origin, last);
         last = arrived.stream_seq;
         *next = Some(arrived.stream_seq + 1);
         let mut progress = origin.progress();
         progress.lags_by(arrived.pending);
-        progress.counts.arrived(&arrived, origin.mirror && origin.source.filter_subject.is_empty());
+        progress.counts.arrived(&arrived, whole);
     }
     Ok(())
+}
+
+/// Whether what lies between `last` and the next message is missing, and not left out because that was asked for.
+fn is_whole(origin: &Origin, last: u64) -> bool {
+    let StreamSource { filter_subject, subject_transforms, opt_start_seq, opt_start_time, .. } = &origin.source;
+    let starts_later = last == 0 && (*opt_start_seq > 1 || opt_start_time.is_some());
+    origin.mirror && filter_subject.is_empty() && subject_transforms.is_empty() && !starts_later
 }
 
 /// Keeps the position of a source, and which stream a mirror's origin is.

@@ -44,7 +44,7 @@ pub struct SyncStatus {
     received: u64,
     /// Their bytes.
     bytes: u64,
-    /// Messages that a mirror without a filter lacks, as the origin had them no longer.
+    /// Messages that a mirror without a filter or transforms lacks, as the origin had them no longer.
     gaps: u64,
     /// Times that it began anew.
     retries: u64,
