@@ -282,8 +282,9 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<&'static str> {
         let remotes = config.uplink.iter().map(|uplink| config.remote_of(uplink));
         remotes.map(|remote| remote.map(|remote| (remote.name.clone(), remote.account.clone()))).collect()
     };
-    note("name and account of the [[leaf.remote]] of an [[uplink]]", remotes(old) != remotes(new));
+    let same = old.uplink == new.uplink;
+    note("name and account of the [[leaf.remote]] of an [[uplink]]", same && remotes(old) != remotes(new));
     note("[wan]", old.wan != new.wan);
-    note("[[uplink]]", old.uplink != new.uplink);
+    note("[[uplink]]", !same);
     changed
 }

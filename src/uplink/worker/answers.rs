@@ -25,7 +25,7 @@ impl Worker {
         }
         let ack = answer::ack(&message, &self.ids);
         if let Some(words) = ack.refusal
-            && !matches!(ack.result, AckResult::Moved(_))
+            && !matches!(ack.result, AckResult::Moved(_) | AckResult::Unbatched { never: true })
         {
             self.refused(words);
         }
