@@ -195,3 +195,37 @@ async fn a_stream_that_is_in_an_uplinks_way_is_named() {
     assert!(leafd.try_start().is_err());
     leafd.wait_log("the stream OWN stores t.own already", 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hub_that_stores_under_other_subjects_is_not_said_to_be_exact() {
+    if !have(&hub::binary()) {
+        return;
+    }
+    let hub = Hub::start().await;
+    let stream = hub.stream().await;
+    let hub_context = jetstream::new(hub.client().await);
+    let info: Value = hub_context.request("STREAM.INFO.TELEMETRY", &()).await.expect("it tells");
+    let mut renamed = info["config"].clone();
+    renamed["subject_transform"] = serde_json::json!({ "src": ">", "dest": "t.>" });
+    let answer: Value = hub_context.request("STREAM.UPDATE.TELEMETRY", &renamed).await.expect("an answer");
+    assert!(answer["error"].is_null(), "{answer}");
+    let proxy = Proxy::start(hub.leafs).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Gateway::default().linked(&hub, proxy.address).leafd(dir.path());
+    leafd.start();
+    let context = jetstream::new(leafd.client().await);
+    context.publish("plant1.gw1.telemetry.t", "1".into()).await.expect("sent").await.expect("stored");
+    let uplink = |leafd: &Leafd| leafd.status().map(|status| status["uplinks"][0].clone());
+    wait_for("it is delivered", LIMIT, || async { (uplink(&leafd)?["delivered"] == 1).then_some(()) }).await;
+    proxy.set(Link::Cut);
+    wait_for("the link is down", LIMIT, || async { (leafd.status()?["links"][0]["up"] == false).then_some(()) }).await;
+    proxy.set(Link::Open);
+    wait_for("that is known", LIMIT, || async {
+        (uplink(&leafd)?["exactly_once"] == "dedup window only").then_some(())
+    })
+    .await;
+    leafd.wait_log("the hub stores our messages on other subjects (t.plant1.gw1.telemetry.t)", 0);
+    context.publish("plant1.gw1.telemetry.t", "2".into()).await.expect("sent").await.expect("stored");
+    wait_for("both are there", LIMIT, || async { (stream.get_info().await.ok()?.state.messages == 2).then_some(()) })
+        .await;
+}

@@ -250,6 +250,11 @@ impl Report {
                 self.refuse(&format!("stream {stream} does not take {subject}: its subjects are {}", taken.join(", ")));
             }
         }
+        if info["config"]["subject_transform"].is_object() {
+            self.note(&format!(
+                "stream {stream} changes subjects (subject_transform), so that after an interruption exactly once rests on the hub's duplicate window"
+            ));
+        }
         if info["config"]["sealed"] == true {
             self.refuse(&format!("stream {stream} is sealed"));
         }

@@ -5,6 +5,7 @@ use super::link::{HubLink, SendError};
 use super::machine::{Cursor, HubAnswer};
 use super::message::Ids;
 use crate::account::{Message, OwnedMessage};
+use crate::subject::is_subset;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -169,7 +170,15 @@ impl Survey {
             }
         }
         let behind = last.map_or(0, |(seq, _)| seq) < self.cursor.held && self.cursor.held_position > 0;
-        let lost = behind && self.lost(&subject, &stream).await;
+        let confirmed = if behind { self.confirmed(&subject, &stream).await } else { Confirmed::There };
+        if let Confirmed::Renamed(stored) = confirmed {
+            let words = format!(
+                "the hub stores our messages on other subjects ({stored}), so that it cannot be asked for them: exactly once \
+                 rests on its duplicate window; take subject_transform or the mapping away there"
+            );
+            return outcome(HubAnswer::Unknown, Some(words));
+        }
+        let lost = matches!(confirmed, Confirmed::Lost);
         let answer = HubAnswer::Held { last, lost, local_first: self.local_first };
         Some(Surveyed { answer, stream: learnt, refusal: None, last: positions })
     }
@@ -200,23 +209,40 @@ impl Survey {
         }
     }
 
-    /// Whether the hub's stream was restored or made anew, as [`HubAnswer::Held`] defines it; no answer is no proof.
-    async fn lost(&self, subject: &str, stream: &str) -> bool {
+    /// What became of the last message that the hub has confirmed, where asking for its subject does not find it; no answer is no
+    /// proof of anything.
+    async fn confirmed(&self, subject: &str, stream: &str) -> Confirmed {
         let body = serde_json::json!({ "seq": self.cursor.held_position }).to_string();
-        let Ok(question) = self.questions.ask(subject, &body) else { return false };
-        let Ok(answer) = question.answer(self.limit).await else { return false };
+        let Ok(question) = self.questions.ask(subject, &body) else { return Confirmed::There };
+        let Ok(answer) = question.answer(self.limit).await else { return Confirmed::There };
         match answer::message(&answer, &self.ids) {
-            Api::Found(found) => found.seq != Some(self.cursor.held),
-            Api::Unavailable(_) => false,
+            Api::Found(found) if found.seq != Some(self.cursor.held) => Confirmed::Lost,
+            Api::Found(found) if !self.filters.iter().any(|filter| is_subset(&found.subject, filter)) => {
+                Confirmed::Renamed(found.subject)
+            }
+            Api::Found(_) | Api::Unavailable(_) => Confirmed::There,
             Api::Nothing => {
                 let Ok(question) = self.questions.ask(&self.hub.api(&format!("STREAM.INFO.{stream}")), "") else {
-                    return false;
+                    return Confirmed::There;
                 };
-                let Ok(answer) = question.answer(self.limit).await else { return false };
-                matches!(answer::last_position(&answer), Api::Found(last) if last < self.cursor.held_position)
+                let Ok(answer) = question.answer(self.limit).await else { return Confirmed::There };
+                match answer::last_position(&answer) {
+                    Api::Found(last) if last < self.cursor.held_position => Confirmed::Lost,
+                    _ => Confirmed::There,
+                }
             }
         }
     }
+}
+
+/// What became of a message that the hub has confirmed.
+enum Confirmed {
+    /// It is there, or was consumed or has expired, or nobody knows.
+    There,
+    /// The hub's stream was restored or made anew, as [`HubAnswer::Held`] defines it.
+    Lost,
+    /// It is there on this subject, which is none of ours.
+    Renamed(Box<str>),
 }
 
 /// The outcome of asking for a subject's position.

@@ -114,6 +114,17 @@ async fn it_says_what_the_hub_accepts_and_what_it_refuses() {
         has(&text, line);
     }
 
+    // A hub that stores under other subjects is not found to hold them.
+    let renamed = json!({
+        "name": "TELEMETRY",
+        "subjects": ["plant1.*.telemetry.>"],
+        "subject_transform": { "src": ">", "dest": "t.>" }
+    });
+    let _: serde_json::Value = context.request("STREAM.UPDATE.TELEMETRY", &renamed).await.expect("updated");
+    leafd.configure(&(remote("secret", "") + &known));
+    let (_, text) = check(&leafd);
+    has(&text, "note stream TELEMETRY changes subjects (subject_transform)");
+
     // A gateway in the hub's own domain reads nothing from it.
     leafd.configure(&("[jetstream]\ndomain = \"hub\"\n".to_owned() + &remote("secret", "")));
     let (status, text) = check(&leafd);
