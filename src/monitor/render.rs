@@ -50,6 +50,20 @@ pub fn render(status: &Value) -> String {
     for link in list(&status["links"]) {
         link_lines(&mut out, link);
     }
+    for leaf in list(&status["leafs"]) {
+        let user = leaf["user"].as_str().map(|user| format!(" as {user}")).unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "leaf      {} at {}{user}, account {}: {} sent, {} received, {} dropped, {} refused",
+            text(&leaf["name"]),
+            text(&leaf["address"]),
+            text(&leaf["account"]),
+            leaf["sent"],
+            leaf["received"],
+            leaf["dropped"],
+            leaf["refused"]
+        );
+    }
     for uplink in list(&status["uplinks"]) {
         uplink_lines(&mut out, uplink);
     }
@@ -206,6 +220,8 @@ mod tests {
                 { "name": "b", "up": true, "hub_name": "h", "hub_version": "2.15.1", "hub_url": "tls://h:7422", "rtt_ms": 1.25,
                   "sent": 1, "received": 2, "dropped": 0, "reconnects": 0 },
             ],
+            "leafs": [{ "name": "plc1", "address": "127.0.0.1:9", "user": "line", "account": "$G", "sent": 1, "received": 2,
+                "dropped": 0, "refused": 3 }],
             "adapters": [{ "kind": "serial", "name": "s", "state": "ok", "stored": 5, "dropped": 0 }],
             "uplinks": [{ "name": "t", "state": "waiting", "link": "down", "backlog_messages": 12, "backlog_bytes": 4096,
                 "oldest_age": 75.5, "last_ack_seq": 3, "delivered": 3, "duplicates": 0, "resends": 0, "dead_letters": 0,
@@ -216,6 +232,7 @@ mod tests {
             "FAILING: disk full",
             "hub: DOWN: refused",
             "b: up, to h 2.15.1 at tls://h:7422",
+            "leaf      plc1 at 127.0.0.1:9 as line, account $G: 1 sent, 2 received, 0 dropped, 3 refused",
             "serial, s, ok, stored 5",
             "backlog 12 messages, 4 KB, oldest 1m15s, done in 4.8s;",
             "bulk, 2.5 messages a second; 3 MB today, 0 B this month",

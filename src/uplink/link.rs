@@ -50,7 +50,7 @@ pub enum SendError {
     /// It will never be taken.
     #[error("the message is larger than the hub's max_payload")]
     TooLarge,
-    /// The hub's permissions or the configured `export` list do not allow the subject.
-    #[error("the subject may not cross the link; check the hub user's permissions and `export` of the leaf remote")]
+    /// The hub's permissions do not allow the subject.
+    #[error("the hub does not let us publish it; add it to the publish permissions of its user")]
     NotAllowed,
 }
