@@ -72,6 +72,7 @@ async fn a_monthly_budget_holds_and_a_larger_one_lets_the_rest_cross() {
     let status = until_state(&leafd, "held back: the bytes of the month are used up").await;
     let spent = status["bytes_this_month"].as_u64().expect("a number");
     assert!((50_000..80_000).contains(&spent), "{status}");
+    assert!(status["eta"].is_null(), "what waits for the next month is not done in seconds: {status}");
     assert!(at_hub(&hub).await < 100);
     leafd.kill9();
     let mut leafd = Gateway::default().linked(&hub, hub.leafs).text("monthly = \"10MB\"\n").leafd(dir.path());

@@ -181,12 +181,14 @@ impl Uplink {
         }
         let held = held.filter(|_| phase == Phase::Sending && status.backlog_messages > 0);
         status.state = held.map_or(status::words(phase, status.backlog_messages), Held::words).to_owned();
+        let till_later = matches!(held, Some(Held::Daily | Held::Monthly | Held::Schedule));
         if status.backlog_messages > 0 {
             // Confirmed messages that are still here have about the size of those that wait.
             let held = extent.messages.max(1);
             let share = u128::from(extent.bytes) * u128::from(status.backlog_messages.min(held)) / u128::from(held);
             status.backlog_bytes = u64::try_from(share).unwrap_or(u64::MAX);
-            status.eta = status.rate.filter(|rate| *rate > 0.0).map(|rate| status.backlog_messages as f64 / rate);
+            let rate = status.rate.filter(|rate| *rate > 0.0 && !till_later);
+            status.eta = rate.map(|rate| status.backlog_messages as f64 / rate);
             let oldest = self.local.time_of(oldest).unwrap_or(extent.first_time);
             let age = i128::from(unix_nanos()) - i128::from(oldest);
             status.oldest_age = Some(Duration::from_nanos(u64::try_from(age).unwrap_or(0)).as_secs_f64());

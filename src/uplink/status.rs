@@ -29,7 +29,8 @@ pub struct UplinkStatus {
     pub rate: Option<f64>,
     /// Bytes that crossed a second, likewise.
     pub byte_rate: Option<f64>,
-    /// Seconds until the backlog has crossed at that rate, if it goes on and nothing is added.
+    /// Seconds until the backlog has crossed at that rate, if it goes on and nothing is added; absent while a budget or the schedule
+    /// holds it back.
     pub eta: Option<f64>,
     /// When the hub last confirmed something, RFC 3339.
     pub last_ack_time: Option<String>,
