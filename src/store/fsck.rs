@@ -9,7 +9,7 @@ use super::log::Storage;
 use super::removed::Removed;
 use super::salt;
 use super::scanner::Item;
-use super::segment::{CHUNK, Segment};
+use super::segment::{CHUNK, Segment, file_name};
 use super::state_log;
 use super::table::Builder;
 use super::tombstones::{Removals, Tombstones};
@@ -143,7 +143,15 @@ fn segment(
     gone: &Removed,
     report: &mut LogReport,
 ) -> Result<(), StoreError> {
-    let Some(segment) = Segment::open(place, base)? else { return Ok(()) };
+    let emptied = || {
+        let (first, last) = index::of_nothing(place, base).filter(|_| next.is_some())?;
+        let what = "none of its records is left".into();
+        Some(Damage { path: place.dir.join(file_name(base)), what, lost: Some(first..=last) })
+    };
+    let Some(segment) = Segment::open(place, base)? else {
+        report.damage.extend(emptied());
+        return Ok(());
+    };
     let path = segment.path.clone();
     let failed = |e| StoreError::io("read", &path, e);
     if !segment.sound {
@@ -181,8 +189,10 @@ fn segment(
             Item::Damage { from, .. } => drop(open.get_or_insert(from)),
         }
     }
-    if let (Some(from), Some(next)) = (open, next) {
-        found(from, len, last + 1..=next - 1);
+    match (open, next) {
+        (Some(from), Some(next)) => found(from, len, last + 1..=next - 1),
+        _ if last < base => report.damage.extend(emptied()),
+        _ => {}
     }
     // Of a damaged segment the index knows more.
     if let Some(known) = index::table(place, base)
@@ -265,6 +275,21 @@ mod tests {
         assert_eq!(log.read(*lost[0].start()).expect("readable"), None);
         assert_eq!(store.state().get("key").as_deref(), Some(&b"value"[..]));
         assert!(matches!(examine(&new, None), Err(StoreError::Locked { .. })), "it is in use");
+    }
+
+    #[test]
+    fn a_segment_of_which_nothing_is_left_is_found() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = folder.path().join("data");
+        fill(&dir);
+        let place = Place { disk: Arc::new(ReadOnlyDisk), dir: dir.join("streams/s"), salt: 0, vault: None };
+        let bases = bases(&place).expect("listed");
+        for (base, text) in [(bases[0], ""), (bases[1], "something else")] {
+            fs::write(place.dir.join(file_name(base)), text).expect("written");
+        }
+        let report = examine(&dir, None).expect("examined");
+        let lost: Vec<_> = report.logs[0].damage.iter().filter_map(|damage| damage.lost.clone()).collect();
+        assert_eq!(lost, [bases[0]..=bases[1] - 1, bases[1]..=bases[2] - 1], "{report:?}");
     }
 
     #[test]
