@@ -50,6 +50,53 @@ async fn what_was_acknowledged_survives_kill_9() {
     assert!(acknowledged > rounds, "the test has shown something");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_9_while_streams_come_and_go_leaves_no_half_of_one() {
+    let mut random = fastrand::Rng::with_seed(common::seed());
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "");
+    leafd.start();
+    for _ in 0..10 {
+        let until = tokio::time::Instant::now() + Duration::from_millis(random.u64(50..400));
+        let coming = (0..3).map(|n| come_and_go(&leafd, n));
+        let _ = tokio::time::timeout_at(until, futures_util::future::join_all(coming)).await;
+        leafd.restart();
+        let list = ask(&leafd.client().await, "STREAM.LIST", json!({})).await;
+        assert!(list["offline"].is_null(), "{list}");
+        let mut streams: Vec<String> = list["streams"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|s| s["config"]["name"].as_str().expect("a name").to_owned())
+            .collect();
+        streams.sort();
+        let folders = std::fs::read_dir(leafd.data().join("streams")).expect("a folder");
+        let names = folders.map(|folder| folder.expect("listed").file_name().to_string_lossy().into_owned());
+        let mut kept: Vec<String> = names.map(|name| name.split('.').nth(1).expect("a name").to_owned()).collect();
+        kept.sort();
+        assert_eq!(kept, streams, "on disk, and known");
+    }
+}
+
+/// Makes a stream, fills and deletes it, without end.
+async fn come_and_go(leafd: &Leafd, n: usize) {
+    let client = leafd.client().await;
+    let (name, subject) = (format!("S{n}"), format!("s{n}"));
+    let api = async |verb: &str, body: Value| {
+        client.request(format!("$JS.API.STREAM.{verb}.{name}"), body.to_string().into()).await.is_ok()
+    };
+    while api("CREATE", json!({ "name": name, "subjects": [subject], "storage": "file" })).await {
+        for _ in 0..10 {
+            if client.request(subject.clone(), "x".into()).await.is_err() {
+                return;
+            }
+        }
+        if client.request(format!("$JS.API.STREAM.DELETE.{name}"), "".into()).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Publishes without end; notes each acknowledgement.
 async fn publish(leafd: &Leafd, next: &mut u64, acked: &mut HashMap<u64, String>) {
     let context = jetstream::new(leafd.client().await);

@@ -203,6 +203,15 @@ impl Store {
         self.0.place.disk.list(&dir).map_err(|e| StoreError::io("list", &dir, e))
     }
 
+    /// Whether there is no file of this log.
+    ///
+    /// # Errors
+    /// Its folder cannot be read.
+    pub fn is_blank_log(&self, id: &str) -> Result<bool, StoreError> {
+        let dir = self.place_of(id, Storage::File).dir;
+        Ok(self.0.place.disk.list(&dir).map_err(|e| StoreError::io("list", &dir, e))?.is_empty())
+    }
+
     /// The state log.
     pub fn state(&self) -> &StateLog {
         &self.0.state
