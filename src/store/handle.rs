@@ -142,10 +142,8 @@ impl Store {
         if let Some(max) = options.limits.max_msgs_per_subject {
             log.limit_subjects(&log.subjects_above(max), max);
         }
-        // Wakes the thread, so that it notices whether the log needs ticks.
         log.set_limits(options.limits);
         self.0.shared.look_at(&log);
-        log.expire();
         commit::relieve(&self.0.shared);
         Ok(log)
     }

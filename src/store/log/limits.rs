@@ -11,14 +11,22 @@ impl Log {
         self.0.state().compress = compress;
     }
 
-    /// Changes the limits; they are applied with the next commit.
+    /// Changes the limits, and holds what is committed to them. May read from disk.
     pub fn set_limits(&self, limits: Limits) {
-        let mut state = self.0.state();
-        state.limits = limits;
-        self.queue(&mut state);
+        let before = {
+            let mut state = self.0.state();
+            // The commit thread is woken, so that it notices whether the log needs ticks.
+            self.queue(&mut state);
+            std::mem::replace(&mut state.limits, limits)
+        };
+        let lower = |max: &u64| before.max_msgs_per_subject.is_none_or(|before| *max < before);
+        if let Some(max) = limits.max_msgs_per_subject.filter(lower) {
+            self.limit_subjects(&self.subjects_above(max), max);
+        }
+        self.expire();
     }
 
-    /// Applies the limits now; the commit thread does so after each commit, and for `max_age` every second.
+    /// Applies the limits now, but for the one of each subject; the commit thread does so after each commit, and for `max_age` every second.
     pub fn expire(&self) {
         let now = self.0.shared.now();
         let (limits, mut msgs, mut bytes, ages, first_time) = {

@@ -76,6 +76,23 @@ fn limits_drop_the_oldest() {
 }
 
 #[test]
+fn lowered_limits_hold_for_what_is_there() {
+    let store = open(&SimDisk::default());
+    let log = log(&store, Limits { max_msgs_per_subject: Some(9), ..Limits::default() });
+    for n in 0..20 {
+        put(&log, &format!("s{}", n % 2), &n.to_string());
+    }
+    store.barrier().wait().expect("commits");
+    let left = || all(&log).into_iter().map(|(seq, _)| seq).collect::<Vec<_>>();
+    log.set_limits(Limits { max_msgs_per_subject: Some(3), ..Limits::default() });
+    assert_eq!(left(), [15, 16, 17, 18, 19, 20]);
+    log.set_limits(Limits { max_msgs_per_subject: Some(1), ..Limits::default() });
+    assert_eq!(left(), [19, 20]);
+    log.set_limits(Limits { max_msgs: Some(1), ..Limits::default() });
+    assert_eq!(left(), [20]);
+}
+
+#[test]
 fn a_date_that_is_learnt_late_expires_nothing() {
     const SECOND: i64 = 1_000_000_000;
     let disk = SimDisk::default();
