@@ -91,15 +91,22 @@ fn ends_of(store: &Store, prefix: &str) -> Vec<String> {
     store.state().scan(prefix).into_iter().map(|(key, _)| key[prefix.len()..].to_owned()).collect()
 }
 
+/// Those of `logs` that no account's catalogue knows; `state` gives the keys with a prefix, and their values.
+pub fn strays(logs: impl IntoIterator<Item = String>, state: impl Fn(&str) -> Vec<(String, Bytes)>) -> Vec<String> {
+    let entries = state("stream/");
+    let streams = entries.iter().filter_map(|(_, value)| serde_json::from_slice::<Entry>(value).ok());
+    let mut known: BTreeSet<String> = streams.map(|entry| entry.log).collect();
+    let leaving = ["restoring/", "removing/"].into_iter().flat_map(state);
+    known.extend(leaving.filter_map(|(key, _)| key.rsplit('/').next().map(str::to_owned)));
+    // Another program's are not ours to look after.
+    let ours = |log: &str| log.rsplit_once('.').is_some_and(|(_, epoch)| u64::from_str_radix(epoch, 16).is_ok());
+    logs.into_iter().filter(|log| ours(log) && !known.contains(log)).collect()
+}
+
 /// Looks for logs that no account's catalogue knows. If the making of a stream was cut off there is nothing in them, and they
 /// are removed; else the catalogue has lost a stream, which somebody should know.
 pub fn look_for_strays(store: &Store) {
-    let entries = store.state().scan("stream/");
-    let streams = entries.iter().filter_map(|(_, value)| serde_json::from_slice::<Entry>(value).ok());
-    let mut known: BTreeSet<String> = streams.map(|entry| entry.log).collect();
-    let leaving = ["restoring/", "removing/"].into_iter().flat_map(|prefix| ends_of(store, prefix));
-    known.extend(leaving.filter_map(|rest| rest.rsplit('/').next().map(str::to_owned)));
-    for log in store.log_ids().unwrap_or_default().into_iter().filter(|log| !known.contains(log)) {
+    for log in strays(store.log_ids().unwrap_or_default(), |prefix| store.state().scan(prefix)) {
         let result = match store.is_blank_log(&log) {
             Ok(true) => store.remove_log(&log),
             Ok(false) => {

@@ -11,7 +11,7 @@ use super::io::Place;
 use super::log::{LogOptions, State, Storage};
 use super::removed::{Change, Removed};
 use super::scanner::Item;
-use super::segment::{CHUNK, Segment, file_name};
+use super::segment::{self, CHUNK, Segment, file_name};
 use super::subjects::{Budget, Left, Runs, Subjects};
 use super::table::{Builder, Table};
 use super::tombstones::{self, Removals, Tomb, Tombstones};
@@ -47,7 +47,7 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions, shared: &Share
     let (state, mend, damaged) = (State::new(options, place.salt, &shared.budget), Vec::new(), Vec::new());
     let runs = Runs::new(&shared.budget);
     let mut opening = Opening { place, id, state, mend, damaged, tombs: Vec::new(), broken: Vec::new(), runs };
-    let mut segments = opening.segments(&bases(|name| name.strip_suffix(".seg")?.parse().ok()))?;
+    let mut segments = opening.segments(&bases(segment::base_of))?;
     // First of all, as it says what was removed since the one before was sealed.
     let last = match segments.last_mut() {
         Some((segment, _)) => Some(opening.scan(segment, u64::MAX)?),
