@@ -353,7 +353,7 @@ mod tests {
             flip(&file, fastrand::Rng::with_seed(seed).usize(..whole.len()));
             // The end of a log that grows may always be an unfinished write.
             let report = examine(&dir, None).expect("examined");
-            let shorter = report.state.len() == 0 || report.logs[0].records == 200;
+            let shorter = report.state.is_empty() || report.logs[0].records == 200;
             assert!(!report.is_sound() || shorter, "seed {seed} in {}", file.display());
             fs::write(&file, &whole).expect("written");
         }

@@ -3,6 +3,7 @@
 use super::Log;
 use super::front::Rule;
 use super::options::Limits;
+use super::state::State;
 use std::ops::ControlFlow;
 
 impl Log {
@@ -91,12 +92,13 @@ impl Log {
     /// Removes the oldest of each just committed subject that has more than `max_msgs_per_subject`.
     pub(in crate::store) fn limit_subjects(&self, subjects: &[Box<str>], max: u64) {
         for subject in subjects {
+            let above = |state: &mut State| state.committed_of(subject).ok().flatten().filter(|i| i.count > max);
             loop {
-                let known = self.0.state().committed_of(subject);
-                let Some(info) = known.ok().flatten().filter(|i| i.count > max) else { break };
+                let Some(info) = above(&mut self.0.state()) else { break };
                 let Ok(Some(first)) = self.first_of(subject, info.first) else { break };
                 let (seq, size) = first;
-                if !matches!(self.strike(seq, subject, size), Ok(true)) {
+                // A purge may have come in between, and what is the first now be the only one.
+                if !matches!(self.strike(seq, subject, size, |state| above(state).is_some()), Ok(true)) {
                     break;
                 }
                 if max > 1

@@ -319,3 +319,34 @@ fn what_is_to_be_removed_may_have_gone_with_its_segment() {
     let removed = heard.recv_timeout(Duration::from_secs(30)).expect("it comes to an end");
     assert_eq!(removed.expect("nothing fails"), 0);
 }
+
+/// Tells another thread of commits.
+struct Told(std::sync::mpsc::Sender<u64>);
+
+impl CommitObserver for Told {
+    fn committed(&self, upto: u64) {
+        let _ = self.0.send(upto);
+    }
+
+    fn failed(&self, _: u64, _: &StoreError) {}
+}
+
+#[test]
+fn a_purge_during_a_limit_of_its_subject_costs_no_later_record() {
+    let store = open(&SimDisk::default());
+    let log = log(&store, Limits { max_msgs_per_subject: Some(3), ..Limits::default() });
+    let (told, commits) = std::sync::mpsc::channel();
+    log.observe(Arc::new(Told(told)));
+    for _ in 0..5000 {
+        for _ in 0..3 {
+            put(&log, "s", "x");
+        }
+        store.barrier().wait().expect("commits");
+        // One more than fit, upon which those before it are purged.
+        let last = put(&log, "s", "rollup");
+        while commits.recv().expect("told") < last {}
+        log.purge(&Purge { filter: Some("s".into()), below_seq: Some(last), keep: None }).expect("purges");
+        store.barrier().wait().expect("commits");
+        assert!(log.read(last).expect("readable").is_some(), "{last} was not to go");
+    }
+}
