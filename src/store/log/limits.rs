@@ -30,14 +30,11 @@ impl Log {
     /// Applies the limits now, but for the one of each subject; the commit thread does so after each commit, and for `max_age` every second.
     pub fn expire(&self) {
         let now = self.0.shared.now();
-        let (limits, mut msgs, mut bytes, ages, first_time) = {
+        let (limits, (msgs, bytes), ages, first_time) = {
             let state = self.0.state();
-            let staged = state.next - 1 - state.committed;
-            let writing = state.writing.as_ref().map_or(0, |w| w.bytes()) + state.staged.bytes();
-            let bytes = state.bytes.saturating_sub(writing as u64);
             let ages = state.limits.max_age.map(|_| state.ages.clone());
             let first_time = (state.first_time.0 == state.first).then_some(state.first_time.1);
-            (state.limits, state.msgs.saturating_sub(staged), bytes, ages, first_time)
+            (state.limits, state.committed_size(), ages, first_time)
         };
         let oldest = limits.max_age.map_or(i64::MAX, |age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
         let too_old = |time: i64| ages.as_ref().is_some_and(|ages| ages.age(time, now) > oldest);
@@ -50,11 +47,8 @@ impl Log {
             return;
         }
         let by_number = self.drop_front(Rule {
-            accept: &mut |c| {
-                let drop = over(msgs, bytes);
-                (msgs, bytes) = (msgs.saturating_sub(u64::from(drop)), bytes.saturating_sub(c.size));
-                drop
-            },
+            // By what is there now, as others remove records meanwhile.
+            accept: &mut |c| over(c.left.0, c.left.1),
             by_table: &|_| true,
         });
         let mut kept = None;

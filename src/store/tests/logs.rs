@@ -350,3 +350,21 @@ fn a_purge_during_a_limit_of_its_subject_costs_no_later_record() {
         assert!(log.read(last).expect("readable").is_some(), "{last} was not to go");
     }
 }
+
+#[test]
+fn limits_applied_by_several_at_a_time_take_no_more_than_is_too_much() {
+    for _ in 0..300 {
+        let store = open(&SimDisk::default());
+        let log = log(&store, Limits::default());
+        for n in 0..200 {
+            put(&log, "s", &n.to_string());
+        }
+        store.barrier().wait().expect("commits");
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| log.set_limits(Limits { max_msgs: Some(100), ..Limits::default() }));
+            }
+        });
+        assert_eq!((log.state().msgs, log.state().first_seq), (100, 101));
+    }
+}
