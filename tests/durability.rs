@@ -8,6 +8,7 @@ use common::{Leafd, within};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::process::Command;
 use std::time::Duration;
 
 /// Messages that wait for their acknowledgement at a time.
@@ -48,6 +49,53 @@ async fn what_was_acknowledged_survives_kill_9() {
     let acknowledged = purged + acked.len();
     eprintln!("{rounds} kills, {next} published, {acknowledged} acknowledged, all there");
     assert!(acknowledged > rounds, "the test has shown something");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_9_while_streams_come_and_go_leaves_no_half_of_one() {
+    let mut random = fastrand::Rng::with_seed(common::seed());
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "");
+    leafd.start();
+    for _ in 0..10 {
+        let until = tokio::time::Instant::now() + Duration::from_millis(random.u64(50..400));
+        let coming = (0..3).map(|n| come_and_go(&leafd, n));
+        let _ = tokio::time::timeout_at(until, futures_util::future::join_all(coming)).await;
+        leafd.restart();
+        let list = ask(&leafd.client().await, "STREAM.LIST", json!({})).await;
+        assert!(list["offline"].is_null(), "{list}");
+        let mut streams: Vec<String> = list["streams"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|s| s["config"]["name"].as_str().expect("a name").to_owned())
+            .collect();
+        streams.sort();
+        let folders = std::fs::read_dir(leafd.data().join("streams")).expect("a folder");
+        let names = folders.map(|folder| folder.expect("listed").file_name().to_string_lossy().into_owned());
+        let mut kept: Vec<String> = names.map(|name| name.split('.').nth(1).expect("a name").to_owned()).collect();
+        kept.sort();
+        assert_eq!(kept, streams, "on disk, and known");
+    }
+}
+
+/// Makes a stream, fills and deletes it, without end.
+async fn come_and_go(leafd: &Leafd, n: usize) {
+    let client = leafd.client().await;
+    let (name, subject) = (format!("S{n}"), format!("s{n}"));
+    let api = async |verb: &str, body: Value| {
+        client.request(format!("$JS.API.STREAM.{verb}.{name}"), body.to_string().into()).await.is_ok()
+    };
+    while api("CREATE", json!({ "name": name, "subjects": [subject], "storage": "file" })).await {
+        for _ in 0..10 {
+            if client.request(subject.clone(), "x".into()).await.is_err() {
+                return;
+            }
+        }
+        if client.request(format!("$JS.API.STREAM.DELETE.{name}"), "".into()).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Publishes without end; notes each acknowledgement.
@@ -134,4 +182,37 @@ async fn a_stream_whose_files_are_gone_says_so_until_it_is_deleted() {
     let client = leafd.client().await;
     let info = ask(&client, "STREAM.INFO.LOST", Value::Null).await;
     assert_eq!((&info["state"]["messages"], &info["state"]["consumer_count"]), (&json!(1), &json!(0)), "{info}");
+}
+
+#[tokio::test]
+async fn a_stream_that_the_catalogue_has_lost_is_told_of_and_gives_its_consumers_to_no_other() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "");
+    leafd.start();
+    let client = leafd.client().await;
+    let config = json!({ "name": "LOST", "subjects": ["lost"] });
+    let consumer = json!({ "stream_name": "LOST", "config": { "durable_name": "d", "ack_policy": "explicit" } });
+    for (verb, body) in [("STREAM.CREATE.LOST", &config), ("CONSUMER.CREATE.LOST.d", &consumer)] {
+        assert!(ask(&client, verb, body.clone()).await["error"].is_null());
+    }
+    client.request("lost", "x".into()).await.expect("stored");
+    leafd.kill9();
+    let fsck = |leafd: &Leafd| {
+        let output = Command::new(common::leafd::binary()).arg("fsck").arg(leafd.data()).output().expect("runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert!(fsck(&leafd).0);
+    // The entry of the stream is the first thing in the file.
+    let state = leafd.data().join("state.log");
+    let mut bytes = std::fs::read(&state).expect("readable");
+    bytes[20] ^= 1;
+    std::fs::write(&state, bytes).expect("written");
+    let (sound, found) = fsck(&leafd);
+    assert!(!sound && found.contains("knows no stream whose messages these are"), "{found}");
+    leafd.start();
+    assert!(leafd.log().contains("no stream is known whose messages these are"), "{}", leafd.log());
+    let client = leafd.client().await;
+    assert_eq!(ask(&client, "STREAM.INFO.LOST", Value::Null).await["error"]["err_code"], 10059);
+    let made = ask(&client, "STREAM.CREATE.LOST", config).await;
+    assert_eq!((&made["error"], &made["state"]["consumer_count"]), (&Value::Null, &json!(0)), "{made}");
 }

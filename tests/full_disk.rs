@@ -131,6 +131,35 @@ async fn a_full_disk_answers_at_once_serves_on_and_heals() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_on_a_full_disk_serves_and_heals() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "");
+    let (data, ports) = (leafd.data(), dir.path());
+    leafd.configure_raw(&format!(
+        "data_dir = {data:?}\nports_file_dir = {ports:?}\n[listen]\nport = 0\n[jetstream]\nmax_file = \"1GB\"\n"
+    ));
+    let Some(_small) = Small::mount(&dir.path().join("image"), &data) else { return };
+    leafd.start();
+    let (context, _) = stream(&leafd).await;
+    let mut last = 0;
+    while let Ok(seq) = publish(&context, 100_000).await {
+        last = seq;
+    }
+    leafd.kill9();
+    // Another program takes what is left, to the last block.
+    std::fs::remove_file(data.join("leafd.ports")).expect("it was there");
+    let filler = data.join("filler");
+    let mut file = std::fs::File::create(&filler).expect("a file");
+    while std::io::Write::write_all(&mut file, &[b'x'; 1024]).is_ok() {}
+    leafd.start();
+    let (context, stream) = self::stream(&leafd).await;
+    assert_eq!(stream.get_raw_message(last).await.expect("what was acknowledged is there").payload.len(), 100_000);
+    stream.purge().sequence(last).await.expect("a full disk is purged");
+    std::fs::remove_file(&filler).expect("removed");
+    heals(&context).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_system_that_turns_read_only_answers_at_once_and_serves_on() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut leafd = Leafd::new(dir.path(), "[jetstream]\nmax_file = \"1GB\"\n");

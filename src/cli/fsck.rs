@@ -1,14 +1,15 @@
 //! `leafd fsck DIR`: examines a data directory while no daemon runs on it.
 
 use crate::config::secret::Secret;
+use crate::jetstream;
 use crate::store::{self, Damage, Encryption, Report};
 use std::path::Path;
 
 /// Prints what is there and what is damaged; an error if anything is.
 pub fn run(dir: &Path, key_file: Option<&Path>) -> Result<(), String> {
     let report = store::examine(dir, key(key_file)?.as_ref()).map_err(|e| e.to_string())?;
-    print(&report);
-    match report.is_sound() {
+    print(dir, &report);
+    match report.is_sound() && strays(&report).is_empty() {
         true => Ok(()),
         false => Err(format!("{} is damaged; `leafd salvage {0} NEW` writes what is readable to NEW", dir.display())),
     }
@@ -21,8 +22,17 @@ pub(super) fn key(file: Option<&Path>) -> Result<Option<Encryption>, String> {
     Ok(Some(Encryption { key: key.into_bytes(), ..Encryption::default() }))
 }
 
+/// The logs with messages of which no stream is known.
+fn strays(report: &Report) -> Vec<String> {
+    let filled = report.logs.iter().filter(|log| log.segments > 0).map(|log| log.id.clone());
+    jetstream::strays(filled, |prefix| {
+        let entries = report.state.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
+        entries.map(|(key, value)| (key.clone(), value.clone())).collect()
+    })
+}
+
 /// One line for each stream and for each damage.
-pub(super) fn print(report: &Report) {
+pub(super) fn print(dir: &Path, report: &Report) {
     for log in &report.logs {
         let sequences = match &log.sequences {
             Some(range) => format!("sequences {} to {}", range.start(), range.end()),
@@ -31,8 +41,12 @@ pub(super) fn print(report: &Report) {
         println!("{}: {} messages, {} bytes, {} segments, {sequences}", log.id, log.records, log.bytes, log.segments);
         log.damage.iter().for_each(print_damage);
     }
-    println!("state: {} keys", report.state_keys);
+    println!("state: {} keys", report.state.len());
     report.damage.iter().for_each(print_damage);
+    for log in strays(report) {
+        let what = "state.log knows no stream whose messages these are".to_owned();
+        print_damage(&Damage { path: dir.join("streams").join(log), what, lost: None });
+    }
 }
 
 fn print_damage(damage: &Damage) {

@@ -11,27 +11,32 @@ pub(super) fn write_pid(config: &Config) -> Result<(), StartError> {
     std::fs::write(path, std::process::id().to_string()).map_err(|error| StartError::File { path: path.clone(), error })
 }
 
-/// Ports files, which are there while we listen.
-pub(super) struct PortsFiles(Vec<PathBuf>);
+/// The ports file that was asked for, which is there while we listen.
+pub(super) struct PortsFiles(Option<PathBuf>);
 
 impl PortsFiles {
     /// Writes `leafd.ports` in the data directory and, where one is asked for, `<program>_PID.ports` in
-    /// `ports_file_dir`.
+    /// `ports_file_dir`. The former is a convenience: a full disk must not be in the way of a start.
     pub fn write(config: &Config, ports: &Value) -> Result<PortsFiles, StartError> {
-        let mut files = PortsFiles(vec![config.data_dir.join("leafd.ports")]);
-        files.0.extend(config.ports_file_dir.as_ref().map(|dir| dir.join(file_name())));
-        for path in &files.0 {
+        let own = config.data_dir.join("leafd.ports");
+        if let Err(error) = write(&own, ports) {
+            tracing::warn!("cannot write {}: {error}", own.display());
+            // It names the ports of an earlier process.
+            let _ = std::fs::remove_file(&own);
+        }
+        let asked_for = config.ports_file_dir.as_ref().map(|dir| dir.join(file_name()));
+        if let Some(path) = &asked_for {
             write(path, ports).map_err(|error| StartError::File { path: path.clone(), error })?;
         }
-        Ok(files)
+        Ok(PortsFiles(asked_for))
     }
 
-    /// Removes those that name this process.
+    /// Removes the one that names this process.
     pub fn remove(&self) {
-        for path in self.0.iter().skip(1) {
-            if let Err(error) = std::fs::remove_file(path) {
-                tracing::debug!("cannot remove {}: {error}", path.display());
-            }
+        if let Some(path) = &self.0
+            && let Err(error) = std::fs::remove_file(path)
+        {
+            tracing::debug!("cannot remove {}: {error}", path.display());
         }
     }
 }
@@ -46,6 +51,9 @@ fn file_name() -> String {
 /// By way of a new name, so that nobody reads half of it.
 fn write(path: &Path, ports: &Value) -> std::io::Result<()> {
     let new = path.with_extension("new");
-    std::fs::write(&new, ports.to_string())?;
-    std::fs::rename(&new, path)
+    let written = std::fs::write(&new, ports.to_string()).and_then(|()| std::fs::rename(&new, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&new);
+    }
+    written
 }

@@ -8,7 +8,7 @@ use crate::config::accounts::JetStreamLimits;
 use crate::config::units::Duration;
 use crate::jetstream::api::Absent;
 use crate::jetstream::{
-    AccountLimits, Domain, JetStream, JetStreamError, JetStreams, Limits, Options, ServerLimits, Usage,
+    self, AccountLimits, Domain, JetStream, JetStreamError, JetStreams, Limits, Options, ServerLimits, Usage,
 };
 use crate::store::Store;
 use crate::system;
@@ -40,6 +40,9 @@ impl Streams {
     ) -> Result<Streams, JetStreamError> {
         let room = config.jetstream.enabled.then(|| Room::new(config));
         let mut streams = Streams { all: Arc::default(), room, absent: Vec::new(), store: store.clone() };
+        if config.jetstream.enabled {
+            jetstream::look_for_strays(store);
+        }
         for (name, limits) in wanted(config, by_jwt) {
             streams.add(name, limits, accounts)?;
         }

@@ -1,11 +1,13 @@
-//! The catalogue of streams in the state log, under `stream/<account>/<name>`.
+//! The catalogue of streams in the state log, under `stream/<account>/<name>`. Logs that are to go when the daemon ends before
+//! they are whole, or before they are gone, stand under `restoring/<account>/<log>` and `removing/<account>/<log>`.
 
 use super::config::StreamConfig;
 use super::consumer;
 use super::consumer::config::Timestamp;
-use crate::store::{Change, Commit, Store};
+use crate::store::{Change, Commit, Store, StoreError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// A stream as the catalogue keeps it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,6 +40,10 @@ fn restoring(account: &str, log: &str) -> String {
     format!("restoring/{account}/{log}")
 }
 
+fn removing(account: &str, log: &str) -> String {
+    format!("removing/{account}/{log}")
+}
+
 /// Notes that the log is being filled by a restore.
 pub(super) fn begin_restore(store: &Store, account: &str, entry: &Entry) -> Commit {
     store.state().write(vec![Change::Put(restoring(account, &entry.log), Bytes::new())])
@@ -62,8 +68,60 @@ pub(super) fn abandon_restore(store: &Store, account: &str, log: &str) {
 
 /// The logs of restores that were cut off.
 pub(super) fn abandoned_restores(store: &Store, account: &str) -> Vec<String> {
-    let prefix = restoring(account, "");
-    store.state().scan(&prefix).into_iter().map(|(key, _)| key[prefix.len()..].to_owned()).collect()
+    ends_of(store, &restoring(account, ""))
+}
+
+/// Removes the log of a stream that [is not in the catalogue any more](remove).
+///
+/// # Errors
+/// Its files cannot be removed; the next start tries again.
+pub(super) fn remove_log(store: &Store, account: &str, log: &str) -> Result<(), StoreError> {
+    store.remove_log(log)?;
+    drop(store.state().write(vec![Change::Delete(removing(account, log))]));
+    Ok(())
+}
+
+/// The logs of streams whose removal was cut off.
+pub(super) fn abandoned_removals(store: &Store, account: &str) -> Vec<String> {
+    ends_of(store, &removing(account, ""))
+}
+
+/// What follows `prefix` in the keys that begin with it.
+fn ends_of(store: &Store, prefix: &str) -> Vec<String> {
+    store.state().scan(prefix).into_iter().map(|(key, _)| key[prefix.len()..].to_owned()).collect()
+}
+
+/// Those of `logs` that no account's catalogue knows; `state` gives the keys with a prefix, and their values.
+pub fn strays(logs: impl IntoIterator<Item = String>, state: impl Fn(&str) -> Vec<(String, Bytes)>) -> Vec<String> {
+    let entries = state("stream/");
+    let streams = entries.iter().filter_map(|(_, value)| serde_json::from_slice::<Entry>(value).ok());
+    let mut known: BTreeSet<String> = streams.map(|entry| entry.log).collect();
+    let leaving = ["restoring/", "removing/"].into_iter().flat_map(state);
+    known.extend(leaving.filter_map(|(key, _)| key.rsplit('/').next().map(str::to_owned)));
+    // Another program's are not ours to look after.
+    let ours = |log: &str| log.rsplit_once('.').is_some_and(|(_, epoch)| u64::from_str_radix(epoch, 16).is_ok());
+    logs.into_iter().filter(|log| ours(log) && !known.contains(log)).collect()
+}
+
+/// Looks for logs that no account's catalogue knows. If the making of a stream was cut off there is nothing in them, and they
+/// are removed; else the catalogue has lost a stream, which somebody should know.
+pub fn look_for_strays(store: &Store) {
+    for log in strays(store.log_ids().unwrap_or_default(), |prefix| store.state().scan(prefix)) {
+        let result = match store.is_blank_log(&log) {
+            Ok(true) => store.remove_log(&log),
+            Ok(false) => {
+                tracing::error!(
+                    log,
+                    "no stream is known whose messages these are; they are left in the data directory"
+                );
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            tracing::warn!(%error, log, "what may be left of a stream that was never made cannot be removed");
+        }
+    }
 }
 
 /// Writes an entry; durable when the commit resolves.
@@ -72,10 +130,12 @@ pub(super) fn put(store: &Store, account: &str, entry: &Entry) -> Result<Commit,
     Ok(store.state().write(vec![Change::Put(key(account, &entry.config.name), Bytes::from(json))]))
 }
 
-/// Removes an entry, and with it what is kept of the stream's sources.
+/// Removes an entry, and with it what is kept of the stream's sources. Its log is to be removed [when that is
+/// durable](remove_log), and is at the next start at the latest.
 pub(super) fn remove(store: &Store, account: &str, entry: &Entry) -> Commit {
     let mut changes = super::follow::forget(store, &entry.log);
     changes.push(Change::Delete(key(account, &entry.config.name)));
+    changes.push(Change::Put(removing(account, &entry.log), Bytes::new()));
     store.state().write(changes)
 }
 

@@ -94,7 +94,8 @@ pub(super) fn ttl(value: &str) -> Result<Ttl, ApiError> {
     if value.eq_ignore_ascii_case("never") {
         return Ok(Ttl::Never);
     }
-    let seconds = if value.bytes().all(|b| b.is_ascii_digit()) {
+    // `0` is a duration without a unit, and too short as such.
+    let seconds = if value != "0" && value.bytes().all(|b| b.is_ascii_digit()) {
         value.parse().map_err(|_| invalid())?
     } else {
         let nanos = super::consumer::ack::go_duration(value).ok_or_else(invalid)?;
@@ -126,7 +127,8 @@ mod tests {
         );
         for (text, expected) in [
             ("", Some(Ttl::Limits)),
-            ("0", Some(Ttl::Limits)),
+            ("00", Some(Ttl::Limits)),
+            ("0", None),
             ("Never", Some(Ttl::Never)),
             ("90", Some(Ttl::Seconds(90))),
             ("1m30s", Some(Ttl::Seconds(90))),

@@ -101,6 +101,11 @@ impl JetStream {
             tracing::warn!(log, "a restore was cut off; what there is of it is removed");
             catalogue::abandon_restore(&store, shared.account.name(), &log);
         }
+        for log in catalogue::abandoned_removals(&store, shared.account.name()) {
+            if let Err(error) = catalogue::remove_log(&store, shared.account.name(), &log) {
+                tracing::warn!(%error, log, "what is left of a stream that was deleted cannot be removed");
+            }
+        }
         let (streams, offline) = recover(&shared, &store);
         let jetstream = Arc::new(JetStream {
             shared,
@@ -185,6 +190,8 @@ impl JetStream {
         let failed = |error: StoreError| ApiError::new(500, 10049, format!("error creating store for stream: {error}"));
         let entry = Entry::new(self.shared.account.name(), config);
         let log = self.store.create_log(&entry.log, log_options(&entry.config)).map_err(failed)?;
+        // Of an earlier one of this name, whose deletion was cut off.
+        drop(catalogue::forget(&self.store, self.shared.account.name(), &entry.config.name));
         // Nobody waits for this commit: what the stream acknowledges is committed after it.
         catalogue::put(&self.store, self.shared.account.name(), &entry).map_err(ApiError::general)?;
         let stream = Stream::open(self.shared.clone(), entry, log).map_err(failed)?;
@@ -238,7 +245,7 @@ impl JetStream {
     /// Removes a stream with all its messages and consumers, also one that could not be opened.
     ///
     /// # Errors
-    /// There is none of that name, it is held, or its files cannot be removed.
+    /// There is none of that name, it is held, or that cannot be written, or its files cannot be removed.
     pub fn delete_stream(&self, name: &str) -> Result<(), ApiError> {
         let _changing = self.changing();
         if self.delete_offline(name)? {
@@ -252,9 +259,11 @@ impl JetStream {
         if let Some(api) = &*self.api() {
             api.end_direct(name);
         }
-        drop(catalogue::remove(&self.store, self.shared.account.name(), &stream.entry()));
+        let account = self.shared.account.name();
+        let forgotten = catalogue::remove(&self.store, account, &stream.entry());
         stream.close(true);
-        let removed = self.store.remove_log(&stream.entry().log);
+        // A stream that the catalogue knows must not be without its files.
+        let removed = forgotten.wait().and_then(|()| catalogue::remove_log(&self.store, account, &stream.entry().log));
         removed.map_err(|error| ApiError::new(500, 10050, error.to_string()))?;
         self.advise("DELETED", "delete", name);
         Ok(())

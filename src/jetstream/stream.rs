@@ -250,6 +250,7 @@ impl Stream {
     /// Purges; returns how many messages went.
     pub fn purge(&self, purge: &Purge) -> Result<u64, StoreError> {
         let purged = self.log.purge(purge)?;
+        self.shared.usage.freed();
         self.consumers.on_purged(self.log.state().first_seq);
         Ok(purged)
     }
@@ -258,6 +259,7 @@ impl Stream {
     pub fn delete_message(&self, seq: u64) -> Result<bool, StoreError> {
         self.keep_positions()?;
         let removed = self.log.remove(&[seq])? > 0;
+        self.shared.usage.freed();
         self.consumers.on_deleted(seq);
         Ok(removed)
     }

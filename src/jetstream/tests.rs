@@ -278,6 +278,18 @@ async fn the_account_stores_no_more_than_it_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_removed_on_request_makes_room_at_once() {
+    let bench = Bench::on(tempfile::tempdir().expect("a directory"), 1000);
+    bench.api("STREAM.CREATE.S", json!({"name": "S", "subjects": ["s"]})).await;
+    for (verb, body) in [("STREAM.MSG.DELETE.S", json!({"seq": 1})), ("STREAM.PURGE.S", Value::Null)] {
+        while bench.publish("s", &[], &"x".repeat(100)).await["error"].is_null() {}
+        assert_eq!(bench.api(verb, body).await["success"], true);
+        let answer = bench.publish("s", &[], &"x".repeat(100)).await;
+        assert!(answer["error"].is_null(), "after {verb}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn interest_keeps_only_what_somebody_wants() {
     let bench = Bench::new();
     bench.api("STREAM.CREATE.S", json!({"name": "S", "subjects": ["s"], "retention": "interest"})).await;

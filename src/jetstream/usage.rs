@@ -129,6 +129,14 @@ impl Usage {
         fits()
     }
 
+    /// Messages were removed on request: whoever knows of it finds their room.
+    pub fn freed(&self) {
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Some(within) = &self.within {
+            within.freed();
+        }
+    }
+
     /// Counts what was stored.
     pub fn add(&self, storage: StorageType, size: u64) {
         self.meter(storage).used.fetch_add(size, Ordering::Relaxed);

@@ -9,11 +9,13 @@ use super::log::Storage;
 use super::removed::Removed;
 use super::salt;
 use super::scanner::Item;
-use super::segment::{CHUNK, Segment};
+use super::segment::{CHUNK, Segment, base_of, file_name};
 use super::state_log;
 use super::table::Builder;
 use super::tombstones::{Removals, Tombstones};
 use super::vault::{self, Encryption};
+use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,8 +25,8 @@ use std::sync::Arc;
 pub struct Report {
     /// Each stream's log.
     pub logs: Vec<LogReport>,
-    /// Keys of the state log.
-    pub state_keys: usize,
+    /// What the state log says.
+    pub state: BTreeMap<String, Bytes>,
     /// Damage outside the records.
     pub damage: Vec<Damage>,
 }
@@ -73,8 +75,10 @@ pub fn examine(dir: &Path, key: Option<&Encryption>) -> Result<Report, StoreErro
     let mut report = Report::default();
     let state = place_of(Arc::new(ReadOnlyDisk), dir, key)?;
     let (values, walk) = state_log::read(&state)?;
-    report.state_keys = values.len();
     report.damage.extend(damaged_bytes(state_log::path(&state), &walk));
+    let what = "one of its two copies is damaged; the next start makes it anew".to_owned();
+    report.damage.extend(vault::half_lost(&state).map(|path| Damage { path, what, lost: None }));
+    report.state = values;
     for id in ids(&state)? {
         let place = Place { dir: dir.join("streams").join(&id), ..state.clone() };
         report.logs.push(log(&place, id)?);
@@ -105,31 +109,56 @@ pub(super) fn ids(place: &Place) -> Result<Vec<String>, StoreError> {
 /// First sequences of the segments of a log, in order.
 pub(super) fn bases(place: &Place) -> Result<Vec<u64>, StoreError> {
     let names = place.disk.list(&place.dir).map_err(|e| StoreError::io("list", &place.dir, e))?;
-    let mut bases: Vec<u64> = names.iter().filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect();
+    let mut bases: Vec<u64> = names.iter().filter_map(|name| base_of(name)).collect();
     bases.sort_unstable();
     Ok(bases)
 }
 
 fn log(place: &Place, id: String) -> Result<LogReport, StoreError> {
-    let removals = removals(place)?;
-    let gone = Removed::new(removals.all.iter().map(|(_, tomb)| *tomb));
     let mut report = LogReport { id, ..LogReport::default() };
-    report.damage.extend(damaged_bytes(place.dir.join("tombstones"), &removals.walk));
-    let bases = bases(place)?;
+    let unreadable = |path: PathBuf, what, lost| Damage { path, what, lost };
+    let bases = match readable(bases(place))? {
+        Ok(bases) => bases,
+        Err(what) => {
+            report.damage.push(unreadable(place.dir.clone(), what, None));
+            return Ok(report);
+        }
+    };
+    let tombstones = place.dir.join("tombstones");
+    let removals = readable(removals(place, &bases))?.unwrap_or_else(|what| {
+        report.damage.push(unreadable(tombstones.clone(), what, None));
+        Removals::default()
+    });
+    let gone = Removed::new(removals.all.iter().map(|(_, tomb)| *tomb));
+    report.damage.extend(damaged_bytes(tombstones, &removals.walk));
     report.segments = bases.len();
     for (n, base) in bases.iter().enumerate() {
-        segment(place, *base, bases.get(n + 1).copied(), &gone, &mut report)?;
+        let next = bases.get(n + 1).copied();
+        if let Err(what) = readable(segment(place, *base, next, &gone, &mut report))? {
+            let from = report.sequences.as_ref().map_or(*base, |seen| (*base).max(seen.end() + 1));
+            let lost = next.map(|next| from..=next - 1).filter(|lost| !lost.is_empty());
+            report.damage.push(unreadable(place.dir.join(file_name(*base)), what, lost));
+        }
     }
     Ok(report)
 }
 
-/// What was removed: what the file of removals says, and the last segment.
-pub(super) fn removals(place: &Place) -> Result<Removals, StoreError> {
+/// What the system does not read is damage like any other, and the rest goes on; here it is the inner error.
+pub(super) fn readable<T>(result: Result<T, StoreError>) -> Result<Result<T, String>, StoreError> {
+    match result {
+        Ok(read) => Ok(Ok(read)),
+        Err(StoreError::Io { error, .. }) => Ok(Err(format!("it cannot be read: {error}"))),
+        Err(error) => Err(error),
+    }
+}
+
+/// What was removed: what the file of removals says, and the last segment as far as it can be read.
+pub(super) fn removals(place: &Place, bases: &[u64]) -> Result<Removals, StoreError> {
     let (_, mut removals) = Tombstones::open(place)?;
-    if let Some(base) = bases(place)?.pop()
-        && let Some(segment) = Segment::open(place, base)?
+    if let Some(base) = bases.last()
+        && let Ok(Some(segment)) = readable(Segment::open(place, *base))?
     {
-        let journaled = segment.removals().map_err(|e| StoreError::io("read", &segment.path, e))?;
+        let journaled = segment.removals().unwrap_or_default();
         removals.all.extend(journaled.into_iter().map(|tomb| (u64::MAX, tomb)));
     }
     Ok(removals)
@@ -143,7 +172,15 @@ fn segment(
     gone: &Removed,
     report: &mut LogReport,
 ) -> Result<(), StoreError> {
-    let Some(segment) = Segment::open(place, base)? else { return Ok(()) };
+    let emptied = || {
+        let (first, last) = index::of_nothing(place, base).filter(|_| next.is_some())?;
+        let what = "none of its records is left".into();
+        Some(Damage { path: place.dir.join(file_name(base)), what, lost: Some(first..=last) })
+    };
+    let Some(segment) = Segment::open(place, base)? else {
+        report.damage.extend(emptied());
+        return Ok(());
+    };
     let path = segment.path.clone();
     let failed = |e| StoreError::io("read", &path, e);
     if !segment.sound {
@@ -181,8 +218,10 @@ fn segment(
             Item::Damage { from, .. } => drop(open.get_or_insert(from)),
         }
     }
-    if let (Some(from), Some(next)) = (open, next) {
-        found(from, len, last + 1..=next - 1);
+    match (open, next) {
+        (Some(from), Some(next)) => found(from, len, last + 1..=next - 1),
+        _ if last < base => report.damage.extend(emptied()),
+        _ => {}
     }
     // Of a damaged segment the index knows more.
     if let Some(known) = index::table(place, base)
@@ -238,7 +277,7 @@ mod tests {
         let report = examine(&dir, None).expect("examined");
         assert!(report.is_sound(), "{report:?}");
         let log = &report.logs[0];
-        assert_eq!((log.records, log.sequences.clone(), report.state_keys), (198, Some(1..=200), 1));
+        assert_eq!((log.records, log.sequences.clone(), report.state.len()), (198, Some(1..=200), 1));
         let place = Place { disk: Arc::new(ReadOnlyDisk), dir: dir.join("streams/s"), salt: 0, vault: None };
         let bases = bases(&place).expect("listed");
         assert!(bases.len() > 2);
@@ -268,6 +307,42 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_of_which_nothing_is_left_is_found() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = folder.path().join("data");
+        fill(&dir);
+        let place = Place { disk: Arc::new(ReadOnlyDisk), dir: dir.join("streams/s"), salt: 0, vault: None };
+        let bases = bases(&place).expect("listed");
+        for (base, text) in [(bases[0], ""), (bases[1], "something else")] {
+            fs::write(place.dir.join(file_name(base)), text).expect("written");
+        }
+        let report = examine(&dir, None).expect("examined");
+        let lost: Vec<_> = report.logs[0].damage.iter().filter_map(|damage| damage.lost.clone()).collect();
+        assert_eq!(lost, [bases[0]..=bases[1] - 1, bases[1]..=bases[2] - 1], "{report:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_costs_nothing_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (dir, new) = (folder.path().join("data"), folder.path().join("new"));
+        fill(&dir);
+        let place = Place { disk: Arc::new(ReadOnlyDisk), dir: dir.join("streams/s"), salt: 0, vault: None };
+        let bases = bases(&place).expect("listed");
+        let unreadable = place.dir.join(file_name(bases[1]));
+        fs::remove_file(&unreadable).and_then(|()| fs::create_dir(&unreadable)).expect("a folder in its place");
+        fs::write(dir.join("streams/foreign"), "").expect("written");
+        fs::write(place.dir.join("1.seg"), "").expect("written");
+        let report = salvage(&dir, None, &new, None).expect("salvaged");
+        let (foreign, log) = (&report.logs[0], &report.logs[1]);
+        assert_eq!((foreign.damage.len(), log.damage.len()), (1, 1), "{report:?}");
+        assert_eq!(log.damage[0].lost, Some(bases[1]..=bases[2] - 1));
+        let found = examine(&new, None).expect("examined");
+        let log = found.logs.iter().find(|log| log.id == "s").expect("it is there");
+        let lost = (bases[1]..bases[2]).filter(|seq| ![50, 60].contains(seq)).count() as u64;
+        assert_eq!((log.records, log.sequences.clone()), (198 - lost, Some(1..=200)), "{found:?}");
+    }
+
+    #[test]
     fn every_flipped_byte_is_found_or_harmless() {
         let folder = tempfile::tempdir().expect("a folder");
         let dir = folder.path().join("data");
@@ -278,7 +353,7 @@ mod tests {
             flip(&file, fastrand::Rng::with_seed(seed).usize(..whole.len()));
             // The end of a log that grows may always be an unfinished write.
             let report = examine(&dir, None).expect("examined");
-            let shorter = report.state_keys == 0 || report.logs[0].records == 200;
+            let shorter = report.state.is_empty() || report.logs[0].records == 200;
             assert!(!report.is_sound() || shorter, "seed {seed} in {}", file.display());
             fs::write(&file, &whole).expect("written");
         }

@@ -142,10 +142,8 @@ impl Store {
         if let Some(max) = options.limits.max_msgs_per_subject {
             log.limit_subjects(&log.subjects_above(max), max);
         }
-        // Wakes the thread, so that it notices whether the log needs ticks.
         log.set_limits(options.limits);
         self.0.shared.look_at(&log);
-        log.expire();
         commit::relieve(&self.0.shared);
         Ok(log)
     }
@@ -201,6 +199,15 @@ impl Store {
     pub fn log_ids(&self) -> Result<Vec<String>, StoreError> {
         let dir = self.0.place.dir.join("streams");
         self.0.place.disk.list(&dir).map_err(|e| StoreError::io("list", &dir, e))
+    }
+
+    /// Whether there is no file of this log.
+    ///
+    /// # Errors
+    /// Its folder cannot be read.
+    pub fn is_blank_log(&self, id: &str) -> Result<bool, StoreError> {
+        let dir = self.place_of(id, Storage::File).dir;
+        Ok(self.0.place.disk.list(&dir).map_err(|e| StoreError::io("list", &dir, e))?.is_empty())
     }
 
     /// The state log.

@@ -82,6 +82,11 @@ pub(super) fn summary(place: &Place, base: u64) -> Option<Summary> {
     }
 }
 
+/// The first and the last sequence that were in a sealed segment in which no record is left.
+pub(super) fn of_nothing(place: &Place, base: u64) -> Option<(u64, u64)> {
+    summary(place, base).filter(|known| known.records > 0).map(|known| (base, known.last))
+}
+
 /// The table of the segment that begins at `base`; `None` if there is none to be believed.
 pub(super) fn table(place: &Place, base: u64) -> Option<Table> {
     let bytes = place.disk.open(&path(place, base), false).ok()?.read_all().ok()?;

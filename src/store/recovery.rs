@@ -11,7 +11,7 @@ use super::io::Place;
 use super::log::{LogOptions, State, Storage};
 use super::removed::{Change, Removed};
 use super::scanner::Item;
-use super::segment::{CHUNK, Segment, file_name};
+use super::segment::{self, CHUNK, Segment, file_name};
 use super::subjects::{Budget, Left, Runs, Subjects};
 use super::table::{Builder, Table};
 use super::tombstones::{self, Removals, Tomb, Tombstones};
@@ -47,7 +47,7 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions, shared: &Share
     let (state, mend, damaged) = (State::new(options, place.salt, &shared.budget), Vec::new(), Vec::new());
     let runs = Runs::new(&shared.budget);
     let mut opening = Opening { place, id, state, mend, damaged, tombs: Vec::new(), broken: Vec::new(), runs };
-    let mut segments = opening.segments(&bases(|name| name.strip_suffix(".seg")?.parse().ok()))?;
+    let mut segments = opening.segments(&bases(segment::base_of))?;
     // First of all, as it says what was removed since the one before was sealed.
     let last = match segments.last_mut() {
         Some((segment, _)) => Some(opening.scan(segment, u64::MAX)?),
@@ -155,8 +155,8 @@ struct Opening<'a> {
 
 impl Opening<'_> {
     /// The segments that hold records, each with whether it is the last; if none does, the last empty one, as it says which
-    /// sequence is next. The others were begun and never written to: they say nothing, and are removed.
-    fn segments(&self, bases: &[u64]) -> Result<Vec<(Segment, bool)>, StoreError> {
+    /// sequence is next. The others were begun and never written to, or are damaged throughout: they say nothing, and are removed.
+    fn segments(&mut self, bases: &[u64]) -> Result<Vec<(Segment, bool)>, StoreError> {
         let (mut filled, mut empty) = (Vec::new(), Vec::new());
         for (n, base) in bases.iter().enumerate() {
             if n + 1 < bases.len()
@@ -166,9 +166,17 @@ impl Opening<'_> {
                 continue;
             }
             match Segment::open(self.place, *base)? {
-                Some(segment) if holds_records(&segment)? => filled.push(segment),
+                Some(segment) if holds_records(&segment)? => {
+                    filled.push(segment);
+                    continue;
+                }
                 Some(segment) => empty.push((segment.path.clone(), Some(segment))),
                 None => empty.push((self.place.dir.join(file_name(*base)), None)),
+            }
+            if n + 1 < bases.len()
+                && let Some(lost) = index::of_nothing(self.place, *base)
+            {
+                self.damaged.push(lost);
             }
         }
         if filled.is_empty()

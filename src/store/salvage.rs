@@ -22,6 +22,9 @@ pub fn salvage(
     to: &Path,
     new_key: Option<&Encryption>,
 ) -> Result<Report, StoreError> {
+    if from.canonicalize().is_ok_and(|from| to.canonicalize().is_ok_and(|to| to == from)) {
+        return Err(StoreError::Foreign { path: to.to_owned(), found: "what is to be salvaged".into() });
+    }
     let report = fsck::examine(from, key)?;
     let _lock = dir::hold(from)?;
     let store = Store::open(to, StoreOptions { encryption: new_key.cloned(), ..StoreOptions::default() })?;
@@ -42,12 +45,13 @@ pub fn salvage(
 }
 
 fn copy(from: &Place, to: &Place) -> Result<(), StoreError> {
+    // What cannot be read is in the report.
+    let Ok(bases) = fsck::readable(fsck::bases(from))? else { return Ok(()) };
     to.disk.create_dir(&to.dir).map_err(|e| StoreError::io("create", &to.dir, e))?;
-    let bases = fsck::bases(from)?;
     for (n, base) in bases.iter().enumerate() {
         copy_segment(from, to, *base, bases.get(n + 1).copied())?;
     }
-    let removals = fsck::removals(from)?;
+    let removals = fsck::readable(fsck::removals(from, &bases))?.unwrap_or_default();
     let tombs: Vec<Tomb> = removals.all.into_iter().map(|(_, tomb)| tomb).collect();
     if !tombs.is_empty() {
         let mut new = Tombstones::default();
@@ -58,15 +62,14 @@ fn copy(from: &Place, to: &Place) -> Result<(), StoreError> {
 }
 
 fn copy_segment(from: &Place, to: &Place, base: u64, next: Option<u64>) -> Result<(), StoreError> {
-    let Some(old) = Segment::open(from, base)? else { return Ok(()) };
+    let Ok(Some(old)) = fsck::readable(Segment::open(from, base))? else { return Ok(()) };
     let mut new = Segment::create(to, base)?;
-    let (old_path, new_path) = (old.path.clone(), new.path.clone());
-    let read = |e| StoreError::io("read", &old_path, e);
+    let new_path = new.path.clone();
     let write = |e| StoreError::io("write", &new_path, e);
-    let len = old.file.size().map_err(read)?;
+    let len = old.file.size().unwrap_or_default();
     let mut scanner = old.scan_file(len, CHUNK);
     let mut writer = Writer::new(false);
-    while let Some(item) = scanner.next().map_err(read)? {
+    while let Ok(Some(item)) = scanner.next() {
         let Item::Record(view, extent) = item else { continue };
         if next.is_some_and(|next| extent.last >= next) {
             break;

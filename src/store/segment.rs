@@ -85,6 +85,12 @@ pub(super) fn file_name(base: u64) -> String {
     format!("{base:020}.seg")
 }
 
+/// The base in the name of a segment's file; `None` for files that are not ours.
+pub(super) fn base_of(name: &str) -> Option<u64> {
+    let base = name.strip_suffix(".seg")?.parse().ok()?;
+    (base > 0 && file_name(base) == name).then_some(base)
+}
+
 /// What a segment that begins at `base` begins with: magic, version (u32), base (u64), CRC-32 of these, by which any version sees
 /// that it is a newer one; then salt and flags (u32 each), and the CRC-32 of these.
 pub(super) fn header(base: u64, coding: &Coding) -> Vec<u8> {

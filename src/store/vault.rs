@@ -27,7 +27,9 @@ const SALT: usize = 16;
 const KEY: usize = 32;
 /// Format of `store.key`.
 const VERSION: u8 = 1;
-/// Where its second copy begins: another block, as losing it loses everything.
+/// How often the file holds it, as losing it loses everything.
+const COPIES: usize = 2;
+/// Where its second copy begins: another block.
 const COPY: u64 = 4096;
 
 /// How bytes are encrypted.
@@ -231,17 +233,18 @@ pub(super) fn unlock(place: &Place, wish: Option<&Encryption>) -> Result<Option<
         }
         (Some(wish), Some(bytes)) => (wish, bytes),
     };
-    let copies = [Some(&bytes[..]), bytes.get(COPY as usize..)];
-    let bodies = || {
-        copies.into_iter().flatten().filter_map(|copy| match frame::parse(copy, UNSALTED) {
-            Parsed::Whole(body, _) => Some(body),
-            Parsed::Short(_) | Parsed::Bad => None,
-        })
-    };
+    let bodies = || bodies(&bytes);
     if bodies().next().is_none() {
         return Err(StoreError::KeyLost { path });
     }
     if let Some((cipher, key)) = bodies().find_map(|body| unwrap(body, &wish.key)) {
+        if bodies().count() < COPIES {
+            // While the other one can be read; where nothing may be written it stays as it is.
+            match write(place, cipher, &wish.key, &key) {
+                Ok(()) => tracing::warn!("{}: one of its two copies was damaged, and is made anew", path.display()),
+                Err(error) => tracing::warn!("{}: one of its two copies is damaged: {error}", path.display()),
+            }
+        }
         return Vault::new(cipher, &key).map(|vault| Some(Arc::new(vault)));
     }
     let previous = wish.previous.as_deref();
@@ -251,6 +254,21 @@ pub(super) fn unlock(place: &Place, wish: Option<&Encryption>) -> Result<Option<
     write(place, cipher, &wish.key, &key)?;
     tracing::info!("{}: the previous key has opened it; from now on the new one does", path.display());
     Vault::new(cipher, &key).map(|vault| Some(Arc::new(vault)))
+}
+
+/// What the copies in a key file hold, of those that are whole.
+fn bodies(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let copies = [Some(bytes), bytes.get(COPY as usize..)];
+    copies.into_iter().flatten().filter_map(|copy| match frame::parse(copy, UNSALTED) {
+        Parsed::Whole(body, _) => Some(body),
+        Parsed::Short(_) | Parsed::Bad => None,
+    })
+}
+
+/// The key file, if it holds its key once only.
+pub(super) fn half_lost(place: &Place) -> Option<PathBuf> {
+    let bytes = place.disk.open(&path(place), false).and_then(|file| file.read_all()).ok()?;
+    (bodies(&bytes).count() < COPIES).then(|| path(place))
 }
 
 fn make(place: &Place, wish: &Encryption) -> Result<Arc<Vault>, StoreError> {

@@ -2,6 +2,7 @@
 
 use super::{JetStream, catalogue};
 use crate::jetstream::error::ApiError;
+use crate::store::StoreError;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, RwLockReadGuard};
@@ -21,8 +22,9 @@ impl JetStream {
         let known = catalogue::scan(&self.store, account).into_iter().find(|(stream, _)| stream == name);
         // What cannot be read does not say where its messages are: their folder stays.
         if let Some((_, Ok(entry))) = &known {
-            self.store.remove_log(&entry.log).map_err(|error| ApiError::new(500, 10050, error.to_string()))?;
-            drop(catalogue::remove(&self.store, account, entry));
+            let failed = |error: StoreError| ApiError::new(500, 10050, error.to_string());
+            catalogue::remove(&self.store, account, entry).wait().map_err(failed)?;
+            catalogue::remove_log(&self.store, account, &entry.log).map_err(failed)?;
         }
         drop(catalogue::forget(&self.store, account, name));
         self.offline.write().unwrap_or_else(PoisonError::into_inner).remove(name);

@@ -12,8 +12,8 @@ const CHUNK: usize = 16 * 1024;
 /// A record that may be dropped.
 pub(super) struct Candidate {
     pub seq: u64,
-    /// Bytes on disk.
-    pub size: u64,
+    /// Committed records, this one included, and their bytes.
+    pub left: (u64, u64),
     /// When it was stored, or one after it in its segment if [`Rule::by_table`] took that.
     pub time: i64,
 }
@@ -73,7 +73,7 @@ impl Log {
                 if !state.is_live(row.seq) {
                     continue;
                 }
-                if !(rule.accept)(&Candidate { seq: row.seq, size: row.size.into(), time }) {
+                if !(rule.accept)(&Candidate { seq: row.seq, left: state.committed_size(), time }) {
                     return Ok((count, false));
                 }
                 let committed = state.committed;
@@ -98,7 +98,7 @@ impl Log {
                 continue;
             }
             let size = view.counted(self.0.storage) as u64;
-            if !(rule.accept)(&Candidate { seq: view.seq, size, time: view.time }) {
+            if !(rule.accept)(&Candidate { seq: view.seq, left: state.committed_size(), time: view.time }) {
                 return Ok((count, false));
             }
             count += u64::from(state.drop_first(view.seq, view.subject, size)?);

@@ -3,6 +3,7 @@
 use super::Log;
 use super::front::Rule;
 use super::options::Limits;
+use super::state::State;
 use std::ops::ControlFlow;
 
 impl Log {
@@ -11,24 +12,29 @@ impl Log {
         self.0.state().compress = compress;
     }
 
-    /// Changes the limits; they are applied with the next commit.
+    /// Changes the limits, and holds what is committed to them. May read from disk.
     pub fn set_limits(&self, limits: Limits) {
-        let mut state = self.0.state();
-        state.limits = limits;
-        self.queue(&mut state);
+        let before = {
+            let mut state = self.0.state();
+            // The commit thread is woken, so that it notices whether the log needs ticks.
+            self.queue(&mut state);
+            std::mem::replace(&mut state.limits, limits)
+        };
+        let lower = |max: &u64| before.max_msgs_per_subject.is_none_or(|before| *max < before);
+        if let Some(max) = limits.max_msgs_per_subject.filter(lower) {
+            self.limit_subjects(&self.subjects_above(max), max);
+        }
+        self.expire();
     }
 
-    /// Applies the limits now; the commit thread does so after each commit, and for `max_age` every second.
+    /// Applies the limits now, but for the one of each subject; the commit thread does so after each commit, and for `max_age` every second.
     pub fn expire(&self) {
         let now = self.0.shared.now();
-        let (limits, mut msgs, mut bytes, ages, first_time) = {
+        let (limits, (msgs, bytes), ages, first_time) = {
             let state = self.0.state();
-            let staged = state.next - 1 - state.committed;
-            let writing = state.writing.as_ref().map_or(0, |w| w.bytes()) + state.staged.bytes();
-            let bytes = state.bytes.saturating_sub(writing as u64);
             let ages = state.limits.max_age.map(|_| state.ages.clone());
             let first_time = (state.first_time.0 == state.first).then_some(state.first_time.1);
-            (state.limits, state.msgs.saturating_sub(staged), bytes, ages, first_time)
+            (state.limits, state.committed_size(), ages, first_time)
         };
         let oldest = limits.max_age.map_or(i64::MAX, |age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
         let too_old = |time: i64| ages.as_ref().is_some_and(|ages| ages.age(time, now) > oldest);
@@ -41,11 +47,8 @@ impl Log {
             return;
         }
         let by_number = self.drop_front(Rule {
-            accept: &mut |c| {
-                let drop = over(msgs, bytes);
-                (msgs, bytes) = (msgs.saturating_sub(u64::from(drop)), bytes.saturating_sub(c.size));
-                drop
-            },
+            // By what is there now, as others remove records meanwhile.
+            accept: &mut |c| over(c.left.0, c.left.1),
             by_table: &|_| true,
         });
         let mut kept = None;
@@ -83,12 +86,13 @@ impl Log {
     /// Removes the oldest of each just committed subject that has more than `max_msgs_per_subject`.
     pub(in crate::store) fn limit_subjects(&self, subjects: &[Box<str>], max: u64) {
         for subject in subjects {
+            let above = |state: &mut State| state.committed_of(subject).ok().flatten().filter(|i| i.count > max);
             loop {
-                let known = self.0.state().committed_of(subject);
-                let Some(info) = known.ok().flatten().filter(|i| i.count > max) else { break };
+                let Some(info) = above(&mut self.0.state()) else { break };
                 let Ok(Some(first)) = self.first_of(subject, info.first) else { break };
                 let (seq, size) = first;
-                if !matches!(self.strike(seq, subject, size), Ok(true)) {
+                // A purge may have come in between, and what is the first now be the only one.
+                if !matches!(self.strike(seq, subject, size, |state| above(state).is_some()), Ok(true)) {
                     break;
                 }
                 if max > 1

@@ -58,10 +58,22 @@ impl Log {
         failure.map_or(Ok(count), Err)
     }
 
-    /// Takes a record out of the books and has its removal written; whether it was there.
-    pub(super) fn strike(&self, seq: u64, subject: &str, size: u32) -> Result<bool, StoreError> {
+    /// Takes a record out of the books if it is `still` to go, and has its removal written; whether it was taken out.
+    pub(super) fn strike(
+        &self,
+        seq: u64,
+        subject: &str,
+        size: u32,
+        still: impl FnOnce(&mut State) -> bool,
+    ) -> Result<bool, StoreError> {
         let mut mend = Vec::new();
-        let taken = self.take_out(&mut self.0.state(), seq, subject, size, &mut mend);
+        let taken = {
+            let mut state = self.0.state();
+            match still(&mut state) {
+                true => self.take_out(&mut state, seq, subject, size, &mut mend),
+                false => Ok(false),
+            }
+        };
         self.settle(mend, matches!(taken, Ok(true)));
         taken
     }

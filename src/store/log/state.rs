@@ -127,6 +127,13 @@ impl State {
         Ok(Some(info))
     }
 
+    /// How many records are committed, and their bytes.
+    pub(super) fn committed_size(&self) -> (u64, u64) {
+        let staged = self.next - 1 - self.committed;
+        let writing = self.writing.as_ref().map_or(0, |w| w.bytes()) + self.staged.bytes();
+        (self.msgs.saturating_sub(staged), self.bytes.saturating_sub(writing as u64))
+    }
+
     /// Takes one committed, live record out of the books; whether it was in them.
     ///
     /// # Errors

@@ -91,7 +91,9 @@ fn it_opens_with_its_key_only_and_else_is_left_as_it_is() {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
             fs::write(&path, bytes).expect("written");
+            assert!(!examine(&dir, Some(&key("k"))).expect("examined").is_sound());
             open_dir(&dir, Some(key("k"))).expect("opens").close();
+            assert!(examine(&dir, Some(&key("k"))).expect("examined").is_sound(), "it is whole again");
         }
         fs::write(&path, vec![0; whole.len()]).expect("written");
         assert!(matches!(open_dir(&dir, Some(key("k"))), Err(StoreError::KeyLost { .. })));
@@ -125,6 +127,7 @@ fn salvage_encrypts_decrypts_and_changes_keys() {
         [("plain", None, "a", Some(&a)), ("a", Some(&a), "b", Some(&b)), ("b", Some(&b), "again", None)]
     {
         assert!(salvage(&dir(from), old, &dir(to), new).expect("salvaged").is_sound());
+        assert!(matches!(salvage(&dir(from), old, &dir(from), new), Err(StoreError::Foreign { .. })));
         let store = open_dir(&dir(to), new.cloned()).expect("opens");
         for id in ["plain", "packed"] {
             let log = store.open_log(id, LogOptions::default()).expect("opens");

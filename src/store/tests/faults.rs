@@ -144,6 +144,33 @@ fn a_flipped_bit_in_any_file_costs_one_record_at_most_and_is_never_served() {
 }
 
 #[test]
+fn a_segment_of_which_nothing_is_left_is_a_declared_gap() {
+    let ways: [fn(usize) -> Vec<u8>; 3] = [|_| Vec::new(), |len| vec![0; len], |len| vec![0x5a; len]];
+    for (lost, way) in [0, 1].into_iter().flat_map(|lost| ways.map(|way| (lost, way))) {
+        let disk = SimDisk::default();
+        let store = open(&disk);
+        let log1 = log(&store, Limits::default());
+        for n in 0..100 {
+            put(&log1, "s", &format!("payload {n}"));
+            store.barrier().wait().expect("commits");
+        }
+        store.close();
+        let files = disk.files();
+        let mut segments = files.iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "seg"));
+        let (path, len) = segments.nth(lost).expect("a segment");
+        let base = |path: &Path| -> u64 { path.file_stem().and_then(|s| s.to_str()?.parse().ok()).expect("a number") };
+        let (first, last) = (base(path), base(&segments.next().expect("another one").0) - 1);
+        let file = disk.open(path, false).expect("opens");
+        file.truncate(0).and_then(|()| file.write_at(&way(*len), 0)).and_then(|()| file.sync()).expect("written");
+        let store = open(&disk);
+        let log2 = log(&store, Limits::default());
+        assert_eq!(log2.damaged(), [first..=last], "segment {lost}");
+        let left: Vec<u64> = all(&log2).into_iter().map(|(seq, _)| seq).collect();
+        assert_eq!(left, (1..=100).filter(|seq| !(first..=last).contains(seq)).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn a_damaged_header_costs_nothing() {
     let disk = SimDisk::default();
     let store = open(&disk);

@@ -76,6 +76,23 @@ fn limits_drop_the_oldest() {
 }
 
 #[test]
+fn lowered_limits_hold_for_what_is_there() {
+    let store = open(&SimDisk::default());
+    let log = log(&store, Limits { max_msgs_per_subject: Some(9), ..Limits::default() });
+    for n in 0..20 {
+        put(&log, &format!("s{}", n % 2), &n.to_string());
+    }
+    store.barrier().wait().expect("commits");
+    let left = || all(&log).into_iter().map(|(seq, _)| seq).collect::<Vec<_>>();
+    log.set_limits(Limits { max_msgs_per_subject: Some(3), ..Limits::default() });
+    assert_eq!(left(), [15, 16, 17, 18, 19, 20]);
+    log.set_limits(Limits { max_msgs_per_subject: Some(1), ..Limits::default() });
+    assert_eq!(left(), [19, 20]);
+    log.set_limits(Limits { max_msgs: Some(1), ..Limits::default() });
+    assert_eq!(left(), [20]);
+}
+
+#[test]
 fn a_date_that_is_learnt_late_expires_nothing() {
     const SECOND: i64 = 1_000_000_000;
     let disk = SimDisk::default();
@@ -301,4 +318,53 @@ fn what_is_to_be_removed_may_have_gone_with_its_segment() {
     std::thread::spawn(move || ended.send(log.remove_found(&between)));
     let removed = heard.recv_timeout(Duration::from_secs(30)).expect("it comes to an end");
     assert_eq!(removed.expect("nothing fails"), 0);
+}
+
+/// Tells another thread of commits.
+struct Told(std::sync::mpsc::Sender<u64>);
+
+impl CommitObserver for Told {
+    fn committed(&self, upto: u64) {
+        let _ = self.0.send(upto);
+    }
+
+    fn failed(&self, _: u64, _: &StoreError) {}
+}
+
+#[test]
+fn a_purge_during_a_limit_of_its_subject_costs_no_later_record() {
+    let store = open(&SimDisk::default());
+    let log = log(&store, Limits { max_msgs_per_subject: Some(3), ..Limits::default() });
+    let (told, commits) = std::sync::mpsc::channel();
+    log.observe(Arc::new(Told(told)));
+    for _ in 0..5000 {
+        for _ in 0..3 {
+            put(&log, "s", "x");
+        }
+        store.barrier().wait().expect("commits");
+        // One more than fit, upon which those before it are purged.
+        let last = put(&log, "s", "rollup");
+        while commits.recv().expect("told") < last {}
+        log.purge(&Purge { filter: Some("s".into()), below_seq: Some(last), keep: None }).expect("purges");
+        store.barrier().wait().expect("commits");
+        assert!(log.read(last).expect("readable").is_some(), "{last} was not to go");
+    }
+}
+
+#[test]
+fn limits_applied_by_several_at_a_time_take_no_more_than_is_too_much() {
+    for _ in 0..300 {
+        let store = open(&SimDisk::default());
+        let log = log(&store, Limits::default());
+        for n in 0..200 {
+            put(&log, "s", &n.to_string());
+        }
+        store.barrier().wait().expect("commits");
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| log.set_limits(Limits { max_msgs: Some(100), ..Limits::default() }));
+            }
+        });
+        assert_eq!((log.state().msgs, log.state().first_seq), (100, 101));
+    }
 }
