@@ -50,7 +50,11 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions, shared: &Share
     let mut segments = opening.segments(&bases(segment::base_of))?;
     // First of all, as it says what was removed since the one before was sealed.
     let last = match segments.last_mut() {
-        Some((segment, _)) => Some(opening.scan(segment, u64::MAX)?),
+        Some((segment, _)) => {
+            // If nothing of the one behind it was ever written, more is appended to it than its index says.
+            segment.indexed = false;
+            Some(opening.scan(segment, u64::MAX)?)
+        }
         None => None,
     };
     let mut journaled = std::mem::take(&mut opening.tombs);
