@@ -52,6 +52,48 @@ async fn what_was_acknowledged_survives_kill_9() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_synced_at_an_interval_says_so_and_loses_nothing_to_kill_9() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "[jetstream]\nsync_interval = \"1h\"\n");
+    leafd.start();
+    let client = leafd.client().await;
+    for (name, more) in [
+        ("A", json!({ "persist_mode": "async" })),
+        ("D", json!({})),
+        ("M", json!({ "storage": "memory" })),
+        ("F", json!({ "persist_mode": "async", "sources": [{ "name": "A" }] })),
+    ] {
+        let mut config = json!({ "name": name, "subjects": [name], "storage": "file" });
+        config.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let answer = ask(&client, &format!("STREAM.CREATE.{name}"), config).await;
+        assert!(answer["error"].is_null(), "{answer}");
+    }
+    // One that follows another keeps its place there durably, and has to have what is before it.
+    let told = |status: &Value, name: &str| {
+        let streams = status["streams"].as_array().expect("a list");
+        streams.iter().find(|s| s["name"] == name).expect("the stream")["sync"].clone()
+    };
+    let status = leafd.status().expect("a status");
+    for (name, sync) in [("A", "every 3600s"), ("D", "durable"), ("M", "none"), ("F", "durable")] {
+        assert_eq!(told(&status, name), sync, "{name}");
+    }
+    let syncs = |status: &Value| status["store"]["syncs"].as_u64().expect("a number");
+    ask(&client, "STREAM.DELETE.F", Value::Null).await;
+    let before = syncs(&leafd.status().expect("a status"));
+    let context = jetstream::new(client);
+    for n in 1..=200 {
+        let ack = context.publish("A", n.to_string().into()).await.expect("sent").await.expect("stored");
+        assert_eq!(ack.sequence, n);
+    }
+    let after = syncs(&leafd.status().expect("a status"));
+    assert!(after - before < 20, "200 messages one by one took {} syncs", after - before);
+    leafd.restart();
+    let info = ask(&leafd.client().await, "STREAM.INFO.A", Value::Null).await;
+    assert_eq!(info["state"]["messages"], 200);
+    assert_eq!(told(&leafd.status().expect("a status"), "A"), "every 3600s");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_while_streams_come_and_go_leaves_no_half_of_one() {
     let mut random = fastrand::Rng::with_seed(common::seed());
     let dir = tempfile::tempdir().expect("a folder");

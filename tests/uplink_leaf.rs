@@ -48,6 +48,7 @@ async fn readings_reach_the_hub_once_and_in_order_over_the_leaf_link() {
         server_name: "gw1".into(),
         max_file: 8 << 30,
         max_memory: 1 << 20,
+        sync_interval: Duration::from_secs(10),
         limits: ServerLimits::default(),
     };
     let jetstream = JetStream::start(account.clone(), store.clone(), options).expect("JetStream");

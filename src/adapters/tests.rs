@@ -157,6 +157,7 @@ impl Bench {
             server_name: "gw1".into(),
             max_file: 1 << 30,
             max_memory: 1 << 20,
+            sync_interval: Duration::from_secs(10),
             limits: ServerLimits::default(),
         };
         let jetstream = JetStream::start(account.clone(), store, options).expect("starts");

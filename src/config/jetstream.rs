@@ -2,6 +2,7 @@
 
 use super::units::{ByteSize, Duration, MemorySize};
 use serde::Deserialize;
+use std::time;
 
 /// `[jetstream]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -15,6 +16,9 @@ pub struct JetStreamConfig {
     pub max_file: Option<ByteSize>,
     /// Most that memory-backed streams may take. Default: 64 MB.
     pub max_memory: MemorySize,
+    /// How often streams with `persist_mode: async` are synced: at most so much of them is lost to a power cut. Default: 10
+    /// seconds, at least 1.
+    pub sync_interval: Duration,
     /// What streams, consumers and batches of all accounts may be.
     pub limits: ServerLimitsConfig,
 }
@@ -26,6 +30,7 @@ impl Default for JetStreamConfig {
             domain: None,
             max_file: None,
             max_memory: MemorySize::Bytes(ByteSize(64 << 20)),
+            sync_interval: Duration(time::Duration::from_secs(10)),
             limits: ServerLimitsConfig::default(),
         }
     }

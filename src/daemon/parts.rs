@@ -404,6 +404,7 @@ fn stream_status(stream: &jetstream::Stream) -> Value {
         "name": stream.name(),
         "mirror": stream.mirror_info(),
         "sources": stream.sources_info(),
+        "sync": stream.log().sync().map_or("none".to_owned(), |sync| sync.to_string()),
         "state": {
             "messages": state.msgs,
             "bytes": state.bytes,

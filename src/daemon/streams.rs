@@ -111,7 +111,8 @@ impl Room {
         let domain = Domain::new(config.domain(), config.tells_domain());
         let server_name = config.server_name.clone();
         let limits = server_limits(&config.jetstream.limits);
-        let options = Options { domain, server_name, max_file, max_memory, limits };
+        let sync_interval = config.jetstream.sync_interval.0;
+        let options = Options { domain, server_name, max_file, max_memory, sync_interval, limits };
         Room { usage: Arc::new(Usage::of_server(max_file, max_memory, &limits)), options }
     }
 }

@@ -1,7 +1,7 @@
 //! How the log of a stream is kept.
 
 use super::ageing;
-use super::config::{Compression, Discard, StorageType, StreamConfig, limit};
+use super::config::{Compression, Discard, PersistMode, StorageType, StreamConfig, limit};
 use crate::store::{Limits, LogOptions, Storage, Sync};
 use std::time::Duration;
 
@@ -22,6 +22,16 @@ pub(super) fn log_options(config: &StreamConfig) -> LogOptions {
         limits: limits(config),
         first_seq: config.first_seq.max(1),
         compress: compresses(config),
+    }
+}
+
+/// How durable what is stored is; `interval` is how often those are synced that are to be so.
+pub(super) fn sync(config: &StreamConfig, interval: Duration) -> Sync {
+    // Where it goes on in another stream is kept durably, so what it has of that must not be less.
+    let follows = config.mirror.is_some() || !config.sources.is_empty();
+    match config.persist_mode {
+        PersistMode::Async if !follows => Sync::Interval(interval),
+        _ => Sync::Durable,
     }
 }
 

@@ -27,6 +27,7 @@ use crate::subject;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// What JetStream is told by the configuration.
@@ -40,6 +41,8 @@ pub struct Options {
     pub max_file: u64,
     /// Bytes in memory at most.
     pub max_memory: u64,
+    /// How often streams with `persist_mode: async` are synced.
+    pub sync_interval: Duration,
     /// What each stream, consumer and batch may be.
     pub limits: ServerLimits,
 }
@@ -94,6 +97,7 @@ impl JetStream {
             upkeep: Upkeep::start()?,
             domain: options.domain.clone(),
             server: options.limits,
+            sync_interval: options.sync_interval,
             runtime: Handle::current(),
             account,
         });

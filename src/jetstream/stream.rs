@@ -20,7 +20,7 @@ use super::desk::{Desk, Due, Surroundings, Verdict};
 use super::domain::Domain;
 use super::error::ApiError;
 use super::follow::Followers;
-use super::log_options::{compresses, limits};
+use super::log_options::{compresses, limits, sync};
 use super::schedule::Schedules;
 use super::server_limits::ServerLimits;
 use super::tiers::Limits;
@@ -28,9 +28,9 @@ use super::upkeep::Upkeep;
 use super::usage::Usage;
 use crate::account::{Account, Batch, Message, Origin, Party, RouteCache, Subscription, Target, TargetId, TargetKind};
 use crate::protocol::headers;
-use crate::store::{CommitObserver, Log, Purge, Store, StoreError};
+use crate::store::{CommitObserver, Log, Purge, Store, StoreError, Sync};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -43,6 +43,8 @@ pub(super) struct Shared {
     pub limits: RwLock<Limits>,
     /// What the server allows.
     pub server: ServerLimits,
+    /// How often streams are synced that are not durable.
+    pub sync_interval: Duration,
     pub upkeep: Upkeep,
     pub domain: Domain,
     pub runtime: Handle,
@@ -166,6 +168,7 @@ impl Stream {
         stream.shared.usage.watch(&stream.entry.log, config.storage, &stream.log, reserved);
         let me = stream.me.clone();
         stream.consumers.before_removals(move || me.upgrade().map_or_else(Vec::new, |stream| stream.moved_positions()));
+        stream.look_after_sync();
         stream.capture(&config.subjects);
         stream.look_after_age();
         stream.look_after_schedules();
@@ -203,10 +206,12 @@ impl Stream {
         self.entry.created
     }
 
-    /// Keeps clients from deleting it, in the name of `holder`, who reads it as long as the daemon runs.
+    /// Keeps clients from deleting it, in the name of `holder`, who reads it as long as the daemon runs, and for whom it is
+    /// durable.
     pub fn hold(&self, holder: String) {
         // Who was there first stays.
         let _ = self.holder.set(holder);
+        self.look_after_sync();
     }
 
     /// Who keeps it from being deleted.
@@ -236,6 +241,7 @@ impl Stream {
         let moved = old.mirror != config.mirror || old.sources != config.sources;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config.clone();
         self.log.set_compression(compresses(&config));
+        self.look_after_sync();
         self.log.set_limits(limits(&config));
         self.shared.usage.reserve(&self.entry.log, config::limit(config.max_bytes).unwrap_or(0));
         self.consumers.set_rules(rules(&config, &self.shared));
@@ -245,6 +251,15 @@ impl Stream {
         if moved {
             self.follow();
         }
+    }
+
+    /// Has the log synced as it is to be.
+    fn look_after_sync(&self) {
+        let sync = match self.holder() {
+            None => sync(&self.config(), self.shared.sync_interval),
+            Some(_) => Sync::Durable,
+        };
+        self.log.set_sync(sync);
     }
 
     /// Purges; returns how many messages went.

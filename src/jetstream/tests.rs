@@ -36,6 +36,7 @@ impl Bench {
             server_name: "gw1".into(),
             max_file,
             max_memory: 1 << 20,
+            sync_interval: Duration::from_secs(10),
             limits: ServerLimits::default(),
         };
         let jetstream = JetStream::start(account.clone(), store.clone(), options).expect("starts");

@@ -39,12 +39,16 @@ pub fn render(status: &Value) -> String {
         let state = &stream["state"];
         let _ = writeln!(
             out,
-            "stream    {}: {} messages, {}, {} to {}",
+            "stream    {}: {} messages, {}, {} to {}{}",
             text(&stream["name"]),
             state["messages"],
             bytes(&state["bytes"]),
             state["first_seq"],
-            state["last_seq"]
+            state["last_seq"],
+            stream["sync"]
+                .as_str()
+                .filter(|sync| sync.starts_with("every"))
+                .map_or_else(String::new, |sync| format!("; on disk {sync}"))
         );
     }
     for link in list(&status["links"]) {
@@ -214,7 +218,7 @@ mod tests {
             "process": { "version": "0.1.0", "pid": 7, "uptime": 3725, "rss": 4 << 20 },
             "clients": { "address": "127.0.0.1:4222", "connections": 2, "subscriptions": 5, "slow_consumers": 0 },
             "store": { "records": 9, "commits": 3, "bytes_written": 2048, "error": "disk full" },
-            "streams": [{ "name": "S", "state": { "messages": 4, "bytes": 10, "first_seq": 1, "last_seq": 4 } }],
+            "streams": [{ "name": "S", "sync": "every 10s", "state": { "messages": 4, "bytes": 10, "first_seq": 1, "last_seq": 4 } }],
             "links": [
                 { "name": "hub", "up": false, "reason": "refused", "sent": 1, "received": 2, "dropped": 0, "reconnects": 0 },
                 { "name": "b", "up": true, "hub_name": "h", "hub_version": "2.15.1", "hub_url": "tls://h:7422", "rtt_ms": 1.25,
@@ -230,6 +234,7 @@ mod tests {
         for want in [
             "up 1h2m",
             "FAILING: disk full",
+            "stream    S: 4 messages, 10 B, 1 to 4; on disk every 10s",
             "hub: DOWN: refused",
             "b: up, to h 2.15.1 at tls://h:7422",
             "leaf      plc1 at 127.0.0.1:9 as line, account $G: 1 sent, 2 received, 0 dropped, 3 refused",

@@ -13,6 +13,7 @@ use crate::account::{Accounts, SYSTEM_ACCOUNT};
 use crate::auth::{Rules, ServerKeys};
 use crate::subject;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Everything that is wrong.
 pub(super) fn all(config: &Config) -> Vec<String> {
@@ -29,6 +30,9 @@ pub(super) fn all(config: &Config) -> Vec<String> {
     config.websocket.iter().for_each(|websocket| websocket::check(websocket, &mut errors));
     config.tls.iter().for_each(|tls| files::tls("[tls]", tls, &mut errors));
     secrets::check(config, &mut errors);
+    if config.jetstream.sync_interval.0 < Duration::from_secs(1) {
+        errors.push("jetstream.sync_interval must be at least 1s".into());
+    }
     for (name, account) in &config.accounts {
         if account.jetstream.enabled && name.contains('/') {
             errors.push(format!("[accounts.{name:?}] jetstream: the name of an account with streams has no slash"));
@@ -160,6 +164,7 @@ mod tests {
             ("[limits]\nmax_payload = 0\n".into(), "limits.max_payload must be at least 1"),
             ("[limits]\nmax_payload = \"65MB\"\n".into(), "at most 64 MB"),
             ("[limits]\nmax_payload = \"2MB\"\nmax_pending = \"1MB\"\n".into(), "above limits.max_pending"),
+            ("[jetstream]\nsync_interval = \"10ms\"\n".into(), "jetstream.sync_interval must be at least 1s"),
             ("[limits]\nmax_control_line = 0\n".into(), "limits.max_control_line must be at least 1"),
             (format!("{REMOTE}[[uplink]]\nname = \"t\"\nsubjects = [\"a.*\", \"a.b\"]\n"), "\"a.b\" overlaps \"a.*\""),
             (

@@ -64,7 +64,7 @@ pub(super) fn run(shared: &Shared, state: &StateLog) {
             logs.iter().for_each(Log::expire);
             ticking = logs.iter().any(|log| {
                 let state = log.0.state();
-                state.unsynced || state.limits.max_age.is_some() && state.msgs > 0
+                state.unsynced.is_any() || state.limits.max_age.is_some() && state.msgs > 0
             });
         }
     }

@@ -169,6 +169,11 @@ impl Shared {
         }
     }
 
+    /// A file was synced.
+    pub fn count_sync(&self) {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// So many bytes were written by compaction, which frees so many.
     pub fn count_compacted(&self, bytes: u64, freed: u64) {
         self.compacted.fetch_add(bytes, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use super::{Shared, removals, round, seal};
 use crate::store::StoreError;
 use crate::store::coding::Coding;
 use crate::store::io::DiskFile;
-use crate::store::log::{Log, Staged, State, Storage, Sync};
+use crate::store::log::{Log, Staged, State, Storage, Sync, Unsynced};
 use crate::store::scanner::Extent;
 use crate::store::segment::{self, Segment};
 use crate::store::tombstones::Tomb;
@@ -231,7 +231,7 @@ fn put(
     if cut {
         // What a failed write left behind would be read as records after the next power cut; and as it could not be told from damage
         // where the next write is torn, it is gone for good before that begins.
-        file.truncate(offset).and_then(|()| file.sync()).map_err(|e| StoreError::io("cut", &path, e))?;
+        file.truncate(offset).and_then(|()| log.sync_file(&file)).map_err(|e| StoreError::io("cut", &path, e))?;
     }
     if let Some(base) = anew {
         file.write_at(&segment::header(base, &coding), 0).map_err(failed)?;
@@ -269,15 +269,9 @@ fn write_blocks(file: &dyn DiskFile, bytes: &[u8], used: usize, offset: u64) -> 
 /// the write fail, the next one goes into the same file, which is then cut first.
 fn begin_segment(shared: &Shared, log: &Log, base: Option<u64>) -> Result<Spot, StoreError> {
     let place = &log.0.place;
-    let (unsynced, base) = {
-        let state = log.0.state();
-        let unsynced = state.segments.back().filter(|_| state.unsynced).map(|s| s.file.clone());
-        (unsynced, base.unwrap_or(state.committed + 1))
-    };
-    if let Some(file) = unsynced {
-        // An interval-synced log: nobody would sync the sealed segment later.
-        file.sync().map_err(|e| StoreError::io("sync", &place.dir, e))?;
-    }
+    let base = base.unwrap_or(log.0.state().committed + 1);
+    // Nobody would sync the sealed segment later.
+    log.sync_rest()?;
     removals::write_journaled(shared, log)?;
     let mut segment = Segment::create(place, base)?;
     segment.clean = false;
@@ -290,6 +284,7 @@ fn begin_segment(shared: &Shared, log: &Log, base: Option<u64>) -> Result<Spot, 
         state.segments.pop_back();
     }
     state.segments.push_back(segment);
+    state.unsynced = Unsynced::default();
     state.rotate = false;
     Ok(spot)
 }

@@ -11,11 +11,13 @@ mod removal;
 mod staging;
 mod state;
 mod subject_ends;
+mod sync;
 
 pub use at_hand::Later;
 pub use options::{CommitObserver, Limits, LogOptions, LogState, Purge, Storage, Sync};
 pub(super) use staging::{Entry, Staged};
 pub(super) use state::State;
+pub(super) use sync::Unsynced;
 
 use self::contents::Tail;
 use super::StoreError;
@@ -122,14 +124,16 @@ impl Log {
         let unsynced = {
             let mut state = self.0.state();
             state.deleted = true;
-            let last = state.segments.back().filter(|_| state.unsynced).map(|segment| segment.file.clone());
+            let again = state.written_again();
+            let last = state.segments.back().filter(|_| state.unsynced.is_any());
+            let last = last.map(|segment| (segment.file.clone(), again));
             state.segments.clear();
             state.subjects = Subjects::new(self.0.shared.budget.clone());
             last
         };
         drop(self.0.compacting.lock().unwrap_or_else(PoisonError::into_inner));
         let failed = |error| StoreError::io("sync", &self.0.place.dir, error);
-        unsynced.map_or(Ok(()), |file| file.sync().map_err(failed))
+        unsynced.map_or(Ok(()), |(file, again)| sync::sync(&file, again).map_err(failed))
     }
 
     pub(super) fn delete(&self, segments: Vec<Segment>) {

@@ -1,6 +1,7 @@
 //! How a log is kept, and what is said of it.
 
 use crate::store::StoreError;
+use std::fmt;
 use std::time::Duration;
 
 /// Where a log keeps its records.
@@ -19,6 +20,15 @@ pub enum Sync {
     Durable,
     /// When it is written; the disk is synced at this interval, so a power cut loses at most that much.
     Interval(Duration),
+}
+
+impl fmt::Display for Sync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sync::Durable => f.write_str("durable"),
+            Sync::Interval(every) => write!(f, "every {every:?}"),
+        }
+    }
 }
 
 /// What makes the oldest records go. They go after a commit, so limits may be exceeded by what is staged.

@@ -2,6 +2,7 @@
 
 use super::options::{Limits, LogOptions, Sync};
 use super::staging::Staged;
+use super::sync::Unsynced;
 use crate::store::checkpoint::Due;
 use crate::store::clock::Ages;
 use crate::store::record;
@@ -49,7 +50,7 @@ pub(in crate::store) struct State {
     /// The commit thread knows that there is something to do.
     pub queued: bool,
     pub synced_at: Instant,
-    pub unsynced: bool,
+    pub unsynced: Unsynced,
     pub deleted: bool,
     /// Some segment has lost its last record.
     emptied: bool,
@@ -87,7 +88,7 @@ impl State {
             rotate: false,
             queued: false,
             synced_at: Instant::now(),
-            unsynced: false,
+            unsynced: Unsynced::default(),
             deleted: false,
             emptied: true,
             sparse: false,

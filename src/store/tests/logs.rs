@@ -1,14 +1,14 @@
 //! Logs that nothing happens to: what is stored, removed and limited.
 
 use super::simulation::audit;
-use super::{DIR, all, log, open, open_by, put};
+use super::{DIR, all, log, log_of, open, open_by, put};
 use crate::store::clock::{Clock, Reading};
 use crate::store::sim::SimDisk;
 use crate::store::*;
 use bytes::Bytes;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn records_are_read_back_staged_and_committed() {
@@ -367,4 +367,64 @@ fn limits_applied_by_several_at_a_time_take_no_more_than_is_too_much() {
         });
         assert_eq!((log.state().msgs, log.state().first_seq), (100, 101));
     }
+}
+
+#[test]
+fn a_log_that_is_synced_at_an_interval_is_durable_within_it() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    let sync = Sync::Interval(Duration::from_secs(1));
+    let log = log_of(&store, LogOptions { sync, ..LogOptions::default() });
+    let deadline = Instant::now() + Duration::from_secs(30);
+    put(&log, "s", "1");
+    store.barrier().wait().expect("written");
+    let early = (0..50).filter(|seed| {
+        let store = open(&disk.cut(&mut fastrand::Rng::with_seed(*seed)));
+        all(&log_of(&store, LogOptions::default())).is_empty()
+    });
+    assert_ne!(early.count(), 0, "it is not on disk yet");
+    let synced = |times| {
+        while store.stats().syncs < times {
+            assert!(Instant::now() < deadline, "it is never synced");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    synced(1);
+    for seed in 0..50 {
+        let store = open(&disk.cut(&mut fastrand::Rng::with_seed(seed)));
+        assert_eq!(all(&log_of(&store, LogOptions::default())), [(1, "1".into())]);
+    }
+    put(&log, "s", "2");
+    store.barrier().wait().expect("written");
+    log.set_sync(Sync::Durable);
+    synced(2);
+    for seed in 0..50 {
+        let store = open(&disk.cut(&mut fastrand::Rng::with_seed(seed)));
+        assert_eq!(all(&log_of(&store, LogOptions::default())).len(), 2);
+    }
+}
+
+#[test]
+fn a_segment_that_is_the_last_one_again_is_indexed_anew() {
+    let disk = SimDisk::default();
+    // What does not fit any more begins a new segment.
+    let fill = |log: &Log, store: &Store| {
+        for n in 0..10 {
+            put(log, &format!("s.{}", n % 3), "x");
+            store.barrier().wait().expect("commits");
+        }
+        put(log, "s.0", &"x".repeat(5000));
+        store.barrier().wait().expect("commits");
+    };
+    let store = open(&disk);
+    fill(&log(&store, Limits::default()), &store);
+    store.close();
+    // A power cut before that record was written.
+    let files = disk.files();
+    let (last, _) = files.iter().rfind(|(path, _)| path.extension().is_some_and(|e| e == "seg")).expect("a segment");
+    disk.open(last, false).and_then(|file| file.truncate(0)).expect("cut");
+    let store = open(&disk);
+    let log = log(&store, Limits::default());
+    fill(&log, &store);
+    audit(&log, "filled again");
 }

@@ -34,11 +34,10 @@ pub(super) fn jetstream(entry: &Entry, table: &mut Table, findings: &mut Finding
                 set(table, "jetstream.max_memory", findings.size(e));
             }
             "max_file_store" | "max_file" => set(table, "jetstream.max_file", findings.size(e)),
-            // leafd has no weaker mode than `always`.
+            // Only what is published to streams with `persist_mode: async` waits for it here.
             "sync" | "sync_interval" => {
                 if !matches!(&e.value.kind, Kind::String(text) if text.eq_ignore_ascii_case("always")) {
-                    findings
-                        .ignore(e, "leafd acknowledges a message when it is on disk, as with `sync_interval: always`");
+                    set(table, "jetstream.sync_interval", findings.duration(e));
                 }
             }
             "key" | "ek" | "encryption_key" => set(table, "store.encryption.key", findings.text(e)),

@@ -84,7 +84,7 @@ fn jetstream_in_each_form() {
     assert!(errors("jetstream { tpm {} }").starts_with(":1:13: `tpm` is not supported"));
     assert!(errors("store_dir: /a\njetstream { store_dir: /b }").contains(":2:13: `store_dir` is set twice"));
     assert!(warnings("write_deadline: 2").contains(":1:17: `write_deadline`: a number without a unit"));
-    assert!(warnings("jetstream { sync_interval: 1m }").contains("`sync_interval` is ignored"));
+    same("jetstream { sync_interval: \"1m\" }", "[jetstream]\nenabled = true\nsync_interval = '1m'");
 }
 
 #[test]
