@@ -17,7 +17,7 @@ mod request;
 mod sync;
 
 use super::error::ApiError;
-use super::origin::{ExternalStream, StreamSource};
+use super::origin::{ExternalStream, SourceConsumer, StreamSource};
 use super::stream::Stream;
 use crate::account::{Inbox, LocalClient, Message};
 use crate::protocol::headers;
@@ -67,6 +67,9 @@ pub struct SourceInfo {
     filter_subject: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     subject_transforms: Vec<super::config::SubjectTransform>,
+    /// The consumer that is read through, which nats-server tells with the configuration alone.
+    #[serde(skip)]
+    pub consumer: Option<SourceConsumer>,
 }
 
 fn is_zero(seq: &u64) -> bool {
@@ -166,6 +169,7 @@ impl Follower {
             error: progress.error.clone(),
             filter_subject: source.filter_subject.clone(),
             subject_transforms: source.subject_transforms.clone(),
+            consumer: source.consumer.clone(),
         }
     }
 }
