@@ -100,6 +100,8 @@ struct Progress {
     error: Option<ApiError>,
     /// It did not tell what it is when it was asked last.
     mute: bool,
+    /// The stream here refuses what comes, by its limits or as the disk does not take it.
+    stuck: bool,
     /// It was found to end before what came from it.
     ends_before: bool,
     /// The origin's sequence before the first that may come.
@@ -355,6 +357,7 @@ async fn read(
     next: &mut Option<u64>,
 ) -> Result<(), ApiError> {
     let (mut delivered, mut kept) = (0, None::<Instant>);
+    let began = Instant::now();
     while let Ok(Some(message)) = tokio::time::timeout(SILENCE, inbox.next()).await {
         origin.progress().heard = Some(Instant::now());
         if kept.is_none_or(|at| at.elapsed() > KEEP) {
@@ -389,7 +392,7 @@ async fn read(
         let Some(stream) = stream.upgrade() else { return Ok(()) };
         {
             let mut position = origin.position();
-            let here = store(&stream, origin, &position, &arrived)?;
+            let here = store(&stream, origin, &position, &arrived).inspect_err(|error| origin.is_stuck(error))?;
             if !origin.mirror {
                 position.reached(arrived.stream_seq, here);
                 if position.is_long()
@@ -405,6 +408,11 @@ async fn read(
         let mut progress = origin.progress();
         progress.lags_by(arrived.pending);
         progress.counts.arrived(&arrived, whole);
+        // One message may find room where the next does not.
+        if progress.stuck && (arrived.pending == 0 || began.elapsed() > SILENCE) {
+            progress.stuck = false;
+            tracing::info!("{}: takes messages again", origin.title());
+        }
     }
     Ok(())
 }
@@ -458,6 +466,24 @@ fn store(stream: &Stream, origin: &Origin, position: &Position, arrived: &Arrive
 }
 
 impl Origin {
+    /// For the log.
+    fn title(&self) -> String {
+        let kind = if self.mirror { "mirror" } else { "source" };
+        format!("{kind} {} of stream {}", self.source.name, self.stream)
+    }
+
+    /// The stream refuses a message of it, which is told once.
+    fn is_stuck(&self, error: &ApiError) {
+        // What did not get to the disk is read anew.
+        let again = *error == ApiError::of_store(StoreError::RolledBack);
+        if !again && !std::mem::replace(&mut self.progress().stuck, true) {
+            tracing::warn!(
+                "{}: the stream does not take the next message, and waits until it does: {error}",
+                self.title()
+            );
+        }
+    }
+
     fn position(&self) -> std::sync::MutexGuard<'_, Position> {
         self.position.lock().unwrap_or_else(PoisonError::into_inner)
     }
