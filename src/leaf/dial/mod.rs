@@ -86,7 +86,7 @@ pub fn advice(error: &str) -> &'static str {
     } else if error.contains("authorization") || error.contains("authentication") {
         "check user, password, token, nkey or creds of [[leaf.remote]] against the hub's leafnodes authorization"
     } else if error.contains("duplicate remote leafnode") {
-        "another leaf with this server_name is connected; give each gateway its own server_name"
+        "this account of the hub has a leaf with this server_name already: another gateway (give each its own server_name), or another remote here (give each its own account at the hub)"
     } else if error.contains("permissions violation") {
         "the hub's permissions of this user do not fit the export and import lists here"
     } else if error.contains("loop detected") {
