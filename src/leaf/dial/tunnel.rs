@@ -24,9 +24,12 @@ pub enum TunnelError {
     /// TCP.
     #[error("cannot connect: {0}")]
     Connect(std::io::Error),
-    /// TCP or the proxy took too long.
+    /// TCP took too long.
     #[error("cannot connect within {0:?}")]
     Timeout(Duration),
+    /// The proxy did.
+    #[error("the proxy {0} does not connect to the hub within {1:?}")]
+    Slow(String, Duration),
     /// TCP to the proxy.
     #[error("cannot connect to the proxy {0}: {1}")]
     Proxy(String, std::io::Error),
@@ -62,7 +65,10 @@ pub async fn open(
             Some(proxy) => through(proxy, url).await,
         }
     };
-    tokio::time::timeout(limit, connect).await.map_err(|_| TunnelError::Timeout(limit))?
+    tokio::time::timeout(limit, connect).await.map_err(|_| match proxy {
+        Some(proxy) => TunnelError::Slow(proxy.address(), limit),
+        None => TunnelError::Timeout(limit),
+    })?
 }
 
 /// TCP to one of the addresses of `host`.
