@@ -37,7 +37,7 @@ pub enum TunnelError {
     #[error("the proxy {0} does not connect to the hub: {1}")]
     Refused(String, String),
     /// TLS with the proxy.
-    #[error("TLS with the proxy {0} failed: {1}; check proxy.ca_file")]
+    #[error("TLS with the proxy {0} failed: {said}; check proxy.ca_file", said = super::tls_said(.1))]
     Tls(String, std::io::Error),
     /// The authorities of the proxy's certificate.
     #[error("proxy: {0}")]
