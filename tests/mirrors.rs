@@ -325,6 +325,34 @@ async fn a_work_queue_is_read_through_its_consumer_and_acknowledged_when_it_is_o
 }
 
 #[tokio::test]
+async fn a_source_that_finds_its_stream_full_is_told_once_and_once_when_it_goes_on() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut leafd = Leafd::new(dir.path(), "");
+    leafd.start();
+    let client = leafd.client().await;
+    api(&client, "STREAM.CREATE.O", json!({"name": "O", "subjects": ["o.*"]})).await;
+    publish(&client, "o.a", 1, 10).await;
+    let full = json!({"name": "S", "sources": [{"name": "O"}], "max_msgs": 5, "discard": "new"});
+    api(&client, "STREAM.CREATE.S", full).await;
+    wait_for("it has tried again", LIMIT, || async {
+        let status = leafd.status()?;
+        let origin = &status["origins"][0];
+        (origin["retries"].as_u64()? >= 2 && origin["error"].is_string()).then_some(())
+    })
+    .await;
+    api(&client, "STREAM.PURGE.S", json!({})).await;
+    contents(&client, "S", 5).await;
+    leafd.wait_log("takes messages again", 0);
+    let log = leafd.log();
+    for line in [
+        "source O of stream S: the stream does not take the next message",
+        "source O of stream S: takes messages again",
+    ] {
+        assert_eq!(log.matches(line).count(), 1, "{line}: {log}");
+    }
+}
+
+#[tokio::test]
 async fn an_origin_that_is_read_through_its_consumer_and_made_anew_is_noticed() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut leafd = Leafd::new(dir.path(), "");

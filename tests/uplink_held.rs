@@ -120,4 +120,11 @@ async fn what_the_hub_refuses_for_good_is_kept_here_with_the_reason_and_the_rest
         assert!(reason.contains("message size exceeds"), "{reason}");
         assert_eq!(letter.payload.len(), 3000);
     }
+
+    // The log has the first at once, and how many more there were, not a line each.
+    assert!(leafd.terminate().success());
+    let log = leafd.log();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("the hub refuses")).collect();
+    assert!(told.len() == 2 && told[0].contains("refuses message 5 on plant1.gw1.telemetry.t for good"), "{told:?}");
+    assert!(told[1].contains("refuses 2 more messages for good; the last: message 25 on"), "{told:?}");
 }

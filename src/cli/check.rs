@@ -55,6 +55,8 @@ struct Origin {
     name: String,
     api: String,
     deliver: String,
+    /// The consumer that it is read through, and where that delivers to.
+    consumer: Option<(String, String)>,
 }
 
 impl Report {
@@ -261,17 +263,25 @@ impl Report {
     }
 
     async fn origin(&mut self, origin: &Origin, remote: &RemoteConfig, hub: &mut Probe) {
-        let Origin { local, mirror, name, api, deliver } = origin;
+        let Origin { local, mirror, name, api, deliver, consumer } = origin;
         let (what, kind) = if *mirror { ("mirrors", "M") } else { ("sources", "S") };
         println!("stream {local}, which {what} {name} of {api}");
-        let create = format!("{api}.CONSUMER.CREATE.{name}.>");
-        for subject in [create, format!("$JS.FC.{name}.>")] {
+        let (asked, flow, delivered) = match consumer {
+            Some((consumer, delivered)) => (
+                format!("{api}.CONSUMER.RESET.{name}.{consumer}"),
+                format!("$JS.FC.{name}.{consumer}.>"),
+                delivered.clone(),
+            ),
+            None => {
+                (format!("{api}.CONSUMER.CREATE.{name}.>"), format!("$JS.FC.{name}.>"), format!("{deliver}.{kind}.>"))
+            }
+        };
+        for subject in [asked, flow] {
             let own = Crossing::of(&subject, Some(&remote.export), &remote.deny_export);
             self.crossing(&format!("export {subject}"), own, "add it to export of [[leaf.remote]]");
             let advice = "add it to the user's publish permissions at the hub";
             self.crossing(&format!("publish {subject}"), hub.sends(&subject), advice);
         }
-        let delivered = format!("{deliver}.{kind}.>");
         let own = Crossing::of(&delivered, Some(&remote.import), &remote.deny_import);
         self.crossing(&format!("import {delivered}"), own, "add it to import of [[leaf.remote]]");
         for subject in [&*delivered, "_INBOX.>"] {
@@ -322,6 +332,10 @@ fn origins(config: &Config) -> Result<Vec<Origin>, String> {
                 name: text(&of["name"]),
                 api: text(&of["external"]["api"]),
                 deliver: deliver.unwrap_or_else(|| "$JS".into()),
+                consumer: of["consumer"].is_object().then(|| {
+                    let consumer = &of["consumer"];
+                    (text(&consumer["name"]), text(&consumer["deliver_subject"]))
+                }),
             });
         }
     }

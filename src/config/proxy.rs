@@ -62,7 +62,8 @@ impl TryFrom<Text> for ProxyConfig {
 
     fn try_from(text: Text) -> Result<Self, String> {
         let bad = || {
-            let url = &text.url;
+            // There may be a password in it.
+            let url = text.url.rsplit_once('@').map_or(text.url.clone(), |(_, rest)| format!("...@{rest}"));
             format!(
                 "{url:?} is no proxy URL: write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT, user and password apart"
             )
@@ -117,5 +118,7 @@ mod tests {
         ] {
             assert!(read(text).is_err_and(|e| e.to_string().contains(why)), "{text}");
         }
+        let secret = serde_json::from_str::<ProxyConfig>(r#"{ "url": "http://u:secret@h" }"#);
+        assert!(secret.is_err_and(|e| !e.to_string().contains("secret")));
     }
 }

@@ -402,8 +402,8 @@ fn stream_status(stream: &jetstream::Stream) -> Value {
     let damaged = stream.log().damaged().into_iter().map(|range| (*range.start(), *range.end()));
     json!({
         "name": stream.name(),
-        "mirror": stream.mirror_info(),
-        "sources": stream.sources_info(),
+        "mirror": stream.mirror_info().map(origin_status),
+        "sources": stream.sources_info().into_iter().map(origin_status).collect::<Vec<_>>(),
         "sync": stream.log().sync().map_or("none".to_owned(), |sync| sync.to_string()),
         "state": {
             "messages": state.msgs,
@@ -414,6 +414,15 @@ fn stream_status(stream: &jetstream::Stream) -> Value {
             "damaged_sequences": damaged.collect::<Vec<_>>(),
         },
     })
+}
+
+/// As `STREAM.INFO` tells it, with the consumer that is read through.
+fn origin_status(info: jetstream::SourceInfo) -> Value {
+    let mut status = json!(info);
+    if let Some(consumer) = &info.consumer {
+        status["consumer"] = json!(consumer);
+    }
+    status
 }
 
 fn event_identity(config: &Config, identity: &Identity) -> events::Identity {

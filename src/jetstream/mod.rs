@@ -44,7 +44,7 @@ pub use catalogue::{look_for_strays, strays};
 pub use config::StreamConfig;
 pub use domain::Domain;
 pub use error::{ApiError, JetStreamError};
-pub use follow::SyncStatus;
+pub use follow::{SourceInfo, SyncStatus};
 pub use info::{AccountInfo, AccountLimits, StreamInfo, StreamState, TierInfo};
 pub use manager::{JetStream, Options};
 pub use registry::JetStreams;

@@ -18,6 +18,7 @@ use super::status::{LeafConnection, LinkState, LinkStatus, seconds};
 use crate::account::{Account, Message, TargetId};
 use crate::config::leaf::RemoteConfig;
 use crate::server::outbound::CloseReason;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -301,10 +302,12 @@ impl Link {
         let mut config = configured.borrow_and_update().clone();
         let mut backoff = backoff_of(&config);
         let mut urls = self.urls(&config);
-        let mut last_reason = String::new();
+        // Why each URL was of no use when it was dialled last.
+        let mut told = HashMap::new();
         let mut turn = 0;
         loop {
             let began = tokio::time::Instant::now();
+            let sessions = self.sessions.load(Ordering::Relaxed);
             let dialled = urls.get(turn % urls.len().max(1)).cloned();
             turn += 1;
             let ended = match &dialled {
@@ -327,7 +330,7 @@ impl Link {
                     tracing::info!("leaf remote {name:?}: its configuration has changed; dialling anew");
                     self.down("its configuration has changed", None);
                     (backoff, urls) = (backoff_of(&new), self.urls(&new));
-                    (config, turn, last_reason) = (new, 0, String::new());
+                    (config, turn, told) = (new, 0, HashMap::new());
                     continue;
                 }
             };
@@ -339,13 +342,16 @@ impl Link {
                 pause = LOOP_PAUSE;
             }
             // A hub that is gone for a day must not fill the log with the same line.
-            if reason != last_reason {
+            let at = dialled.map(|url| url.to_string()).unwrap_or_default();
+            if self.sessions.load(Ordering::Relaxed) != sessions {
+                told.retain(|url, _| *url == at);
+            }
+            if told.insert(at, reason.clone()).as_ref() != Some(&reason) {
                 tracing::warn!("leaf remote {name:?}: {reason}; dialling goes on");
             } else {
                 tracing::debug!("leaf remote {name:?}: {reason}; next dial in {pause:?}");
             }
             self.down(&reason, Some(SystemTime::now() + pause));
-            last_reason = reason;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = configured.changed() => {}
@@ -359,7 +365,7 @@ impl Link {
             if config.discover {
                 self.discovered(&mut urls);
             }
-            self.down(&last_reason, None);
+            self.down(&reason, None);
         }
     }
 

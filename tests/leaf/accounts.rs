@@ -46,6 +46,20 @@ async fn each_remote_serves_its_account() {
     }
 }
 
+/// Which of the two is meant, another gateway or another remote, the hub does not say.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_remotes_to_one_account_of_the_hub_are_told_as_such() {
+    let hub = rig::nats_hub("", "").await;
+    let port = rig::leaf_port(&hub).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let remote = |name: &str| format!("[[leaf.remote]]\nname = \"{name}\"\nurls = [\"nats://127.0.0.1:{port}\"]\n");
+    let leafd = rig::leafd(dir.path(), &format!("{}{}", remote("a"), remote("b")));
+    wait_for("the reason", LIMIT, || async {
+        leafd.log().contains("or another remote here (give each its own account at the hub)").then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn leafs_are_let_in_as_clients_are() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -29,8 +29,8 @@ leafnodes {{ listen: "127.0.0.1:-1" }}
 accounts {{ PLANT {{ jetstream: enabled, users: [
   {{ user: app, password: app }}
   {{ user: gw1, password: secret, permissions: {{
-      publish: {{ allow: ["plant1.gw1.>", "$JS.hub.API.STREAM.*.TELEMETRY", "$JS.hub.API.STREAM.MSG.GET.TELEMETRY", "$JS.hub.API.CONSUMER.CREATE.RECIPES.>"], deny: "plant1.gw1.secret" }}
-      subscribe: ["_INBOX.>", "plant1.gw1.cmd.>"] }} }}
+      publish: {{ allow: ["plant1.gw1.>", "$JS.hub.API.STREAM.*.TELEMETRY", "$JS.hub.API.STREAM.MSG.GET.TELEMETRY", "$JS.hub.API.CONSUMER.CREATE.RECIPES.>", "$JS.hub.API.CONSUMER.RESET.RECIPES.d"], deny: "plant1.gw1.secret" }}
+      subscribe: ["_INBOX.>", "plant1.gw1.cmd.>", "deliver.d"] }} }}
 ] }} }}
 "#
     ))
@@ -90,6 +90,28 @@ async fn it_says_what_the_hub_accepts_and_what_it_refuses() {
     has(&text, "accepted publish $JS.hub.API.CONSUMER.CREATE.RECIPES.>");
     has(&text, "REFUSED export $JS.hub.API.CONSUMER.CREATE.RECIPES.>: add it to export of [[leaf.remote]]");
     has(&text, "REFUSED receive $JS.M.>: add it to the user's subscribe permissions at the hub");
+
+    // A source through a consumer of the hub's makes none, and is delivered to where that delivers.
+    local.delete_stream("RECIPES").await.expect("deleted");
+    let through = |name: &str| json!({ "name": name, "deliver_subject": format!("deliver.{name}") });
+    let of = |name: &str| json!({ "name": "RECIPES", "external": { "api": "$JS.hub.API" }, "consumer": through(name) });
+    let source = json!({ "name": "READ", "sources": [of("d"), of("other")] });
+    let _: serde_json::Value = local.request("STREAM.CREATE.READ", &source).await.expect("made");
+    let (status, text) = check(&leafd);
+    assert_eq!(status, Some(1), "{text}");
+    for line in [
+        "stream READ, which sources RECIPES of $JS.hub.API",
+        "accepted publish $JS.hub.API.CONSUMER.RESET.RECIPES.d",
+        "REFUSED export $JS.hub.API.CONSUMER.RESET.RECIPES.d: add it to export of [[leaf.remote]]",
+        "REFUSED publish $JS.hub.API.CONSUMER.RESET.RECIPES.other: add it to the user's publish permissions",
+        "REFUSED publish $JS.FC.RECIPES.d.>: add it to the user's publish permissions",
+        "REFUSED import deliver.d: add it to import of [[leaf.remote]]",
+        "accepted receive deliver.d",
+        "REFUSED receive deliver.other: add it to the user's subscribe permissions",
+    ] {
+        has(&text, line);
+    }
+    assert!(!text.contains("CONSUMER.CREATE") && !text.contains("$JS.S."), "{text}");
 
     // What is not allowed, not taken and not there; each is named with what to do.
     leafd.configure(

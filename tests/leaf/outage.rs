@@ -32,6 +32,23 @@ async fn a_half_open_link_is_found_dead_within_fifteen_seconds() {
 
 /// `LEAFD_LEAFS` says how many; 200 take about 2 GB.
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hub_that_is_gone_is_logged_once_for_each_of_its_urls() {
+    let nodes = [TcpListener::bind("127.0.0.1:0").await, TcpListener::bind("127.0.0.1:0").await];
+    let nodes = nodes.map(|node| node.expect("bound"));
+    let urls = nodes.each_ref().map(|node| format!("\"nats://{}\"", node.local_addr().expect("an address")));
+    let dir = tempfile::tempdir().expect("a folder");
+    let leafd = rig::leafd(dir.path(), &rig::remote(&urls.join(", "), "no_randomize = true"));
+    // In turn; each closes at once.
+    for _ in 0..5 {
+        for node in &nodes {
+            drop(tokio::time::timeout(LIMIT, node.accept()).await.expect("dialled").expect("accepted"));
+        }
+    }
+    let log = leafd.log();
+    assert_eq!(log.matches("dialling goes on").count(), 2, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_gateways_come_back_to_their_hub_one_after_the_other() {
     let many: usize = std::env::var("LEAFD_LEAFS").map_or(12, |text| text.parse().expect("a number"));
     let hub = rig::nats_hub("", "").await;

@@ -217,3 +217,15 @@ async fn a_proxy_that_says_no_is_named() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_says_nothing_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let proxy = listener.local_addr().expect("an address");
+    for scheme in ["http", "socks5"] {
+        let remote = format!("proxy = {{ url = \"{scheme}://{proxy}\", timeout = \"100ms\" }}");
+        let dir = tempfile::tempdir().expect("a folder");
+        let leafd = rig::leafd(dir.path(), &rig::remote("\"nats://localhost:9\"", &remote));
+        rig::link_says(&leafd, &format!("the proxy {proxy} does not connect to the hub within 100ms")).await;
+    }
+}

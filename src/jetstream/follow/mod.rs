@@ -17,7 +17,7 @@ mod request;
 mod sync;
 
 use super::error::ApiError;
-use super::origin::{ExternalStream, StreamSource};
+use super::origin::{ExternalStream, SourceConsumer, StreamSource};
 use super::stream::Stream;
 use crate::account::{Inbox, LocalClient, Message};
 use crate::protocol::headers;
@@ -67,6 +67,9 @@ pub struct SourceInfo {
     filter_subject: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     subject_transforms: Vec<super::config::SubjectTransform>,
+    /// The consumer that is read through, which nats-server tells with the configuration alone.
+    #[serde(skip)]
+    pub consumer: Option<SourceConsumer>,
 }
 
 fn is_zero(seq: &u64) -> bool {
@@ -97,6 +100,8 @@ struct Progress {
     error: Option<ApiError>,
     /// It did not tell what it is when it was asked last.
     mute: bool,
+    /// The stream here refuses what comes, by its limits or as the disk does not take it.
+    stuck: bool,
     /// It was found to end before what came from it.
     ends_before: bool,
     /// The origin's sequence before the first that may come.
@@ -166,6 +171,7 @@ impl Follower {
             error: progress.error.clone(),
             filter_subject: source.filter_subject.clone(),
             subject_transforms: source.subject_transforms.clone(),
+            consumer: source.consumer.clone(),
         }
     }
 }
@@ -351,6 +357,7 @@ async fn read(
     next: &mut Option<u64>,
 ) -> Result<(), ApiError> {
     let (mut delivered, mut kept) = (0, None::<Instant>);
+    let began = Instant::now();
     while let Ok(Some(message)) = tokio::time::timeout(SILENCE, inbox.next()).await {
         origin.progress().heard = Some(Instant::now());
         if kept.is_none_or(|at| at.elapsed() > KEEP) {
@@ -385,7 +392,7 @@ async fn read(
         let Some(stream) = stream.upgrade() else { return Ok(()) };
         {
             let mut position = origin.position();
-            let here = store(&stream, origin, &position, &arrived)?;
+            let here = store(&stream, origin, &position, &arrived).inspect_err(|error| origin.is_stuck(error))?;
             if !origin.mirror {
                 position.reached(arrived.stream_seq, here);
                 if position.is_long()
@@ -401,6 +408,11 @@ async fn read(
         let mut progress = origin.progress();
         progress.lags_by(arrived.pending);
         progress.counts.arrived(&arrived, whole);
+        // One message may find room where the next does not.
+        if progress.stuck && (arrived.pending == 0 || began.elapsed() > SILENCE) {
+            progress.stuck = false;
+            tracing::info!("{}: takes messages again", origin.title());
+        }
     }
     Ok(())
 }
@@ -454,6 +466,24 @@ fn store(stream: &Stream, origin: &Origin, position: &Position, arrived: &Arrive
 }
 
 impl Origin {
+    /// For the log.
+    fn title(&self) -> String {
+        let kind = if self.mirror { "mirror" } else { "source" };
+        format!("{kind} {} of stream {}", self.source.name, self.stream)
+    }
+
+    /// The stream refuses a message of it, which is told once.
+    fn is_stuck(&self, error: &ApiError) {
+        // What did not get to the disk is read anew.
+        let again = *error == ApiError::of_store(StoreError::RolledBack);
+        if !again && !std::mem::replace(&mut self.progress().stuck, true) {
+            tracing::warn!(
+                "{}: the stream does not take the next message, and waits until it does: {error}",
+                self.title()
+            );
+        }
+    }
+
     fn position(&self) -> std::sync::MutexGuard<'_, Position> {
         self.position.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -56,7 +56,7 @@ pub enum DialError {
     #[error("{0:?} cannot be checked against a certificate; set tls.server_name")]
     ServerName(String),
     /// TLS handshake.
-    #[error("TLS with the hub failed: {0}; {advice}", advice = tls_advice(.0))]
+    #[error("TLS with the hub failed: {said}; {advice}", said = tls_said(.0), advice = tls_advice(.0))]
     Tls(std::io::Error),
     /// Nothing where its INFO should have come, as from a hub that waits for TLS.
     #[error("{0} instead of INFO; if the hub has handshake_first, set tls.handshake_first")]
@@ -86,13 +86,27 @@ pub fn advice(error: &str) -> &'static str {
     } else if error.contains("authorization") || error.contains("authentication") {
         "check user, password, token, nkey or creds of [[leaf.remote]] against the hub's leafnodes authorization"
     } else if error.contains("duplicate remote leafnode") {
-        "another leaf with this server_name is connected; give each gateway its own server_name"
+        "this account of the hub has a leaf with this server_name already: another gateway (give each its own server_name), or another remote here (give each its own account at the hub)"
     } else if error.contains("permissions violation") {
         "the hub's permissions of this user do not fit the export and import lists here"
     } else if error.contains("loop detected") {
         "the two servers are connected by another way already"
     } else {
         "see the hub's log"
+    }
+}
+
+/// An error of TLS in words that are the same each time: rustls says how long ago a certificate has expired.
+fn tls_said(error: &std::io::Error) -> String {
+    use rustls::{CertificateError as Certificate, Error};
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. })) => {
+            "its certificate has expired".into()
+        }
+        Some(Error::InvalidCertificate(Certificate::NotValidYet | Certificate::NotValidYetContext { .. })) => {
+            "its certificate is not valid yet".into()
+        }
+        _ => error.to_string(),
     }
 }
 
@@ -283,4 +297,22 @@ async fn secure(stream: Box<dyn Wire>, url: &Url, config: &RemoteConfig) -> Resu
         return Err(DialError::Pinned);
     }
     Ok(Box::new(stream))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::CertificateError;
+    use rustls::pki_types::UnixTime;
+
+    #[test]
+    fn what_a_certificate_fails_of_is_the_same_at_each_dial() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let said = |error| DialError::Tls(std::io::Error::other(rustls::Error::InvalidCertificate(error))).to_string();
+        let expired = |now| said(CertificateError::ExpiredContext { time: at(now), not_after: at(10) });
+        let too_new = |now| said(CertificateError::NotValidYetContext { time: at(now), not_before: at(90) });
+        assert_eq!(expired(20), expired(50));
+        assert_eq!(too_new(20), too_new(50));
+        assert!(expired(20).contains("has expired; the hub needs a new certificate, or the clock here is wrong"));
+    }
 }

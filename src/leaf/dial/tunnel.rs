@@ -13,6 +13,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+/// How long an address may keep silent before the next is tried as well; longer than a round trip by satellite.
+const HEAD_START: Duration = Duration::from_secs(1);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -20,9 +24,12 @@ pub enum TunnelError {
     /// TCP.
     #[error("cannot connect: {0}")]
     Connect(std::io::Error),
-    /// TCP or the proxy took too long.
+    /// TCP took too long.
     #[error("cannot connect within {0:?}")]
     Timeout(Duration),
+    /// The proxy did.
+    #[error("the proxy {0} does not connect to the hub within {1:?}")]
+    Slow(String, Duration),
     /// TCP to the proxy.
     #[error("cannot connect to the proxy {0}: {1}")]
     Proxy(String, std::io::Error),
@@ -30,7 +37,7 @@ pub enum TunnelError {
     #[error("the proxy {0} does not connect to the hub: {1}")]
     Refused(String, String),
     /// TLS with the proxy.
-    #[error("TLS with the proxy {0} failed: {1}; check proxy.ca_file")]
+    #[error("TLS with the proxy {0} failed: {said}; check proxy.ca_file", said = super::tls_said(.1))]
     Tls(String, std::io::Error),
     /// The authorities of the proxy's certificate.
     #[error("proxy: {0}")]
@@ -50,7 +57,7 @@ pub async fn open(
     let connect = async {
         match proxy {
             None => {
-                let tcp = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(TunnelError::Connect)?;
+                let tcp = tcp(&url.host, url.port).await.map_err(TunnelError::Connect)?;
                 wire::prepare(&tcp);
                 let address = tcp.peer_addr().map_err(TunnelError::Connect)?;
                 Ok((Socket::Plain(tcp), address))
@@ -58,14 +65,42 @@ pub async fn open(
             Some(proxy) => through(proxy, url).await,
         }
     };
-    // The addresses of a name are tried in turn within the time.
-    tokio::time::timeout(limit, connect).await.map_err(|_| TunnelError::Timeout(limit))?
+    tokio::time::timeout(limit, connect).await.map_err(|_| match proxy {
+        Some(proxy) => TunnelError::Slow(proxy.address(), limit),
+        None => TunnelError::Timeout(limit),
+    })?
+}
+
+/// TCP to one of the addresses of `host`.
+async fn tcp(host: &str, port: u16) -> std::io::Result<TcpStream> {
+    first_of(tokio::net::lookup_host((host, port)).await?).await
+}
+
+/// TCP to the first of `addresses` that answers, where each has a head start before the next (RFC 8305): packets to one of them
+/// may lead nowhere, as with IPv6 in many a network.
+async fn first_of(mut addresses: impl Iterator<Item = SocketAddr>) -> std::io::Result<TcpStream> {
+    let mut attempts = JoinSet::new();
+    let mut failed = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+    loop {
+        let next = addresses.next();
+        let more = next.is_some();
+        if let Some(address) = next {
+            attempts.spawn(TcpStream::connect(address));
+        }
+        tokio::select! {
+            Some(ended) = attempts.join_next() => match ended.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+                Ok(tcp) => return Ok(tcp),
+                Err(error) => failed = error,
+            },
+            () = tokio::time::sleep(HEAD_START), if more => {}
+            else => return Err(failed),
+        }
+    }
 }
 
 async fn through(proxy: &ProxyConfig, url: &Url) -> Result<(Socket, SocketAddr), TunnelError> {
     let name = proxy.address();
-    let tcp = TcpStream::connect((proxy.host.as_str(), proxy.port)).await;
-    let mut tcp = tcp.map_err(|error| TunnelError::Proxy(name.clone(), error))?;
+    let mut tcp = tcp(&proxy.host, proxy.port).await.map_err(|error| TunnelError::Proxy(name.clone(), error))?;
     wire::prepare(&tcp);
     let address = tcp.peer_addr().map_err(TunnelError::Connect)?;
     let login = match (&proxy.user, &proxy.password) {
@@ -195,5 +230,32 @@ fn socks5_reason(code: u8) -> &'static str {
         5 => "the connection is refused",
         6 => "the time is up",
         _ => "it does not support that",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::{TcpListener, TcpSocket};
+
+    #[tokio::test]
+    async fn an_address_that_keeps_silent_does_not_hide_the_next() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        // Where nobody accepts and the queue of those who wait is full, packets are dropped.
+        let silent = TcpSocket::new_v4().expect("a socket");
+        silent.bind(any).expect("bound");
+        let silent = silent.listen(1).expect("it listens");
+        let silent_at = silent.local_addr().expect("an address");
+        let _waiting = [TcpStream::connect(silent_at).await, TcpStream::connect(silent_at).await];
+        let hub = TcpListener::bind(any).await.expect("it listens");
+        let hub_at = hub.local_addr().expect("an address");
+        let closed_at = TcpListener::bind(any).await.and_then(|closed| closed.local_addr()).expect("an address");
+
+        let tcp = first_of([closed_at, silent_at, hub_at].into_iter());
+        let tcp = tokio::time::timeout(Duration::from_secs(10), tcp).await.expect("in time").expect("connected");
+        assert_eq!(tcp.peer_addr().expect("an address"), hub_at);
+        let error = first_of([closed_at, closed_at].into_iter()).await.expect_err("nobody is there");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+        assert!(first_of(std::iter::empty()).await.is_err());
     }
 }

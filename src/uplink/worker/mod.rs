@@ -22,6 +22,7 @@ use super::thin::Thinning;
 use super::traffic::{Held, Member, Usage};
 use super::{Options, Shared};
 use crate::account::{Inbox, LocalClient};
+use gaps::Burials;
 use line::{Found, Missing};
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,6 +100,7 @@ pub(super) struct Worker {
     gaps: Gaps,
     declaring: bool,
     gaps_declared: u64,
+    burials: Burials,
     /// `None` while it is at work, or not asked for.
     thinning: Option<Thinning>,
     thinned: u64,
@@ -159,6 +161,7 @@ impl Worker {
             gaps,
             declaring: false,
             gaps_declared: 0,
+            burials: Burials::default(),
             thinning,
             thinned: 0,
             chunk: Chunk::default(),
@@ -190,6 +193,7 @@ impl Worker {
                 self.fill();
             }
             self.declare();
+            self.tell_burials(false);
             self.publish_status();
             let wake = self.wake();
             tokio::select! {
@@ -229,6 +233,7 @@ impl Worker {
 
     async fn end(mut self) {
         self.jobs.shutdown().await;
+        self.tell_burials(true);
         if !self.machine.saved() || self.bytes_saved != self.member.usage().bytes {
             let (local, cursor) = (self.local.clone(), self.encoded(self.machine.cursor()));
             // A cursor that is not saved costs a question to the hub at the next start, nothing more.
@@ -248,7 +253,8 @@ impl Worker {
         let pace = self.blocked.then(|| Instant::now() + PACE_INTERVAL);
         let held = self.held.map(|(_, again)| again);
         let gap = self.gaps.deadline().filter(|_| !self.declaring).map(|deadline| self.start + deadline);
-        [deadline, pace, held, gap].into_iter().flatten().min()
+        let burials = self.burials.deadline().map(|deadline| self.start + deadline);
+        [deadline, pace, held, gap, burials].into_iter().flatten().min()
     }
 
     fn session(&mut self, session: &Session) {
