@@ -202,10 +202,18 @@ async fn a_stream_that_the_catalogue_has_lost_is_told_of_and_gives_its_consumers
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     assert!(fsck(&leafd).0);
-    // The entry of the stream is the first thing in the file.
+    let log =
+        std::fs::read_dir(leafd.data().join("streams")).expect("listed").next().expect("one").expect("listed").path();
+    let aside = leafd.data().join("aside");
+    std::fs::rename(&log, &aside).expect("moved");
+    let (sound, found) = fsck(&leafd);
+    assert!(!sound && found.contains("the folder of stream LOST is missing"), "{found}");
+    std::fs::rename(&aside, &log).expect("moved back");
     let state = leafd.data().join("state.log");
     let mut bytes = std::fs::read(&state).expect("readable");
-    bytes[20] ^= 1;
+    let entry = br#""name":"LOST""#;
+    let at = bytes.windows(entry.len()).position(|window| window == entry).expect("the stream's entry");
+    bytes[at] ^= 1;
     std::fs::write(&state, bytes).expect("written");
     let (sound, found) = fsck(&leafd);
     assert!(!sound && found.contains("knows no stream whose messages these are"), "{found}");
