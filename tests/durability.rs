@@ -79,6 +79,62 @@ async fn kill_9_while_streams_come_and_go_leaves_no_half_of_one() {
     }
 }
 
+#[tokio::test]
+async fn where_the_end_of_a_stream_is_lost_no_sequence_is_given_again() {
+    for damage in ["gone", "zeros", "half"] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut leafd = Leafd::new(dir.path(), "");
+        leafd.start();
+        let client = leafd.client().await;
+        let consumer = json!({ "stream_name": "S", "config": { "durable_name": "d", "ack_policy": "explicit" } });
+        let bodies =
+            [("STREAM.CREATE.S", json!({ "name": "S", "subjects": ["s"] })), ("CONSUMER.CREATE.S.d", consumer)];
+        for (verb, body) in bodies {
+            assert!(ask(&client, verb, body).await["error"].is_null());
+        }
+        for _ in 0..10 {
+            client.request("s", "x".into()).await.expect("stored");
+        }
+        for _ in 0..8 {
+            assert_eq!(take_one(&leafd).await, "x");
+        }
+        leafd.kill9();
+        let log =
+            std::fs::read_dir(leafd.data().join("streams")).expect("listed").next().expect("one").expect("listed");
+        let segment = log.path().join("00000000000000000001.seg");
+        let bytes = std::fs::read(&segment).expect("readable");
+        let used = bytes.iter().rposition(|byte| *byte != 0).expect("records") + 1;
+        match damage {
+            "gone" => std::fs::remove_file(&segment).expect("removed"),
+            "zeros" => std::fs::write(&segment, vec![0; bytes.len()]).expect("written"),
+            _ => std::fs::write(&segment, &bytes[..used / 2]).expect("written"),
+        }
+        for round in 0..2 {
+            leafd.start();
+            let client = leafd.client().await;
+            let state = ask(&client, "STREAM.INFO.S", Value::Null).await["state"].clone();
+            assert_eq!(state["last_seq"], 8 + round, "{damage}: {state}");
+            let told = leafd.log().contains("damaged");
+            assert!(told || round > 0, "{damage}: {}", leafd.log());
+            let stored = client.request("s", "new".into()).await.expect("stored").payload;
+            let stored: Value = serde_json::from_slice(&stored).expect("JSON");
+            assert_eq!(stored["seq"], 9 + round, "{damage}");
+            assert_eq!(take_one(&leafd).await, "new", "{damage}");
+            leafd.kill9();
+        }
+    }
+}
+
+/// The next message of the consumer `d` of the stream `S`, acknowledged.
+async fn take_one(leafd: &Leafd) -> String {
+    let context = jetstream::new(leafd.client().await);
+    let consumer: jetstream::consumer::PullConsumer = context.get_consumer_from_stream("d", "S").await.expect("there");
+    let mut messages = consumer.fetch().max_messages(1).messages().await.expect("asked");
+    let message = messages.next().await.expect("one").expect("delivered");
+    message.double_ack().await.expect("acknowledged");
+    String::from_utf8_lossy(&message.payload).into_owned()
+}
+
 /// Makes a stream, fills and deletes it, without end.
 async fn come_and_go(leafd: &Leafd, n: usize) {
     let client = leafd.client().await;
