@@ -69,6 +69,7 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions, shared: &Share
         state.next = state.next.max(sealed.last + 1);
     }
     state.committed = state.next - 1;
+    state.committed_time = state.last_time;
     state.ages = Ages::new(shared.now(), state.segments.iter().flat_map(Segment::times));
     state.first = match state.segments.front() {
         Some(front) => front.base.max(gone.below).min(state.next),

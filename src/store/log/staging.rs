@@ -80,6 +80,7 @@ impl Inner {
             }
         }
         state.next = state.committed + 1;
+        state.last_time = state.committed_time;
         state.rollbacks += 1;
         state.first = state.first.min(state.next);
         state.next
