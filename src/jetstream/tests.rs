@@ -367,3 +367,25 @@ async fn what_a_rollup_replaced_does_not_come_back() {
         assert_eq!(found["state"]["messages"], 1, "round {round}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_marker_takes_nothing_that_came_meanwhile() {
+    let bench = Bench::new();
+    let config = json!({
+        "name": "S", "subjects": ["s.*"], "allow_msg_ttl": true, "allow_rollup_hdrs": true, "subject_delete_marker_ttl": 60_000_000_000u64,
+    });
+    assert!(bench.api("STREAM.CREATE.S", config).await["error"].is_null());
+    let stream = bench.jetstream.stream("S").expect("made");
+    for round in 0..300 {
+        let subject = format!("s.{round}");
+        let old = bench.publish(&subject, &[], "old").await["seq"].as_u64().expect("stored");
+        let stored = stream.log().read(old).expect("readable").expect("there");
+        let ageing = stream.clone();
+        let gone = tokio::task::spawn_blocking(move || ageing.let_go(&ageing.config(), &stored).expect("gone"));
+        let new = bench.publish(&subject, &[], "new").await["seq"].as_u64().expect("stored");
+        gone.await.expect("ended");
+        // What rolls up is done in its turn, before this is answered.
+        bench.publish("s.end", &[("Nats-Rollup", "sub")], "").await;
+        assert!(stream.log().contains(new), "round {round}");
+    }
+}
