@@ -121,6 +121,62 @@ async fn kill_9_while_streams_come_and_go_leaves_no_half_of_one() {
     }
 }
 
+#[tokio::test]
+async fn where_the_end_of_a_stream_is_lost_no_sequence_is_given_again() {
+    for damage in ["gone", "zeros", "half"] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut leafd = Leafd::new(dir.path(), "");
+        leafd.start();
+        let client = leafd.client().await;
+        let consumer = json!({ "stream_name": "S", "config": { "durable_name": "d", "ack_policy": "explicit" } });
+        let bodies =
+            [("STREAM.CREATE.S", json!({ "name": "S", "subjects": ["s"] })), ("CONSUMER.CREATE.S.d", consumer)];
+        for (verb, body) in bodies {
+            assert!(ask(&client, verb, body).await["error"].is_null());
+        }
+        for _ in 0..10 {
+            client.request("s", "x".into()).await.expect("stored");
+        }
+        for _ in 0..8 {
+            assert_eq!(take_one(&leafd).await, "x");
+        }
+        leafd.kill9();
+        let log =
+            std::fs::read_dir(leafd.data().join("streams")).expect("listed").next().expect("one").expect("listed");
+        let segment = log.path().join("00000000000000000001.seg");
+        let bytes = std::fs::read(&segment).expect("readable");
+        let used = bytes.iter().rposition(|byte| *byte != 0).expect("records") + 1;
+        match damage {
+            "gone" => std::fs::remove_file(&segment).expect("removed"),
+            "zeros" => std::fs::write(&segment, vec![0; bytes.len()]).expect("written"),
+            _ => std::fs::write(&segment, &bytes[..used / 2]).expect("written"),
+        }
+        for round in 0..2 {
+            leafd.start();
+            let client = leafd.client().await;
+            let state = ask(&client, "STREAM.INFO.S", Value::Null).await["state"].clone();
+            assert_eq!(state["last_seq"], 8 + round, "{damage}: {state}");
+            let told = leafd.log().contains("damaged");
+            assert!(told || round > 0, "{damage}: {}", leafd.log());
+            let stored = client.request("s", "new".into()).await.expect("stored").payload;
+            let stored: Value = serde_json::from_slice(&stored).expect("JSON");
+            assert_eq!(stored["seq"], 9 + round, "{damage}");
+            assert_eq!(take_one(&leafd).await, "new", "{damage}");
+            leafd.kill9();
+        }
+    }
+}
+
+/// The next message of the consumer `d` of the stream `S`, acknowledged.
+async fn take_one(leafd: &Leafd) -> String {
+    let context = jetstream::new(leafd.client().await);
+    let consumer: jetstream::consumer::PullConsumer = context.get_consumer_from_stream("d", "S").await.expect("there");
+    let mut messages = consumer.fetch().max_messages(1).messages().await.expect("asked");
+    let message = messages.next().await.expect("one").expect("delivered");
+    message.double_ack().await.expect("acknowledged");
+    String::from_utf8_lossy(&message.payload).into_owned()
+}
+
 /// Makes a stream, fills and deletes it, without end.
 async fn come_and_go(leafd: &Leafd, n: usize) {
     let client = leafd.client().await;
@@ -244,10 +300,18 @@ async fn a_stream_that_the_catalogue_has_lost_is_told_of_and_gives_its_consumers
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     assert!(fsck(&leafd).0);
-    // The entry of the stream is the first thing in the file.
+    let log =
+        std::fs::read_dir(leafd.data().join("streams")).expect("listed").next().expect("one").expect("listed").path();
+    let aside = leafd.data().join("aside");
+    std::fs::rename(&log, &aside).expect("moved");
+    let (sound, found) = fsck(&leafd);
+    assert!(!sound && found.contains("the folder of stream LOST is missing"), "{found}");
+    std::fs::rename(&aside, &log).expect("moved back");
     let state = leafd.data().join("state.log");
     let mut bytes = std::fs::read(&state).expect("readable");
-    bytes[20] ^= 1;
+    let entry = br#""name":"LOST""#;
+    let at = bytes.windows(entry.len()).position(|window| window == entry).expect("the stream's entry");
+    bytes[at] ^= 1;
     std::fs::write(&state, bytes).expect("written");
     let (sound, found) = fsck(&leafd);
     assert!(!sound && found.contains("knows no stream whose messages these are"), "{found}");

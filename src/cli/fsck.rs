@@ -9,7 +9,7 @@ use std::path::Path;
 pub fn run(dir: &Path, key_file: Option<&Path>) -> Result<(), String> {
     let report = store::examine(dir, key(key_file)?.as_ref()).map_err(|e| e.to_string())?;
     print(dir, &report);
-    match report.is_sound() && strays(&report).is_empty() {
+    match report.is_sound() && misfits(dir, &report).is_empty() {
         true => Ok(()),
         false => Err(format!("{} is damaged; `leafd salvage {0} NEW` writes what is readable to NEW", dir.display())),
     }
@@ -22,13 +22,20 @@ pub(super) fn key(file: Option<&Path>) -> Result<Option<Encryption>, String> {
     Ok(Some(Encryption { key: key.into_bytes(), ..Encryption::default() }))
 }
 
-/// The logs with messages of which no stream is known.
-fn strays(report: &Report) -> Vec<String> {
-    let filled = report.logs.iter().filter(|log| log.segments > 0).map(|log| log.id.clone());
-    jetstream::strays(filled, |prefix| {
+/// Logs with messages of which no stream is known, and streams without a log.
+fn misfits(dir: &Path, report: &Report) -> Vec<Damage> {
+    let state = |prefix: &str| {
         let entries = report.state.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
         entries.map(|(key, value)| (key.clone(), value.clone())).collect()
-    })
+    };
+    let damage = |log: String, what| Damage { path: dir.join("streams").join(log), what, lost: None };
+    let filled = report.logs.iter().filter(|log| log.segments > 0).map(|log| log.id.clone());
+    let strays = jetstream::strays(filled, state).into_iter();
+    let all = report.logs.iter().map(|log| log.id.clone()).collect();
+    let strays = strays.map(|log| damage(log, "state.log knows no stream whose messages these are".to_owned()));
+    let bereft = jetstream::bereft(&all, state).into_iter();
+    let bereft = bereft.map(|(stream, log)| damage(log, format!("the folder of stream {stream} is missing")));
+    strays.chain(bereft).collect()
 }
 
 /// One line for each stream and for each damage.
@@ -43,10 +50,7 @@ pub(super) fn print(dir: &Path, report: &Report) {
     }
     println!("state: {} keys", report.state.len());
     report.damage.iter().for_each(print_damage);
-    for log in strays(report) {
-        let what = "state.log knows no stream whose messages these are".to_owned();
-        print_damage(&Damage { path: dir.join("streams").join(log), what, lost: None });
-    }
+    misfits(dir, report).iter().for_each(print_damage);
 }
 
 fn print_damage(damage: &Damage) {

@@ -146,22 +146,24 @@ impl Stream {
     }
 
     /// Removes a message, or has a marker replace it.
-    fn let_go(self: &Arc<Self>, config: &StreamConfig, stored: &Stored) -> Result<(), StoreError> {
+    pub(in crate::jetstream) fn let_go(
+        self: &Arc<Self>,
+        config: &StreamConfig,
+        stored: &Stored,
+    ) -> Result<(), StoreError> {
         let header = |name| protocol::headers::get(&stored.headers, name);
         let is_marker = header("Nats-Marker-Reason").is_some() || header("KV-Operation") == Some("PURGE");
-        let is_last = || {
-            let info = self.log().subject_info(&stored.subject)?;
-            Ok::<_, StoreError>(info.is_some_and(|info| info.last == stored.seq))
-        };
-        let marked = config.subject_delete_marker_ttl > 0 && !is_marker && is_last()?;
-        if marked && self.publish_marker(config, &stored.subject) {
+        let marked = config.subject_delete_marker_ttl > 0 && !is_marker;
+        if marked && self.publish_marker(config, stored)? {
             return Ok(());
         }
         self.log().remove(&[stored.seq]).map(|_| ())
     }
 
-    /// A marker rolls up its subject. Returns whether the stream took it.
-    fn publish_marker(self: &Arc<Self>, config: &StreamConfig, subject: &str) -> bool {
+    /// A marker rolls up its subject, whose last message this is: one that came meanwhile would go with it. Returns whether the
+    /// stream took it.
+    fn publish_marker(self: &Arc<Self>, config: &StreamConfig, stored: &Stored) -> Result<bool, StoreError> {
+        let subject = &stored.subject;
         let seconds = config.subject_delete_marker_ttl / SECOND;
         let ttl = super::consumer::status::GoDuration(seconds * SECOND).to_string();
         let headers = HeadersBuilder::new()
@@ -171,7 +173,15 @@ impl Stream {
             .build();
         let message = Message { subject, reply: "", headers: &headers, payload: &[] };
         // Its subject is one of the stream's own already: no transform.
-        let verdict = self.take_in(|desk, around, failed| desk.publish_as_it_is(&message, around, failed));
-        matches!(verdict, Some(Verdict::Waits))
+        let mut last = Ok(None);
+        let verdict = self.take_in(|desk, around, failed| {
+            last = around.log.subject_info(subject);
+            match &last {
+                Ok(Some(info)) if info.last == stored.seq => desk.publish_as_it_is(&message, around, failed),
+                // Nobody asks.
+                _ => Verdict::InHand,
+            }
+        });
+        last.map(|_| matches!(verdict, Some(Verdict::Waits)))
     }
 }

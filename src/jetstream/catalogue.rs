@@ -1,7 +1,7 @@
 //! The catalogue of streams in the state log, under `stream/<account>/<name>`. Logs that are to go when the daemon ends before
 //! they are whole, or before they are gone, stand under `restoring/<account>/<log>` and `removing/<account>/<log>`.
 
-use super::config::StreamConfig;
+use super::config::{StorageType, StreamConfig};
 use super::consumer;
 use super::consumer::config::Timestamp;
 use crate::store::{Change, Commit, Store, StoreError};
@@ -93,14 +93,23 @@ fn ends_of(store: &Store, prefix: &str) -> Vec<String> {
 
 /// Those of `logs` that no account's catalogue knows; `state` gives the keys with a prefix, and their values.
 pub fn strays(logs: impl IntoIterator<Item = String>, state: impl Fn(&str) -> Vec<(String, Bytes)>) -> Vec<String> {
-    let entries = state("stream/");
-    let streams = entries.iter().filter_map(|(_, value)| serde_json::from_slice::<Entry>(value).ok());
-    let mut known: BTreeSet<String> = streams.map(|entry| entry.log).collect();
+    let mut known: BTreeSet<String> = entries(&state).map(|entry| entry.log).collect();
     let leaving = ["restoring/", "removing/"].into_iter().flat_map(state);
     known.extend(leaving.filter_map(|(key, _)| key.rsplit('/').next().map(str::to_owned)));
     // Another program's are not ours to look after.
     let ours = |log: &str| log.rsplit_once('.').is_some_and(|(_, epoch)| u64::from_str_radix(epoch, 16).is_ok());
     logs.into_iter().filter(|log| ours(log) && !known.contains(log)).collect()
+}
+
+/// The streams of all accounts, each with its log, whose messages ought to be on disk and are in none of `logs`.
+pub fn bereft(logs: &BTreeSet<String>, state: impl Fn(&str) -> Vec<(String, Bytes)>) -> Vec<(String, String)> {
+    let kept = entries(&state).filter(|entry| entry.config.storage == StorageType::File && !logs.contains(&entry.log));
+    kept.map(|entry| (entry.config.name, entry.log)).collect()
+}
+
+/// The entries of all accounts that can be read.
+fn entries(state: &impl Fn(&str) -> Vec<(String, Bytes)>) -> impl Iterator<Item = Entry> {
+    state("stream/").into_iter().filter_map(|(_, value)| serde_json::from_slice(&value).ok())
 }
 
 /// Looks for logs that no account's catalogue knows. If the making of a stream was cut off there is nothing in them, and they

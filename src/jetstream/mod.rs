@@ -40,7 +40,7 @@ mod upkeep;
 mod usage;
 mod validate;
 
-pub use catalogue::{look_for_strays, strays};
+pub use catalogue::{bereft, look_for_strays, strays};
 pub use config::StreamConfig;
 pub use domain::Domain;
 pub use error::{ApiError, JetStreamError};

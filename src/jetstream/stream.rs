@@ -134,7 +134,6 @@ impl Stream {
     /// a moment; not for the async runtime.
     pub(super) fn open(shared: Arc<Shared>, entry: Entry, log: Log) -> Result<Arc<Self>, StoreError> {
         let config = Arc::new(entry.config.clone());
-        let desk = recover_desk(config.clone(), &log)?;
         let json_name = serde_json::Value::from(config.name.as_str());
         let domain = shared.domain.told().map(|domain| format!("\"domain\":{},", serde_json::Value::from(domain)));
         let consumers = Consumers::open(
@@ -144,6 +143,8 @@ impl Stream {
             log.clone(),
             rules(&config, &shared),
         );
+        // Behind these, who may know of a sequence that the log has lost.
+        let desk = recover_desk(config.clone(), &log)?;
         let stream = Arc::new_cyclic(|me| Stream {
             id: TargetId::next(),
             me: me.clone(),

@@ -57,6 +57,24 @@ impl Bench {
         Bench::on(dir, 1 << 30)
     }
 
+    /// What a process that is killed now leaves behind.
+    fn as_killed(&self) -> Self {
+        fn copy(from: &std::path::Path, to: &std::path::Path) {
+            for entry in std::fs::read_dir(from).expect("listed") {
+                let (from, to) = entry.map(|e| (e.path(), to.join(e.file_name()))).expect("listed");
+                if from.is_dir() {
+                    std::fs::create_dir(&to).expect("made");
+                    copy(&from, &to);
+                } else {
+                    std::fs::copy(&from, &to).expect("copied");
+                }
+            }
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        copy(self.dir.path(), dir.path());
+        Bench::on(dir, 1 << 30)
+    }
+
     async fn api(&self, verb: &str, request: Value) -> Value {
         let payload = if request.is_null() { Vec::new() } else { request.to_string().into_bytes() };
         let subject = format!("$JS.API.{verb}");
@@ -337,4 +355,38 @@ async fn a_new_subject_is_refused_where_not_even_its_place_on_disk_fits_into_mem
     bench.api("STREAM.PURGE.S", json!({"filter": "s.2"})).await;
     bench.api("STREAM.PURGE.S", json!({"filter": "s.*"})).await;
     assert!(bench.publish("s.new", &[], "x").await["error"].is_null(), "there is room again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rollup_replaced_does_not_come_back() {
+    let bench = Bench::new();
+    bench.api("STREAM.CREATE.S", json!({"name": "S", "subjects": ["s.*"], "allow_rollup_hdrs": true})).await;
+    for round in 0..20 {
+        bench.publish("s.1", &[], "x").await;
+        assert!(bench.publish("s.1", &[("Nats-Rollup", "sub")], "y").await["error"].is_null());
+        let found = bench.as_killed().api("STREAM.INFO.S", Value::Null).await;
+        assert_eq!(found["state"]["messages"], 1, "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_marker_takes_nothing_that_came_meanwhile() {
+    let bench = Bench::new();
+    let config = json!({
+        "name": "S", "subjects": ["s.*"], "allow_msg_ttl": true, "allow_rollup_hdrs": true, "subject_delete_marker_ttl": 60_000_000_000u64,
+    });
+    assert!(bench.api("STREAM.CREATE.S", config).await["error"].is_null());
+    let stream = bench.jetstream.stream("S").expect("made");
+    for round in 0..300 {
+        let subject = format!("s.{round}");
+        let old = bench.publish(&subject, &[], "old").await["seq"].as_u64().expect("stored");
+        let stored = stream.log().read(old).expect("readable").expect("there");
+        let ageing = stream.clone();
+        let gone = tokio::task::spawn_blocking(move || ageing.let_go(&ageing.config(), &stored).expect("gone"));
+        let new = bench.publish(&subject, &[], "new").await["seq"].as_u64().expect("stored");
+        gone.await.expect("ended");
+        // What rolls up is done in its turn, before this is answered.
+        bench.publish("s.end", &[("Nats-Rollup", "sub")], "").await;
+        assert!(stream.log().contains(new), "round {round}");
+    }
 }

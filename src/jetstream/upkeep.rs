@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Jobs that may wait; beyond that the commit thread does them itself.
 const QUEUE: usize = 1024;
 
-/// What is left to do for a committed message before it is acknowledged.
+/// What is left to do for a committed message before it is acknowledged. Nothing of it waits for a commit.
 pub(super) struct Job {
     pub stream: Arc<Stream>,
     pub seq: u64,
@@ -124,6 +124,6 @@ impl Eq for Call {}
 
 impl Job {
     fn finish(self) {
-        self.stream.finish(self.seq, &self.reply, &self.answer, &self.removes);
+        self.stream.finish(self.seq, self.reply, self.answer, &self.removes);
     }
 }

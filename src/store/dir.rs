@@ -3,7 +3,7 @@
 use super::StoreError;
 use rustix::fs::{FlockOperation, flock};
 use std::fs;
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -20,14 +20,14 @@ pub(super) struct Lock {
 
 /// Creates the directory if need be, checks that it is ours and not newer, and locks it.
 pub(super) fn take(dir: &Path, encrypted: bool) -> Result<Lock, StoreError> {
-    create(dir).map_err(|e| StoreError::io("create the data directory", dir, e))?;
+    create(dir).map_err(|e| failure("create the data directory", dir, e))?;
     let version = dir.join(VERSION_FILE);
     let known = fs::read_to_string(&version);
     if known.is_err() {
         refuse_foreign(dir)?;
     }
     let path = dir.join(LOCK_FILE);
-    let failed = |e| StoreError::io("lock", &path, e);
+    let failed = |e| failure("lock", &path, e);
     let lock =
         fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
     let mut lock = lock_or_tell(lock, dir)?;
@@ -43,6 +43,14 @@ pub(super) fn take(dir: &Path, encrypted: bool) -> Result<Lock, StoreError> {
             .map_err(|e| StoreError::io("write", &version, e))?,
     }
     Ok(lock)
+}
+
+/// Why the directory cannot be used at all.
+fn failure(action: &'static str, path: &Path, error: std::io::Error) -> StoreError {
+    match error.kind() {
+        ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly { path: path.to_owned() },
+        _ => StoreError::io(action, path, error),
+    }
 }
 
 /// What clients say is nobody else's business: only the user and the group may look into a directory that is made here.
@@ -115,7 +123,14 @@ fn refuse_foreign(dir: &Path) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::io::Errno;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_file_system_that_is_read_only_is_told_with_what_to_do() {
+        let error = failure("lock", Path::new("/data/store.lock"), Errno::ROFS.into()).to_string();
+        assert!(error.contains("read-only") && error.contains("another data_dir"), "{error}");
+    }
 
     #[test]
     fn a_new_directory_is_closed_to_others_and_an_old_one_is_left_as_it_is() {

@@ -24,6 +24,12 @@ pub enum StoreError {
         /// Who holds the lock, as that process wrote it.
         pid: String,
     },
+    /// Nothing can be written to the data directory.
+    #[error("{path} is on a file system that is read-only, so leafd does not start: if it became so by errors, have it checked (fsck); mount it writable, or start with another data_dir to have everything but what is stored here", path = path.display())]
+    ReadOnly {
+        /// What was to be written.
+        path: PathBuf,
+    },
     /// A directory that is not leafd's.
     #[error("{path} is not a leafd data directory and not empty ({found} is there); choose an empty or a new data_dir", path = path.display())]
     Foreign {

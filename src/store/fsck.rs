@@ -74,7 +74,10 @@ pub fn examine(dir: &Path, key: Option<&Encryption>) -> Result<Report, StoreErro
     let _lock = dir::hold(dir)?;
     let mut report = Report::default();
     let state = place_of(Arc::new(ReadOnlyDisk), dir, key)?;
-    let (values, walk) = state_log::read(&state)?;
+    let (values, walk) = readable(state_log::read(&state))?.unwrap_or_else(|what| {
+        report.damage.push(Damage { path: state_log::path(&state), what, lost: None });
+        Default::default()
+    });
     report.damage.extend(damaged_bytes(state_log::path(&state), &walk));
     let what = "one of its two copies is damaged; the next start makes it anew".to_owned();
     report.damage.extend(vault::half_lost(&state).map(|path| Damage { path, what, lost: None }));
@@ -332,7 +335,10 @@ mod tests {
         fs::remove_file(&unreadable).and_then(|()| fs::create_dir(&unreadable)).expect("a folder in its place");
         fs::write(dir.join("streams/foreign"), "").expect("written");
         fs::write(place.dir.join("1.seg"), "").expect("written");
+        let state = dir.join("state.log");
+        fs::remove_file(&state).and_then(|()| fs::create_dir(&state)).expect("a folder in its place");
         let report = salvage(&dir, None, &new, None).expect("salvaged");
+        assert_eq!(report.damage.iter().map(|damage| &damage.path).collect::<Vec<_>>(), [&state]);
         let (foreign, log) = (&report.logs[0], &report.logs[1]);
         assert_eq!((foreign.damage.len(), log.damage.len()), (1, 1), "{report:?}");
         assert_eq!(log.damage[0].lost, Some(bases[1]..=bases[2] - 1));

@@ -221,6 +221,11 @@ impl Store {
         self.0.shared.barrier()
     }
 
+    /// As [`Store::barrier`], for who must not wait: `told` is called on the commit thread, or here if that has ended.
+    pub fn tell_then(&self, told: commit::Told) {
+        self.0.shared.tell_then(told);
+    }
+
     /// Counters of now.
     pub fn stats(&self) -> StoreStats {
         self.0.shared.stats()

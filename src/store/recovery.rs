@@ -68,7 +68,12 @@ pub(super) fn open(place: &Place, id: &str, options: &LogOptions, shared: &Share
     let Opening { mut state, mend, damaged, .. } = opening;
     // What was removed is not given again, also where a power cut took the records and left their removal.
     state.next = state.next.max(gone.end());
+    // Nor what stood in a segment that has gone without a word, if its index is left.
+    if let Some(sealed) = bases(index::base_of).last().and_then(|base| index::summary(place, *base)) {
+        state.next = state.next.max(sealed.last + 1);
+    }
     state.committed = state.next - 1;
+    state.committed_time = state.last_time;
     state.ages = Ages::new(shared.now(), state.segments.iter().flat_map(Segment::times));
     state.first = match state.segments.front() {
         Some(front) => front.base.max(gone.below).min(state.next),

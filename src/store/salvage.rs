@@ -7,7 +7,7 @@ use super::segment::{CHUNK, Segment};
 use super::tombstones::{Tomb, Tombstones};
 use super::vault::Encryption;
 use super::writer::Writer;
-use super::{Change, Store, StoreError, StoreOptions, dir, state_log};
+use super::{Change, Store, StoreError, StoreOptions, dir};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,8 +33,7 @@ pub fn salvage(
     }
     let old = fsck::place_of(Arc::new(ReadOnlyDisk), from, key)?;
     let new = fsck::place_of(Arc::new(RealDisk), to, new_key)?;
-    let (values, _) = state_log::read(&old)?;
-    let changes = values.into_iter().map(|(key, value)| Change::Put(key, value)).collect();
+    let changes = report.state.clone().into_iter().map(|(key, value)| Change::Put(key, value)).collect();
     store.state().write(changes).wait()?;
     for log in &report.logs {
         let folder = Path::new("streams").join(&log.id);

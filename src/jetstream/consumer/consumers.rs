@@ -350,8 +350,10 @@ impl Consumers {
     }
 
     /// Has a consumer go on from where it was when it was backed up.
-    pub(super) fn start(&self, name: &str, mut config: ConsumerConfig, delivery: Delivery) {
+    pub(super) fn start(&self, name: &str, mut config: ConsumerConfig, mut delivery: Delivery) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        // What came while the backup was made is not in it, and nobody has lost it here.
+        delivery.forget_above(self.context.log.state().last_seq);
         info::set_static_metadata(&mut config);
         let created = Timestamp::now();
         self.store(name, created, &config, true);
@@ -365,6 +367,7 @@ impl Consumers {
 
     fn recover(&self) {
         let prefix = self.context.config_key("");
+        self.find_the_end();
         let log = self.context.log.state();
         for (key, value) in self.context.store.state().scan(&prefix) {
             let name = &key[prefix.len()..];
@@ -382,6 +385,17 @@ impl Consumers {
         if self.context.rules().retention != Retention::Limits {
             self.context.acks.sweep(&self.context);
         }
+    }
+
+    /// What was delivered was on disk: the log goes on behind it, also if the disk has lost its end.
+    fn find_the_end(&self) {
+        let delivered =
+            self.context.store.state().scan(&self.context.acks_key("")).into_iter().filter_map(|(_, stored)| {
+                let delivery = persist::decode(&stored, Rules::of(&ConsumerConfig::default()), 0).ok()?;
+                // Before the first delivery it is where the consumer begins, which may be anywhere.
+                Some(delivery.delivered()).filter(|last| last.consumer > 0).map(|last| last.stream)
+            });
+        delivered.max().into_iter().for_each(|seq| self.context.log.go_on_behind(seq));
     }
 
     fn recover_delivery(&self, name: &str, config: &ConsumerConfig, log: &crate::store::LogState) -> Delivery {

@@ -2,6 +2,7 @@
 
 use super::Stream;
 use crate::account::{Batch, Message, RouteCache};
+use crate::jetstream::config::StorageType;
 use crate::jetstream::desk::{Due, Kind, Pending, Verdict};
 use crate::jetstream::error::ApiError;
 use crate::jetstream::upkeep::{Job, Removes};
@@ -73,8 +74,15 @@ impl Stream {
         self.committed.send_replace(upto);
     }
 
-    /// Removes what a committed message replaces, or itself if nobody wants it, and acknowledges it.
-    pub(in crate::jetstream) fn finish(&self, seq: u64, reply: &str, answer: &str, removes: &Removes) {
+    /// Removes what a committed message replaces, or itself if nobody wants it, and acknowledges it: who is told that
+    /// something was replaced must not find it again after a power cut, so that the answer waits for the removal's commit.
+    pub(in crate::jetstream) fn finish(
+        self: &Arc<Self>,
+        seq: u64,
+        reply: Box<str>,
+        answer: Box<str>,
+        removes: &Removes,
+    ) {
         let mut outcome = removes.purges.iter().try_for_each(|purge| self.purge(purge).map(|_| ()));
         if removes.itself {
             outcome = outcome.and(self.log.remove(&[seq]).map(|_| ()));
@@ -82,8 +90,19 @@ impl Stream {
         if let Err(error) = outcome {
             tracing::error!(%error, stream = %self.name, seq, "what a message replaces could not be removed");
         }
-        let (mut json, mut cache) = (String::new(), RouteCache::default());
-        self.ack(reply, seq, answer, &mut json, &mut cache, &mut Batch::default());
+        let stream = self.clone();
+        let answered = move |durable: Result<(), StoreError>| {
+            let (mut json, mut cache, mut batch) = (String::new(), RouteCache::default(), Batch::default());
+            match durable {
+                Ok(()) => stream.ack(&reply, seq, &answer, &mut json, &mut cache, &mut batch),
+                Err(error) => stream.refuse(&reply, &ApiError::store_failed(error), &mut cache, &mut batch),
+            }
+        };
+        let replaces = !removes.purges.is_empty() || !removes.itself;
+        match replaces && self.config().storage == StorageType::File {
+            true => self.store().tell_then(Box::new(answered)),
+            false => answered(Ok(())),
+        }
     }
 
     pub(super) fn on_failed(&self, from: u64, error: &StoreError) {

@@ -2,7 +2,7 @@
 
 use super::TICK;
 use super::gather::{Gathering, Missing};
-use super::ticket::{Commit, Ticket, ticket};
+use super::ticket::{Commit, Ticket, Told, ticket};
 use crate::store::clock::{Clock, Reading};
 use crate::store::compaction::Compactor;
 use crate::store::io::Place;
@@ -145,14 +145,23 @@ impl Shared {
     /// Resolves when everything staged until now is committed; with an error if the round under way, or the next one, fails.
     pub fn barrier(&self) -> Commit {
         let (ticket, commit) = ticket();
+        self.resolve_then(ticket);
+        commit
+    }
+
+    /// As [`Shared::barrier`], for who must not wait.
+    pub fn tell_then(&self, told: Told) {
+        self.resolve_then(Ticket::Call(told));
+    }
+
+    fn resolve_then(&self, ticket: Ticket) {
         let mut queue = self.queue();
         if queue.finished {
-            ticket.resolve(Err(StoreError::Closed));
-        } else {
-            queue.tickets.push((ticket, Ok(())));
-            self.wake.notify_one();
+            drop(queue);
+            return ticket.resolve(Err(StoreError::Closed));
         }
-        commit
+        queue.tickets.push((ticket, Ok(())));
+        self.wake.notify_one();
     }
 
     /// Has the commit thread commit what there is and end; nothing can be staged from now on.

@@ -134,7 +134,9 @@ fn finish(shared: &Shared, round: Round) {
             segment.filled = segment.filled.max(offset + round.written());
             segment.clean = true;
         }
-        state.committed = last.unwrap_or(state.committed);
+        if let Some(last) = staged.entries.last() {
+            (state.committed, state.committed_time) = (last.seq, last.time);
+        }
         state.journaled.extend_from_slice(&staged.tombs);
         state.writing = None;
         (state.settle(), superseded, over, max)

@@ -7,7 +7,7 @@ use crate::store::StoreError;
 use crate::store::compaction::Compactor;
 use crate::store::tombstones::Tomb;
 use crate::subject;
-use std::ops::{ControlFlow, RangeInclusive};
+use std::ops::{ControlFlow, Range, RangeInclusive};
 
 /// Records are taken out of the books in pieces, so that nobody waits for long.
 const PIECE: usize = 1024;
@@ -147,9 +147,9 @@ impl Log {
             }
             Some((range, _)) => *range.start()..below.min(range.end().saturating_add(1)),
         };
-        let most = match keep {
-            0 => u64::MAX,
-            keep => self.count_live(range.clone(), filter)?.saturating_sub(keep),
+        let range = match keep {
+            0 => range,
+            keep => range.start..self.first_kept(range, filter, keep)?,
         };
         let mut mend = Vec::new();
         let mut count = 0;
@@ -158,19 +158,16 @@ impl Log {
             for piece in rows.chunks(PIECE) {
                 let mut state = self.0.state();
                 for row in piece.iter().filter(|row| chosen[row.subject as usize]) {
-                    if count == most {
-                        return ControlFlow::Break(None);
-                    }
                     match self.take_out(&mut state, row.seq, table.subject(row.subject), row.size, &mut mend) {
                         Ok(taken) => count += u64::from(taken),
-                        Err(error) => return ControlFlow::Break(Some(error)),
+                        Err(error) => return ControlFlow::Break(error),
                     }
                 }
             }
             ControlFlow::Continue(())
         });
         self.settle(mend, count > 0);
-        match stopped?.flatten() {
+        match stopped? {
             Some(error) => Err(error),
             None => Ok(count),
         }
@@ -195,6 +192,33 @@ impl Log {
         })?;
         let there = |seqs: &Vec<u64>| seqs.iter().all(|seq| *seq <= state.committed && state.is_live(*seq));
         Ok(range.map(|(first, last)| (first..=last, seqs.filter(there))))
+    }
+
+    /// The sequence from which on `keep` records of `range` lie that `filter` selects; its beginning if there are no more. Others may
+    /// remove records meanwhile, of which none is to be made up for: rather one too many stays.
+    fn first_kept(&self, range: Range<u64>, filter: &str, keep: u64) -> Result<u64, StoreError> {
+        let live = |range: Range<u64>, visit: &mut dyn FnMut(&[u64])| {
+            self.each_table::<()>(range, |table, rows| {
+                let chosen = table.select(|subject| subject::matches(filter, subject));
+                let state = self.0.state();
+                let rows = rows.iter().filter(|row| chosen[row.subject as usize] && state.is_live(row.seq));
+                visit(&rows.map(|row| row.seq).collect::<Vec<_>>());
+                ControlFlow::Continue(())
+            })
+        };
+        let mut parts = Vec::new();
+        live(range.clone(), &mut |seqs| parts.extend(seqs.first().map(|first| (*first, seqs.len() as u64))))?;
+        let (mut left, mut end) = (keep, range.end);
+        for (from, count) in parts.into_iter().rev() {
+            if count >= left {
+                let mut here = Vec::new();
+                live(from..end, &mut |seqs| here.extend_from_slice(seqs))?;
+                let first = here.len().checked_sub(left as usize).and_then(|at| here.get(at));
+                return Ok(first.copied().unwrap_or(from));
+            }
+            (left, end) = (left - count, from);
+        }
+        Ok(range.start)
     }
 
     /// The sequence of the record with `keep - 1` records after it.

@@ -1,5 +1,6 @@
 //! Records on their way to disk: staging them, finding them, and taking them back.
 
+use super::options::Sync;
 use super::state::State;
 use super::{Inner, Log};
 use crate::store::record::{self, Part, View};
@@ -79,6 +80,7 @@ impl Inner {
             }
         }
         state.next = state.committed + 1;
+        state.last_time = state.committed_time;
         state.rollbacks += 1;
         state.first = state.first.min(state.next);
         state.next
@@ -114,6 +116,26 @@ impl Log {
         record: &Record<'_>,
     ) -> Result<u64, StoreError> {
         self.append_where(Some(known), place, record)
+    }
+
+    /// Goes on behind `seq`, which somebody has seen committed. Where it is not there any more the disk has lost the end of the log:
+    /// what is missing is damage, and no sequence is given again. To be called before anything is staged. Only what is durable
+    /// when it is committed is promised to be there, so that a log of another kind stays as it is.
+    pub fn go_on_behind(&self, seq: u64) {
+        let lost = {
+            let mut state = self.0.state();
+            if seq < state.next || state.sync != Sync::Durable || self.0.storage == Storage::Memory {
+                return;
+            }
+            let lost = state.next;
+            (state.next, state.committed) = (seq + 1, seq);
+            if state.msgs == 0 {
+                state.first = state.next;
+            }
+            state.rotate = true;
+            lost
+        };
+        self.0.declare_damage(lost, seq);
     }
 
     /// How often staged records were dropped as the disk refused them.

@@ -32,6 +32,8 @@ pub(in crate::store) struct State {
     pub rollbacks: u64,
     pub committed: u64,
     pub last_time: i64,
+    /// The same of what is committed.
+    pub committed_time: i64,
     /// A sequence and its time, as it was last read for [`Log::state`].
     pub first_time: (u64, i64),
     pub msgs: u64,
@@ -76,6 +78,7 @@ impl State {
             rollbacks: 0,
             committed: next - 1,
             last_time: i64::MIN,
+            committed_time: i64::MIN,
             first_time: (0, 0),
             msgs: 0,
             bytes: 0,

@@ -428,3 +428,24 @@ fn a_segment_that_is_the_last_one_again_is_indexed_anew() {
     fill(&log, &store);
     audit(&log, "filled again");
 }
+
+#[test]
+fn a_purge_keeps_as_many_as_it_is_told_to_while_others_remove() {
+    let store = open(&SimDisk::default());
+    let log = log(&store, Limits::default());
+    for round in 0..20 {
+        let first = log.state().last_seq + 1;
+        for n in 0..500 {
+            put(&log, if n % 2 == 0 { "s.a" } else { "s.b" }, "x");
+        }
+        store.barrier().wait().expect("commits");
+        let last = log.state().last_seq;
+        let kept = last - 99..=last;
+        std::thread::scope(|scope| {
+            scope.spawn(|| (first..*kept.start()).for_each(|seq| drop(log.remove(&[seq]))));
+            log.purge(&Purge { filter: Some("s.*".into()), below_seq: None, keep: Some(100) }).expect("purged");
+        });
+        assert_eq!(kept.clone().filter(|seq| log.contains(*seq)).count(), 100, "round {round}");
+        assert_eq!(log.state().msgs, 100, "round {round}");
+    }
+}
