@@ -134,6 +134,7 @@ impl Stream {
     /// a moment; not for the async runtime.
     pub(super) fn open(shared: Arc<Shared>, entry: Entry, log: Log) -> Result<Arc<Self>, StoreError> {
         let config = Arc::new(entry.config.clone());
+        log.set_sync(sync(&config, shared.sync_interval));
         let json_name = serde_json::Value::from(config.name.as_str());
         let domain = shared.domain.told().map(|domain| format!("\"domain\":{},", serde_json::Value::from(domain)));
         let consumers = Consumers::open(
@@ -169,7 +170,6 @@ impl Stream {
         stream.shared.usage.watch(&stream.entry.log, config.storage, &stream.log, reserved);
         let me = stream.me.clone();
         stream.consumers.before_removals(move || me.upgrade().map_or_else(Vec::new, |stream| stream.moved_positions()));
-        stream.look_after_sync();
         stream.capture(&config.subjects);
         stream.look_after_age();
         stream.look_after_schedules();
