@@ -1,7 +1,7 @@
 //! Compaction: sealed segments of which little is left are written anew, so that their room returns to the file system.
 //!
 //! A thread of its own does it, within a budget, and only where it pays: what is written must free at least twice as much. As
-//! nothing is freed that was not appended, all that is ever written for it is at most half of what was appended, whatever goes and
+//! nothing is freed that was not appended, all that is ever written for it is about half of what was appended at most, whatever goes and
 //! in which order. Only where the disk is nearly full room is worth more than wear: there a fifth of a segment is enough, and on a
 //! full one the reserve is what there is to write to. Neighbours become one segment. The first segment stays as it is, as it is on its way out in a queue, and so does the last,
 //! which is written to. Frames of removals are left out: the file of removals has them.
