@@ -36,6 +36,9 @@ pub fn leaf(rival: Rival, address: SocketAddr, compression: &str) -> Server {
 /// Bytes that may be on their way across the link.
 const FAR_BEHIND: usize = 8 << 20;
 
+/// Readings that may be: some 5 MB, of the 8 at which leafd drops what is live.
+const READINGS_BEHIND: usize = 20_000;
+
 /// What crossing the link costs.
 pub struct Crossed {
     /// Messages a second.
@@ -107,16 +110,22 @@ pub fn weight(leaf: &Server, hub: &Server, wire: &Wire, count: usize) -> f64 {
     let mut reader = Client::connect(hub.address);
     reader.write(b"SUB plant.> 1\r\nSUB ready 2\r\n");
     reader.flush();
+    let got = Arc::new(AtomicUsize::new(0));
+    let arrived = got.clone();
     let reading = thread::spawn(move || {
         answer_one(&mut reader);
         for _ in 0..count {
             reader.message();
+            arrived.fetch_add(1, Ordering::Relaxed);
         }
     });
     let mut writer = Client::connect(leaf.address);
     until_answered(&mut writer);
     let before = wire.to_hub();
     for from in (0..count).step_by(100) {
+        while from > got.load(Ordering::Relaxed) + READINGS_BEHIND {
+            thread::sleep(Duration::from_micros(100));
+        }
         let mut lines = String::new();
         for n in from..count.min(from + 100) {
             let reading = format!(
