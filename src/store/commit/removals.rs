@@ -22,8 +22,6 @@ fn write(shared: &Shared, log: &Log, tombs: &[Tomb]) -> Result<(), StoreError> {
     if tombs.is_empty() {
         return Ok(());
     }
-    // A removal must not outlive its record: the next one of that sequence would be taken for removed.
-    log.sync_rest()?;
     let place = &log.0.place;
     let mut tombstones = std::mem::take(&mut log.0.state().tombstones);
     let mut result = tombstones.write(place, tombs);

@@ -144,18 +144,24 @@ fn a_flipped_bit_in_any_file_costs_one_record_at_most_and_is_never_served() {
     }
 }
 
+/// The disk of a log of a hundred records in several segments.
+fn filled() -> SimDisk {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    let log1 = log(&store, Limits::default());
+    for n in 0..100 {
+        put(&log1, "s", &format!("payload {n}"));
+        store.barrier().wait().expect("commits");
+    }
+    store.close();
+    disk
+}
+
 #[test]
 fn a_segment_of_which_nothing_is_left_is_a_declared_gap() {
     let ways: [fn(usize) -> Vec<u8>; 3] = [|_| Vec::new(), |len| vec![0; len], |len| vec![0x5a; len]];
     for (lost, way) in [0, 1].into_iter().flat_map(|lost| ways.map(|way| (lost, way))) {
-        let disk = SimDisk::default();
-        let store = open(&disk);
-        let log1 = log(&store, Limits::default());
-        for n in 0..100 {
-            put(&log1, "s", &format!("payload {n}"));
-            store.barrier().wait().expect("commits");
-        }
-        store.close();
+        let disk = filled();
         let files = disk.files();
         let mut segments = files.iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "seg"));
         let (path, len) = segments.nth(lost).expect("a segment");
@@ -173,14 +179,7 @@ fn a_segment_of_which_nothing_is_left_is_a_declared_gap() {
 
 #[test]
 fn a_damaged_header_costs_nothing() {
-    let disk = SimDisk::default();
-    let store = open(&disk);
-    let log1 = log(&store, Limits::default());
-    for n in 0..100 {
-        put(&log1, "s", &format!("payload {n}"));
-        store.barrier().wait().expect("commits");
-    }
-    store.close();
+    let disk = filled();
     let segments: Vec<_> =
         disk.files().into_iter().map(|(p, _)| p).filter(|p| p.extension().is_some_and(|e| e == "seg")).collect();
     assert!(segments.len() > 2);
